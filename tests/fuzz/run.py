@@ -1,0 +1,35 @@
+"""Run libFuzzer targets one after the other: run.py --seconds N TARGET..."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument("--seconds", type=int, default=60)
+    args.add_argument("targets", nargs="+")
+    opts = args.parse_args()
+    failed = 0
+    for target in opts.targets:
+        name = os.path.basename(target)
+        corpus = os.path.join("build", "fuzz-corpus", name)
+        os.makedirs(corpus, exist_ok=True)
+        seeds = os.path.join("tests", "fuzz", "corpus", name)
+        dirs = [corpus] + ([seeds] if os.path.isdir(seeds) else [])
+        done = subprocess.run([target, f"-max_total_time={opts.seconds}", "-timeout=10",
+                               "-rss_limit_mb=2048", f"-artifact_prefix=build/fuzz-{name}-",
+                               "-print_final_stats=1"] + dirs,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        bad = done.returncode != 0
+        failed += bad
+        print(f"  {'FAIL' if bad else 'ok  '} {name}", flush=True)
+        if bad:
+            print(done.stdout.decode(errors="replace")[-4000:])
+    print(f"{len(opts.targets) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
