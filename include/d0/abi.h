@@ -212,7 +212,7 @@ struct d0_device {
 	uint32_t irq_kind;  /* enum d0_irq_kind */
 	uint32_t flags;     /* D0_DEV_* */
 	struct d0_bar bar[6];
-	uint8_t pad[64];
+	uint8_t pad[72];
 };
 _Static_assert(sizeof(struct d0_device) == 256, "device entry");
 enum d0_irq_kind {
