@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/* The CPU the code runs on: per-CPU data, registers, ports, vectors. */
+#ifndef NUCLEUS_CORE_CPU_H
+#define NUCLEUS_CORE_CPU_H
+
+#include "nucleus/core/types.h"
+
+#define CPUS_MAX 16
+
+struct vcpu;
+
+/* Per-CPU data, found through GS. */
+struct cpu {
+	struct cpu *self; /* must be first: %gs:0 */
+	u32 index;	  /* 0 = boot CPU */
+	u32 apic_id;
+	bool online;
+	bool idle;
+	volatile u32 exit_seq; /* counts VM exits: TLB shoot-down waits for it to move */
+	struct vcpu *running;  /* in guest mode, or about to be */
+	struct vcpu *fpu_owner;
+	bool resched;	       /* set by other CPUs under the nucleus lock */
+	u64 idle_ns, verify_ns;
+	u64 interrupts;
+	void *vendor; /* page(s) of the svm/vmx back-end */
+	u64 timer_deadline;
+	u32 next_asid, asid_generation;
+};
+
+extern struct cpu cpus[CPUS_MAX];
+extern u32 cpu_count;
+
+static inline struct cpu *cpu_self(void)
+{
+	struct cpu *c;
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(c));
+	return c;
+}
+
+/* Vectors in host mode. */
+enum {
+	VECTOR_DEVICE_FIRST = 0x30, /* device interrupts: irq.c hands them out */
+	VECTOR_DEVICE_LAST = 0xdf,
+	VECTOR_TIMER = 0xf0,	/* LAPIC timer */
+	VECTOR_KICK = 0xf1,	/* another CPU wants this one to look at its queue */
+	VECTOR_SERIAL = 0xf2,	/* COM1 input */
+	VECTOR_SPURIOUS = 0xff,
+};
+/* Handlers run with interrupts off, from the idle halt or just after a VM exit, never
+ * with the nucleus lock held; they may take it. */
+typedef void (*vector_handler)(u32 vector, void *arg);
+void vector_set(u32 vector, vector_handler handler, void *arg);
+
+static inline u64 rdmsr(u32 msr)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (u64)hi << 32 | lo;
+}
+static inline void wrmsr(u32 msr, u64 v)
+{
+	__asm__ volatile("wrmsr" ::"c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+static inline u64 rdtsc(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi)::"memory");
+	return (u64)hi << 32 | lo;
+}
+struct cpuid {
+	u32 a, b, c, d;
+};
+static inline struct cpuid cpuid(u32 leaf, u32 sub)
+{
+	struct cpuid r;
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
+	return r;
+}
+static inline void outb(u16 port, u8 v)
+{
+	__asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u8 inb(u16 port)
+{
+	u8 v;
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+static inline void outw(u16 port, u16 v)
+{
+	__asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u16 inw(u16 port)
+{
+	u16 v;
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+static inline void outl(u16 port, u32 v)
+{
+	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u32 inl(u16 port)
+{
+	u32 v;
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+static inline void cpu_relax(void)
+{
+	__asm__ volatile("pause");
+}
+static inline void mmio_write32(volatile void *at, u32 v)
+{
+	*(volatile u32 *)at = v;
+}
+static inline u32 mmio_read32(const volatile void *at)
+{
+	return *(const volatile u32 *)at;
+}
+static inline void mmio_write64(volatile void *at, u64 v)
+{
+	*(volatile u64 *)at = v;
+}
+static inline u64 mmio_read64(const volatile void *at)
+{
+	return *(const volatile u64 *)at;
+}
+
+#endif
