@@ -5,7 +5,7 @@
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
         -Wpointer-arith -Wvla -Wno-unused-parameter -Wimplicit-fallthrough
-BASE := -std=gnu11 -g -I. -Iinclude -fno-common -fno-strict-aliasing -MMD -MP \
+BASE := -std=gnu11 -g -I. -Iinclude -Ilibcell/include -fno-common -fno-strict-aliasing -MMD -MP \
         -ffile-prefix-map=$(CURDIR)=.
 
 # Debian's hardening set for programs on the host.
