@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/* Time: the TSC, calibrated once; nanoseconds since kernel entry. */
+#ifndef NUCLEUS_DEVICE_MANAGER_CLOCK_H
+#define NUCLEUS_DEVICE_MANAGER_CLOCK_H
+
+#include "nucleus/core/types.h"
+
+struct d0_clock;
+
+/* Find the TSC's rate (CPUID, hypervisor leaf, HPET, PM timer, PIT; at most 10 ms) and read the
+ * wall clock. entry_tsc: the TSC at kernel entry, ns 0. After acpi_init(). */
+void clock_init(u64 entry_tsc);
+u64 clock_ns(void);
+u64 clock_tsc_hz(void);
+u64 clock_tsc_at(u64 ns);    /* the TSC value when clock_ns() reaches ns; saturates */
+void clock_delay_us(u64 us); /* spins */
+s64 clock_wall_ns(void);     /* Unix time now, nanoseconds */
+/* Fill the page that cells see; seq goes up by two. */
+void clock_fill(struct d0_clock *out);
+
+/* ---- pure, for tests ---- */
+/* ns = ticks * mult >> shift (128-bit product), exact to 2^-32 relative for 1 MHz..64 GHz. */
+void clock_scale(u64 hz, u64 *mult, u32 *shift);
+static inline u64 clock_apply(u64 ticks, u64 mult, u32 shift)
+{
+	return (u64)(((unsigned __int128)ticks * mult) >> shift);
+}
+/* CMOS registers as read -> Unix seconds; false: not a date. RTC of the PC/AT. */
+struct rtc_raw {
+	u8 second, minute, hour, day, month, year, century, status_b;
+};
+bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds);
+
+#endif

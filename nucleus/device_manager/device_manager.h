@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * device_manager: finds devices, gives each to one cell, takes it back. The theory is at
+ * the top of device.c. Boot calls, in this order:
+ *
+ *	device_manager_init_early()	boot CPU: ACPI, interrupt controllers, clock
+ *	lapic_init_cpu()		each other CPU, once started by lapic_start_cpu()
+ *	device_manager_init()		boot CPU, vector_set() working: PCI, IOMMU
+ *
+ * All other calls need the nucleus lock unless they say otherwise.
+ */
+#ifndef NUCLEUS_DEVICE_MANAGER_H
+#define NUCLEUS_DEVICE_MANAGER_H
+
+#include "d0/abi.h"
+#include "nucleus/core/types.h"
+#include "nucleus/device_manager/acpi.h"
+#include "nucleus/device_manager/clock.h"
+#include "nucleus/device_manager/iommu.h"
+#include "nucleus/device_manager/irq.h"
+#include "nucleus/device_manager/power.h"
+
+#define DEVICES_MAX     64
+#define DEVICE_IRQS_MAX 16 /* of one device */
+
+/* rsdp: 0 if the boot loader gave none. cmdline: kept. entry_tsc: see clock.h. */
+void device_manager_init_early(hpa_t rsdp, const char *cmdline, u64 entry_tsc);
+void device_manager_init(void);
+
+struct device; /* one PCI function that can be granted (not bridges) */
+
+/* What the registry of cells offers to a grant. `cell` is the owner's, opaque here. */
+struct device_owner_ops {
+	/*
+	 * Make a D0_REGION_DEVICE of [base, base+size), page-aligned, at a guest-physical
+	 * address of the callee's choice. perms: MAP_* of memory_regions.h (MAP_UC for
+	 * registers). [ro_offset, ro_offset+ro_size) of it is to be mapped MAP_R only.
+	 * 0 or -D0_E*.
+	 */
+	int (*map)(void *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset, u64 ro_size,
+		   const char *name, u64 *gpa_out);
+	void (*unmap)(void *cell, u64 gpa, u64 size);
+	/* Let the cell use I/O ports, or not any more. May be NULL: I/O BARs stay away. */
+	int (*ports)(void *cell, u16 first, u32 count, bool allow);
+	/* `count` channel slots in a row of protocol D0_PROTO_IRQ; peer_cell = device index in
+	 * the cell's device table. 0 or -D0_E*. */
+	int (*channels)(void *cell, u32 device, u32 count, u32 *first_out);
+	void (*channels_free)(void *cell, u32 first, u32 count);
+	/* An interrupt: set the channel's event and wake the vCPU. Called from a vector
+	 * handler: interrupts off, nucleus lock not held; may take it. */
+	void (*irq)(void *cell, u32 channel);
+};
+
+struct device_owner {
+	const struct device_owner_ops *ops;
+	void *cell;
+	u32 number;                  /* of the cell, for reports */
+	struct iommu_domain *domain; /* NULL without IOMMU */
+};
+
+u32 device_count(void);
+struct device *device_by_index(u32 index);
+struct device *device_by_address(u32 address); /* NULL: none; as d0_device.address */
+/* For listings; owner NULL if free. Any pointer may be NULL. */
+void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16 *vendor,
+		     u16 *device, const struct device_owner **owner);
+
+/*
+ * Give a free device to a cell: attaches it to the owner's domain, maps BARs (all but
+ * MSI-X tables, which stay read-only) and a copy of its configuration space, makes its
+ * interrupts channels, fills *out, the cell's device table entry number `slot`, and
+ * switches bus mastering on. 0, -D0_EBUSY (owned, or shares a requester ID with a device of
+ * another cell), -D0_EPERM (the firmware keeps memory for it, RMRR), or what the ops returned;
+ * on failure nothing has changed.
+ */
+int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
+		 struct d0_device *out);
+/*
+ * Take it back: bus mastering and interrupts off, reset by FLR (or AF FLR, or D3hot)
+ * where it can, out of its domain, unmapped. The device cannot reach memory when this returns.
+ * Blocks up to 100 ms for a reset (PCIe 4.0, 6.6.2).
+ */
+void device_revoke(struct device *dev);
+/* Hypercall irq_done for interrupt i of the device: a level interrupt may fire again. */
+void device_irq_done(struct device *dev, u32 i);
+/* Send interrupt i to another CPU. */
+void device_irq_route(struct device *dev, u32 i, u32 apic_id);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * DMA confinement. A domain is what the devices of one cell can reach: guest-physical
+ * addresses of that cell, mapped by the same code that maps its regions. Callers hold the
+ * nucleus lock. Without an IOMMU domains are NULL and every call with one is a no-op.
+ */
+#ifndef NUCLEUS_DEVICE_MANAGER_IOMMU_H
+#define NUCLEUS_DEVICE_MANAGER_IOMMU_H
+
+#include "nucleus/core/types.h"
+
+struct iommu_domain;
+struct device;
+
+bool iommu_present(void);
+/* True if devices can raise only the interrupts the nucleus gave them. */
+bool iommu_remaps_interrupts(void);
+
+/* `cell` and `number` go to the fault handler. NULL: no IOMMU or no memory. */
+struct iommu_domain *iommu_domain_create(void *cell, u32 number);
+/* No device may be attached any more. */
+void iommu_domain_destroy(struct iommu_domain *domain);
+/* perms: MAP_R | MAP_W. Page-aligned. Returns 0 or -D0_E*; on failure nothing is mapped. */
+int iommu_map(struct iommu_domain *domain, gpa_t at, hpa_t to, u64 size, u32 perms);
+/* Unmap and flush: on return no device reaches the frames any more. */
+void iommu_unmap(struct iommu_domain *domain, gpa_t at, u64 size);
+
+/*
+ * Called (interrupts off, without the nucleus lock) for each DMA fault: the cell that
+ * owns the device, NULL if nobody does; PCI address of the device; the address it tried.
+ */
+typedef void (*iommu_fault_fn)(void *cell, u32 pci_address, u64 address, bool write,
+			       u32 reason);
+void iommu_on_fault(iommu_fault_fn handler);
+
+#endif
