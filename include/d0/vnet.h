@@ -40,6 +40,7 @@
 #define D0_VNET_H
 
 #include <stdint.h>
+#include "d0/vring.h" /* the rings themselves */
 
 #define D0_VNET_DEV_MAGIC 0x44564e30u /* "0NVD" in memory */
 #define D0_VNET_DRV_MAGIC 0x43564e30u
@@ -175,33 +176,6 @@ enum {
 	D0_VNET_GSO_ECN = 0x80
 };
 
-/* Split virtqueue, virtio 1.2 section 2.7. */
-struct d0_vring_desc {
-	uint64_t addr; /* offset into the region */
-	uint32_t len;
-	uint16_t flags; /* D0_VRING_DESC_* */
-	uint16_t next;
-};
-_Static_assert(sizeof(struct d0_vring_desc) == 16, "struct virtq_desc");
-enum {
-	D0_VRING_DESC_NEXT = 1,
-	D0_VRING_DESC_WRITE = 2,
-};
-struct d0_vring_used_elem {
-	uint32_t id;
-	uint32_t len;
-};
-struct d0_vring_avail {
-	uint16_t flags;
-	uint16_t idx;
-	uint16_t ring[]; /* qsize entries, then used_event */
-};
-struct d0_vring_used {
-	uint16_t flags;
-	uint16_t idx;
-	struct d0_vring_used_elem ring[]; /* qsize entries, then avail_event */
-};
-
 /* Where one queue lies. */
 struct d0_vnet_queue_layout {
 	uint32_t desc, avail, used;
@@ -228,9 +202,9 @@ static inline int d0_vnet_layout(uint64_t size, uint32_t pairs, struct d0_vnet_l
 	uint32_t at = D0_VNET_QUEUES_OFF;
 	for (uint32_t q = 0; q < 2 * pairs; q++) {
 		l->queue[q].desc = at;
-		l->queue[q].avail = at + 16 * l->qsize;
-		l->queue[q].used = (l->queue[q].avail + 6 + 2 * l->qsize + 63) & ~63u;
-		at = (l->queue[q].used + 6 + 8 * l->qsize + 63) & ~63u;
+		l->queue[q].avail = at + (uint32_t)d0_vring_avail_off(l->qsize);
+		l->queue[q].used = at + (uint32_t)d0_vring_used_off(l->qsize);
+		at += (uint32_t)d0_vring_bytes(l->qsize);
 	}
 	l->buffers = (at + 4095) & ~4095u;
 	l->end = (uint32_t)size;
