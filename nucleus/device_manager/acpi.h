@@ -64,6 +64,9 @@ struct acpi_info {
 
 	/* FADT, and _S5 of the DSDT */
 	struct acpi_register pm1a_control, pm1b_control, pm_timer, reset;
+	u16 smi_command; /* write acpi_enable here to leave legacy mode; 0: always in ACPI mode
+			  */
+	u8 acpi_enable;
 	u8 reset_value;
 	u16 sci;
 	bool pm_timer_32;

@@ -19,8 +19,9 @@ s64 clock_wall_ns(void);     /* Unix time now, nanoseconds */
 void clock_fill(struct d0_clock *out);
 
 /* ---- pure, for tests ---- */
-/* ns = ticks * mult >> shift (128-bit product), exact to 2^-32 relative for 1 MHz..64 GHz. */
-void clock_scale(u64 hz, u64 *mult, u32 *shift);
+/* x * num / den = x * mult >> shift (128-bit product), off by less than 2^-46 of the result
+ * for num and den of 1..2^62 that are within a factor of 2^16. */
+void clock_scale(u64 num, u64 den, u64 *mult, u32 *shift);
 static inline u64 clock_apply(u64 ticks, u64 mult, u32 shift)
 {
 	return (u64)(((unsigned __int128)ticks * mult) >> shift);

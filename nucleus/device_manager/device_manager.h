@@ -35,6 +35,8 @@ struct device_owner_ops {
 	 * Make a D0_REGION_DEVICE of [base, base+size), page-aligned, at a guest-physical
 	 * address of the callee's choice. perms: MAP_* of memory_regions.h (MAP_UC for
 	 * registers). [ro_offset, ro_offset+ro_size) of it is to be mapped MAP_R only.
+	 * The callee refuses ranges that touch RAM it manages (a BAR placed wrongly), but
+	 * for one page with perms MAP_R alone: the copy of the configuration space.
 	 * 0 or -D0_E*.
 	 */
 	int (*map)(void *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset, u64 ro_size,
@@ -47,7 +49,8 @@ struct device_owner_ops {
 	int (*channels)(void *cell, u32 device, u32 count, u32 *first_out);
 	void (*channels_free)(void *cell, u32 first, u32 count);
 	/* An interrupt: set the channel's event and wake the vCPU. Called from a vector
-	 * handler: interrupts off, nucleus lock not held; may take it. */
+	 * handler with the nucleus lock held (taken by the caller, so that no grant ends
+	 * meanwhile). */
 	void (*irq)(void *cell, u32 channel);
 };
 

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ACPI tables (ACPI 6.5, chapter 5), read once at boot.
+ *
+ * Problem: firmware tables steer what the nucleus writes to hardware, and firmware is
+ * often wrong: lengths beyond the table, checksums that do not sum, addresses that point
+ * nowhere. A wrong table must cost a feature, never the boot.
+ *
+ * Model: a table is opened (header copied, length bounded, whole table mapped, checksum
+ * verified) and from then on reached through struct table only, whose accessors return 0
+ * beyond the end. What is found is copied to struct acpi_info; every value there is
+ * checked for range, so its users do not check again. AML is not interpreted: of the DSDT
+ * only the package _S5 is looked for, by its encoding.
+ *
+ * Failure: a bad table is counted, reported and left out; the fallbacks stay.
+ */
+#include "nucleus/device_manager/acpi.h"
+
+#include <string.h>
+
+#include "nucleus/core/cpu.h"
+#include "nucleus/core/print.h"
+#include "nucleus/memory_regions/memory_regions.h"
+
+#define TABLE_HEADER   36
+#define TABLE_MAX      (4 * MiB)
+#define ROOT_ENTRIES   256
+#define ADDRESS_LIMIT  (1ull << 52)
+#define LAPIC_DEFAULT  0xfee00000ull
+#define EBDA_POINTER   0x40eull
+#define BIOS_AREA      0xe0000ull
+#define BIOS_AREA_SIZE 0x20000ull
+
+struct table {
+	const u8 *bytes;
+	u32 size;
+};
+
+static u64 get(const struct table *t, u32 off, u32 width)
+{
+	u64 v = 0;
+	if (off > t->size || width > t->size - off)
+		return 0;
+	memcpy(&v, t->bytes + off, width); /* little-endian, as the CPU */
+	return v;
+}
+static u8 get8(const struct table *t, u32 off)
+{
+	return (u8)get(t, off, 1);
+}
+static u16 get16(const struct table *t, u32 off)
+{
+	return (u16)get(t, off, 2);
+}
+static u32 get32(const struct table *t, u32 off)
+{
+	return (u32)get(t, off, 4);
+}
+static u64 get64(const struct table *t, u32 off)
+{
+	return get(t, off, 8);
+}
+
+static bool sums_to_zero(const u8 *bytes, u32 size)
+{
+	u8 sum = 0;
+	for (u32 i = 0; i < size; i++)
+		sum += bytes[i];
+	return sum == 0;
+}
+
+static bool address_sane(u64 address, u64 size)
+{
+	return address != 0 && address < ADDRESS_LIMIT && size <= ADDRESS_LIMIT - address;
+}
+
+/* Returns false, and counts it, if there is no whole, sound table at that address. */
+static bool table_open(struct acpi_info *out, u64 address, acpi_map_fn map, struct table *t)
+{
+	u32 size = 0;
+	const u8 *head = NULL;
+
+	if (address_sane(address, TABLE_HEADER))
+		head = map(HPA(address), TABLE_HEADER);
+	if (head)
+		memcpy(&size, head + 4, 4);
+	if (size >= TABLE_HEADER && size <= TABLE_MAX && address_sane(address, size))
+		t->bytes = map(HPA(address), size);
+	else
+		t->bytes = NULL;
+	t->size = size;
+	if (!t->bytes || !sums_to_zero(t->bytes, size)) {
+		out->rejected++;
+		return false;
+	}
+	out->tables++;
+	return true;
+}
+
+/* ---- MADT: section 5.2.12 ---- */
+
+static void madt_add_cpu(struct acpi_info *out, u32 apic_id, u32 flags)
+{
+	bool enabled = flags & 1;
+
+	if (apic_id == ~0u || !(flags & 3)) /* neither enabled nor online-capable */
+		return;
+	for (u32 i = 0; i < out->cpus; i++) {
+		if (out->cpu[i].apic_id == apic_id)
+			return;
+	}
+	if (out->cpus == ACPI_CPUS_MAX) {
+		out->cpus_ignored++;
+		return;
+	}
+	out->cpu[out->cpus++] = (struct acpi_cpu){.apic_id = apic_id, .enabled = enabled};
+}
+
+static void madt_add_ioapic(struct acpi_info *out, const struct table *e)
+{
+	u64 base = get32(e, 4);
+
+	if (!address_sane(base, PAGE_SIZE) || out->ioapics == ACPI_IOAPICS_MAX) {
+		out->rejected++;
+		return;
+	}
+	out->ioapic[out->ioapics++] =
+	    (struct acpi_ioapic){.id = get8(e, 2), .base = HPA(base), .gsi_base = get32(e, 8)};
+}
+
+/* Flags of table 5.24: polarity in bits 0-1, trigger in 2-3; 0 means as the bus (ISA:
+ * high, edge), 3 means low or level. */
+static void madt_add_override(struct acpi_info *out, const struct table *e)
+{
+	u16 flags = get16(e, 8);
+
+	if (get8(e, 2) != 0 || get8(e, 3) > 15 || out->overrides == ACPI_OVERRIDES_MAX) {
+		out->rejected++;
+		return;
+	}
+	out->override[out->overrides++] =
+	    (struct acpi_override){.irq = get8(e, 3),
+				   .gsi = get32(e, 4),
+				   .low = (flags & 3) == 3,
+				   .level = (flags >> 2 & 3) == 3};
+}
+
+static void madt_add_nmi(struct acpi_info *out, u16 flags, u8 lint)
+{
+	if (lint > 1)
+		return;
+	out->nmi = true;
+	out->nmi_lint = lint;
+	out->nmi_low = (flags & 3) == 3;
+}
+
+enum {
+	MADT_LAPIC = 0,
+	MADT_IOAPIC = 1,
+	MADT_OVERRIDE = 2,
+	MADT_LAPIC_NMI = 4,
+	MADT_LAPIC_ADDRESS = 5,
+	MADT_X2APIC = 9,
+	MADT_X2APIC_NMI = 10,
+};
+
+static void madt_entry(struct acpi_info *out, const struct table *e)
+{
+	/* Shortest valid length of each kind; a shorter entry is not looked at. */
+	static const u8 least[] = {
+	    [MADT_LAPIC] = 8,      [MADT_IOAPIC] = 12,        [MADT_OVERRIDE] = 10,
+	    [MADT_LAPIC_NMI] = 6,  [MADT_LAPIC_ADDRESS] = 12, [MADT_X2APIC] = 16,
+	    [MADT_X2APIC_NMI] = 12};
+	u8 kind = get8(e, 0);
+
+	if (kind >= ARRAY_SIZE(least) || least[kind] == 0)
+		return;
+	if (e->size < least[kind]) {
+		out->rejected++;
+		return;
+	}
+	switch (kind) {
+	case MADT_LAPIC:
+		if (get8(e, 3) != 0xff)
+			madt_add_cpu(out, get8(e, 3), get32(e, 4));
+		break;
+	case MADT_IOAPIC:
+		madt_add_ioapic(out, e);
+		break;
+	case MADT_OVERRIDE:
+		madt_add_override(out, e);
+		break;
+	case MADT_LAPIC_NMI:
+		madt_add_nmi(out, get16(e, 3), get8(e, 5));
+		break;
+	case MADT_LAPIC_ADDRESS:
+		out->lapic = HPA(get64(e, 4));
+		break;
+	case MADT_X2APIC:
+		madt_add_cpu(out, get32(e, 4), get32(e, 8));
+		break;
+	case MADT_X2APIC_NMI:
+		madt_add_nmi(out, get16(e, 2), get8(e, 8));
+		break;
+	}
+}
+
+static void parse_madt(struct acpi_info *out, const struct table *t)
+{
+	out->lapic = HPA(get32(t, 36));
+	out->pcat_compat = get32(t, 40) & 1;
+	for (u32 off = 44; off + 2 <= t->size;) {
+		u32 len = get8(t, off + 1);
+		if (len < 2 || len > t->size - off) {
+			out->rejected++;
+			break;
+		}
+		madt_entry(out, &(struct table){.bytes = t->bytes + off, .size = len});
+		off += len;
+	}
+	if (!address_sane(out->lapic.v, PAGE_SIZE) || (out->lapic.v & PAGE_MASK)) {
+		out->lapic = HPA(LAPIC_DEFAULT);
+		out->rejected++;
+	}
+}
+
+/* ---- MCFG: PCI Firmware Specification 3.3, section 4.1.2 ---- */
+
+static void parse_mcfg(struct acpi_info *out, const struct table *t)
+{
+	for (u32 off = 44; off <= t->size && t->size - off >= 16; off += 16) {
+		struct acpi_mcfg m = {.base = HPA(get64(t, off)),
+				      .segment = get16(t, off + 8),
+				      .bus_first = get8(t, off + 10),
+				      .bus_last = get8(t, off + 11)};
+		u64 size = ((u64)m.bus_last + 1) << 20;
+		if (m.bus_last < m.bus_first || !address_sane(m.base.v, size) ||
+		    (m.base.v & (MiB - 1)) || out->mcfgs == ACPI_MCFG_MAX) {
+			out->rejected++;
+			continue;
+		}
+		out->mcfg[out->mcfgs++] = m;
+	}
+}
+
+/* ---- FADT: section 5.2.9; _S5: sections 7.4.2, 20.2.4 ---- */
+
+/* The 64-bit field if the table has it and it is set, else the 32-bit port. */
+static struct acpi_register fadt_register(const struct table *t, u32 port_off, u32 gas_off)
+{
+	struct acpi_register r = {.address = get64(t, gas_off + 4),
+				  .bits = get8(t, gas_off + 1),
+				  .io = get8(t, gas_off) == 1};
+
+	if (get8(t, gas_off) > 1) /* neither memory nor I/O space */
+		r.address = 0;
+	if (r.address == 0 && port_off)
+		r = (struct acpi_register){
+		    .address = get32(t, port_off), .bits = 16, .io = true};
+	if (r.bits == 0)
+		r.bits = 8;
+	if (r.address == 0 || (r.io ? r.address > 0xfffc : !address_sane(r.address, 8)))
+		return (struct acpi_register){0};
+	return r;
+}
+
+/* An integer of a package: one byte opcodes, a byte or a word. */
+static bool aml_integer(const struct table *t, u32 *off, u8 *value)
+{
+	u8 op = get8(t, *off);
+
+	switch (op) {
+	case 0x00: /* ZeroOp */
+	case 0x01: /* OneOp */
+		*value = op;
+		*off += 1;
+		return true;
+	case 0x0a: /* BytePrefix */
+		*value = get8(t, *off + 1);
+		*off += 2;
+		return *off <= t->size;
+	case 0x0b: /* WordPrefix */
+		*value = get8(t, *off + 1);
+		*off += 3;
+		return *off <= t->size;
+	default:
+		return false;
+	}
+}
+
+static void parse_s5(struct acpi_info *out, const struct table *t)
+{
+	for (u32 off = TABLE_HEADER; off + 8 < t->size; off++) {
+		u32 at = off + 4;
+		if (memcmp(t->bytes + off, "_S5_", 4) != 0 || get8(t, at) != 0x12)
+			continue;
+		at += 1 + (get8(t, at + 1) >> 6) + 1; /* PackageOp, PkgLength */
+		if (get8(t, at++) < 1)                /* NumElements */
+			continue;
+		if (!aml_integer(t, &at, &out->s5_a) || out->s5_a > 7)
+			continue;
+		if (!aml_integer(t, &at, &out->s5_b) || out->s5_b > 7)
+			out->s5_b = out->s5_a;
+		out->s5_known = true;
+		return;
+	}
+}
+
+static void parse_fadt(struct acpi_info *out, const struct table *t, acpi_map_fn map)
+{
+	struct table dsdt;
+	u32 flags = get32(t, 112);
+	u64 dsdt_at = get64(t, 140);
+
+	out->sci = get16(t, 46);
+	out->smi_command = get32(t, 48) <= 0xffff ? (u16)get32(t, 48) : 0;
+	out->acpi_enable = get8(t, 52);
+	out->pm1a_control = fadt_register(t, 64, 172);
+	out->pm1b_control = fadt_register(t, 68, 184);
+	out->pm_timer = fadt_register(t, 76, 208);
+	out->pm_timer_32 = flags & 1u << 8;
+	out->hw_reduced = flags & 1u << 20;
+	out->century = get8(t, 108);
+	if (flags & 1u << 10) {
+		out->reset = fadt_register(t, 0, 116);
+		out->reset_value = get8(t, 128);
+	}
+	if (dsdt_at == 0)
+		dsdt_at = get32(t, 40);
+	if (table_open(out, dsdt_at, map, &dsdt) && memcmp(dsdt.bytes, "DSDT", 4) == 0)
+		parse_s5(out, &dsdt);
+}
+
+/* ---- the rest ---- */
+
+static void parse_hpet(struct acpi_info *out, const struct table *t)
+{
+	u64 base = get64(t, 44);
+
+	if (get8(t, 40) == 0 && address_sane(base, PAGE_SIZE) && !(base & 7))
+		out->hpet = HPA(base);
+	else
+		out->rejected++;
+}
+
+static void parse_table(struct acpi_info *out, u64 address, acpi_map_fn map)
+{
+	struct table t;
+
+	if (!table_open(out, address, map, &t))
+		return;
+	if (memcmp(t.bytes, "APIC", 4) == 0 && out->cpus == 0) {
+		parse_madt(out, &t);
+	} else if (memcmp(t.bytes, "MCFG", 4) == 0 && out->mcfgs == 0) {
+		parse_mcfg(out, &t);
+	} else if (memcmp(t.bytes, "FACP", 4) == 0) {
+		parse_fadt(out, &t, map);
+	} else if (memcmp(t.bytes, "HPET", 4) == 0 && out->hpet.v == 0) {
+		parse_hpet(out, &t);
+	} else if (memcmp(t.bytes, "DMAR", 4) == 0 && out->dmar.v == 0) {
+		out->dmar = HPA(address);
+		out->dmar_size = t.size;
+	} else if (memcmp(t.bytes, "IVRS", 4) == 0) {
+		out->ivrs = true;
+	}
+}
+
+static bool parse_root(struct acpi_info *out, u64 address, u32 width, acpi_map_fn map)
+{
+	struct table t;
+	u32 count;
+
+	if (!table_open(out, address, map, &t))
+		return false;
+	if (memcmp(t.bytes, width == 8 ? "XSDT" : "RSDT", 4) != 0)
+		return false;
+	count = MIN((t.size - TABLE_HEADER) / width, (u32)ROOT_ENTRIES);
+	for (u32 i = 0; i < count; i++)
+		parse_table(out, get(&t, TABLE_HEADER + i * width, width), map);
+	return true;
+}
+
+/* Section 5.2.5.3. */
+static bool rsdp_valid(const u8 *p)
+{
+	return memcmp(p, "RSD PTR ", 8) == 0 && sums_to_zero(p, 20);
+}
+
+static hpa_t rsdp_search_area(hpa_t base, u64 size, acpi_map_fn map)
+{
+	const u8 *area = map(base, size);
+
+	for (u64 off = 0; area && off + 20 <= size; off += 16) {
+		if (rsdp_valid(area + off))
+			return HPA(base.v + off);
+	}
+	return HPA(0);
+}
+
+static hpa_t rsdp_search(acpi_map_fn map)
+{
+	const u8 *pointer = map(HPA(EBDA_POINTER), 2);
+	hpa_t found = HPA(0);
+	u64 ebda = 0;
+
+	if (pointer)
+		ebda = ((u64)pointer[1] << 8 | pointer[0]) << 4;
+	if (ebda >= 0x80000 && ebda <= 0x9fc00)
+		found = rsdp_search_area(HPA(ebda), KiB, map);
+	if (found.v == 0)
+		found = rsdp_search_area(HPA(BIOS_AREA), BIOS_AREA_SIZE, map);
+	return found;
+}
+
+bool acpi_parse(struct acpi_info *out, hpa_t rsdp, acpi_map_fn map)
+{
+	const u8 *p;
+	struct table r = {.size = 36};
+
+	*out = (struct acpi_info){.lapic = HPA(LAPIC_DEFAULT), .pcat_compat = true};
+	if (rsdp.v == 0 || !address_sane(rsdp.v, 36))
+		rsdp = rsdp_search(map);
+	if (rsdp.v == 0)
+		return false;
+	p = map(rsdp, 20);
+	if (!p || !rsdp_valid(p))
+		return false;
+	if (p[15] >= 2) {
+		p = map(rsdp, 36);
+		r.bytes = p;
+		if (p && get32(&r, 20) >= 36 && sums_to_zero(p, 36))
+			out->present = parse_root(out, get64(&r, 24), 8, map);
+	}
+	if (!out->present) {
+		r.bytes = p = map(rsdp, 20);
+		r.size = 20;
+		out->present = p && parse_root(out, get32(&r, 16), 4, map);
+	}
+	return out->present;
+}
+
+static struct acpi_info info;
+
+void acpi_init(hpa_t rsdp)
+{
+	if (!acpi_parse(&info, rsdp, firmware_map))
+		n_print("acpi: no usable tables: one CPU, no I/O APIC, PCI by ports");
+	if (info.cpus == 0) {
+		info.cpu[0] =
+		    (struct acpi_cpu){.apic_id = cpuid(1, 0).b >> 24, .enabled = true};
+		info.cpus = 1;
+	}
+	if (info.present)
+		n_print(
+		    "acpi: %u tables, %u CPUs, %u I/O APICs, ECAM %s, HPET %s, DMAR %s, S5 %s",
+		    info.tables, info.cpus, info.ioapics, info.mcfgs ? "yes" : "no",
+		    info.hpet.v ? "yes" : "no", info.dmar.v ? "yes" : "no",
+		    info.s5_known ? "yes" : "no");
+	if (info.rejected)
+		n_print("acpi: %u tables or entries are damaged and were left out",
+			info.rejected);
+	if (info.cpus_ignored)
+		n_print("acpi: %u CPUs beyond %u are not used", info.cpus_ignored,
+			ACPI_CPUS_MAX);
+}
+
+const struct acpi_info *acpi_info(void)
+{
+	return &info;
+}
+
+struct acpi_override acpi_isa_irq(u8 irq)
+{
+	for (u32 i = 0; i < info.overrides; i++) {
+		if (info.override[i].irq == irq)
+			return info.override[i];
+	}
+	return (struct acpi_override){.irq = irq, .gsi = irq};
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Time.
+ *
+ * Problem: cells want nanoseconds without leaving guest mode, and boot wants no delay.
+ * Model: one TSC rate for the whole machine, found once; time is a multiplication. CPUs
+ * that tell the rate (CPUID) cost nothing; otherwise the TSC is measured against the best
+ * counter there is: HPET, ACPI PM timer, 8254. A measurement reads the counter between
+ * two TSC reads and keeps the tightest of a few tries, so that an interrupted read (an
+ * SMI, a busy host under an emulator) does not spoil it: 4 ms then give better than
+ * 100 ppm.
+ * Failure: with no source at all 1 GHz is assumed, and said.
+ */
+#include "nucleus/device_manager/clock.h"
+
+#include "d0/abi.h"
+#include "nucleus/core/cpu.h"
+#include "nucleus/core/print.h"
+#include "nucleus/device_manager/acpi.h"
+#include "nucleus/device_manager/internal.h"
+#include "nucleus/memory_regions/memory_regions.h"
+
+#define SECOND       1000000000ull
+#define MEASURE_NS   4000000ull
+#define PM_TIMER_HZ  3579545ull
+#define PIT_HZ       1193182ull
+#define GUESS_HZ     SECOND
+#define SCALE_BITS   47
+#define READ_TRIES   5
+#define SPIN_LIMIT   10000000u /* polls before a counter counts as dead */
+#define HPET_PERIOD  4         /* femtoseconds, upper half of the capabilities */
+#define HPET_CONFIG  0x10
+#define HPET_COUNTER 0xf0
+#define HPET_SLOWEST 100000000u /* fs, by the HPET specification 1.0a, 2.3.4 */
+#define PIT_CHANNEL2 0x42
+#define PIT_COMMAND  0x43
+#define PIT_GATE     0x61
+
+static struct {
+	u64 tsc_base, hz;
+	u64 mult, inverse_mult; /* TSC -> ns, ns -> TSC */
+	u32 shift, inverse_shift;
+	s64 wall_at_zero;
+} clk;
+
+void clock_scale(u64 num, u64 den, u64 *mult, u32 *shift)
+{
+	u64 q = num / den, r = num % den;
+	u32 bits = 0;
+
+	/* Long division, a bit at a time: no 128-bit division in the nucleus. */
+	while (q < 1ull << SCALE_BITS && bits < 63) {
+		r <<= 1;
+		q = q << 1 | (r >= den);
+		r = r >= den ? r - den : r;
+		bits++;
+	}
+	*mult = q;
+	*shift = bits;
+}
+
+/* ---- a free-running counter to measure against ---- */
+
+struct counter {
+	u32 (*read)(void);
+	u32 mask; /* of valid bits */
+	u64 hz;
+	const char *name;
+};
+
+static volatile u8 *hpet;
+static u16 pm_port;
+
+static u32 hpet_read(void)
+{
+	return mmio_read32(hpet + HPET_COUNTER);
+}
+
+static bool hpet_setup(struct counter *c)
+{
+	u32 period;
+
+	if (acpi_info()->hpet.v == 0)
+		return false;
+	hpet = mmio_map(HPA(ALIGN_DOWN(acpi_info()->hpet.v, PAGE_SIZE)), PAGE_SIZE);
+	if (!hpet)
+		return false;
+	hpet += acpi_info()->hpet.v & PAGE_MASK;
+	period = mmio_read32(hpet + HPET_PERIOD);
+	if (period == 0 || period > HPET_SLOWEST)
+		return false;
+	mmio_write32(hpet + HPET_CONFIG, mmio_read32(hpet + HPET_CONFIG) | 1);
+	*c = (struct counter){hpet_read, ~0u, 1000000 * SECOND / period, "HPET"};
+	return true;
+}
+
+static u32 pm_read(void)
+{
+	return inl(pm_port);
+}
+
+static bool pm_timer_setup(struct counter *c)
+{
+	const struct acpi_info *acpi = acpi_info();
+
+	if (!acpi->pm_timer.io || acpi->pm_timer.address == 0)
+		return false;
+	pm_port = (u16)acpi->pm_timer.address;
+	*c = (struct counter){pm_read, acpi->pm_timer_32 ? ~0u : 0xffffff, PM_TIMER_HZ,
+			      "ACPI PM timer"};
+	return true;
+}
+
+/* Channel 2 counts down from 65536 again and again; its speaker stays off. */
+static u32 pit_read(void)
+{
+	u8 low;
+
+	outb(PIT_COMMAND, 0x80); /* latch channel 2 */
+	low = inb(PIT_CHANNEL2);
+	return ~((u32)inb(PIT_CHANNEL2) << 8 | low) & 0xffff;
+}
+
+static bool pit_setup(struct counter *c)
+{
+	outb(PIT_GATE, (inb(PIT_GATE) & ~2u) | 1);
+	outb(PIT_COMMAND, 0xb4); /* channel 2, low then high byte, rate generator */
+	outb(PIT_CHANNEL2, 0);
+	outb(PIT_CHANNEL2, 0);
+	*c = (struct counter){pit_read, 0xffff, PIT_HZ, "8254"};
+	return true;
+}
+
+/* The counter and the TSC at one moment. */
+static u32 sample(const struct counter *c, u64 *tsc)
+{
+	u64 best = ~0ull;
+	u32 value = 0;
+
+	for (u32 i = 0; i < READ_TRIES; i++) {
+		u64 before = rdtsc();
+		u32 v = c->read();
+		u64 width = rdtsc() - before;
+		if (width < best) {
+			best = width;
+			value = v;
+			*tsc = before + width / 2;
+		}
+	}
+	return value;
+}
+
+/* 0: the counter does not count. */
+static u64 measure(const struct counter *c)
+{
+	u64 start_tsc, end_tsc, wanted = MEASURE_NS * c->hz / SECOND;
+	u32 start = sample(c, &start_tsc), spent = 0;
+
+	for (u32 spins = 0; spent < wanted; spins++) {
+		spent = (c->read() - start) & c->mask;
+		if (spins == SPIN_LIMIT || (spins == 1000 && spent == 0))
+			return 0;
+	}
+	spent = (sample(c, &end_tsc) - start) & c->mask;
+	if (spent == 0 || end_tsc <= start_tsc)
+		return 0;
+	return (end_tsc - start_tsc) * c->hz / spent;
+}
+
+/* ---- rates the CPU tells ---- */
+
+static u64 rate_by_cpuid(void)
+{
+	u32 max = cpuid(0, 0).a;
+	struct cpuid ratio, mhz = {0};
+
+	if (max < 0x15)
+		return 0;
+	ratio = cpuid(0x15, 0);
+	if (ratio.a == 0 || ratio.b == 0)
+		return 0;
+	if (ratio.c)
+		return (u64)ratio.c * ratio.b / ratio.a;
+	/* No crystal rate: the base frequency is the TSC's (SDM vol. 3, 18.7.3). */
+	if (max >= 0x16)
+		mhz = cpuid(0x16, 0);
+	return (u64)(mhz.a & 0xffff) * 1000000;
+}
+
+static u64 rate_by_hypervisor(void)
+{
+	if (!(cpuid(1, 0).c & 1u << 31) || cpuid(0x40000000, 0).a < 0x40000010)
+		return 0;
+	return (u64)cpuid(0x40000010, 0).a * 1000;
+}
+
+static bool rate_plausible(u64 hz)
+{
+	return hz >= 1000000 && hz <= 64 * SECOND;
+}
+
+static u64 find_rate(const char **how)
+{
+	static bool (*const setups[])(struct counter *) = {hpet_setup, pm_timer_setup,
+							   pit_setup};
+	struct counter c = {0};
+	u64 hz = rate_by_cpuid();
+
+	*how = "CPUID";
+	if (rate_plausible(hz))
+		return hz;
+	hz = rate_by_hypervisor();
+	*how = "hypervisor";
+	if (rate_plausible(hz))
+		return hz;
+	for (u32 i = 0; i < ARRAY_SIZE(setups); i++) {
+		hz = setups[i](&c) ? measure(&c) : 0;
+		*how = c.name;
+		if (rate_plausible(hz))
+			return hz;
+	}
+	*how = "guess";
+	return GUESS_HZ;
+}
+
+static bool tsc_invariant(void)
+{
+	return cpuid(0x80000000, 0).a >= 0x80000007 && cpuid(0x80000007, 0).d & 1u << 8;
+}
+
+void clock_init(u64 entry_tsc)
+{
+	const char *how;
+	s64 unix_seconds = 0;
+
+	clk.tsc_base = entry_tsc;
+	clk.hz = find_rate(&how);
+	clock_scale(SECOND, clk.hz, &clk.mult, &clk.shift);
+	clock_scale(clk.hz, SECOND, &clk.inverse_mult, &clk.inverse_shift);
+	n_print("clock: TSC %llu kHz by %s%s", (unsigned long long)clk.hz / 1000, how,
+		tsc_invariant() ? ", invariant" : ", not invariant: time may drift");
+	if (!rtc_read(&unix_seconds))
+		n_print("clock: no real-time clock, the date is unknown");
+	clk.wall_at_zero = unix_seconds * (s64)SECOND - (s64)clock_ns();
+}
+
+u64 clock_ns(void)
+{
+	return clock_apply(rdtsc() - clk.tsc_base, clk.mult, clk.shift);
+}
+
+u64 clock_tsc_hz(void)
+{
+	return clk.hz;
+}
+
+u64 clock_tsc_at(u64 ns)
+{
+	unsigned __int128 ticks = (unsigned __int128)ns * clk.inverse_mult >> clk.inverse_shift;
+
+	ticks += clk.tsc_base + 1; /* rounded up: not before ns */
+	return ticks > ~0ull ? ~0ull : (u64)ticks;
+}
+
+void clock_delay_us(u64 us)
+{
+	u64 end = clock_ns() + us * 1000;
+
+	while (clock_ns() < end)
+		cpu_relax();
+}
+
+s64 clock_wall_ns(void)
+{
+	return clk.wall_at_zero + (s64)clock_ns();
+}
+
+void clock_fill(struct d0_clock *out)
+{
+	u32 seq = out->seq;
+
+	__atomic_store_n(&out->seq, seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	out->shift = clk.shift;
+	out->mult = clk.mult;
+	out->tsc_base = clk.tsc_base;
+	out->tsc_hz = clk.hz;
+	out->wall_ns = clk.wall_at_zero;
+	__atomic_store_n(&out->seq, seq + 2, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: ISC */
+/* The PC/AT real-time clock (MC146818): read at boot, never written. */
+#include "nucleus/core/cpu.h"
+#include "nucleus/device_manager/acpi.h"
+#include "nucleus/device_manager/clock.h"
+#include "nucleus/device_manager/internal.h"
+
+#define CMOS_INDEX      0x70
+#define CMOS_DATA       0x71
+#define STATUS_A        0x0a
+#define STATUS_B        0x0b
+#define UPDATE_RUNNING  0x80
+#define STATUS_B_24H    0x02
+#define STATUS_B_BINARY 0x04
+#define HOUR_PM         0x80
+#define UPDATE_NS       3000000ull /* an update takes 2 ms */
+
+static u8 from_bcd(u8 v)
+{
+	return (v >> 4) * 10 + (v & 15);
+}
+
+/* Days from 1970-01-01, proleptic Gregorian; year counted from March 1. */
+static s64 days_from_date(u32 year, u32 month, u32 day)
+{
+	u32 y = month > 2 ? year : year - 1;
+	u32 era_day = (month + 9) % 12 * 306 + 5;
+
+	return (s64)y * 365 + y / 4 - y / 100 + y / 400 + era_day / 10 + day - 1 - 719468;
+}
+
+static u32 month_days(u32 year, u32 month)
+{
+	static const u8 days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+	return days[month - 1] + (month == 2 && leap);
+}
+
+bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds)
+{
+	struct rtc_raw r = *raw;
+	bool pm = r.hour & HOUR_PM;
+	u32 year;
+
+	if (!(r.status_b & STATUS_B_24H))
+		r.hour &= ~HOUR_PM;
+	if (!(r.status_b & STATUS_B_BINARY)) {
+		r.second = from_bcd(r.second);
+		r.minute = from_bcd(r.minute);
+		r.hour = from_bcd(r.hour);
+		r.day = from_bcd(r.day);
+		r.month = from_bcd(r.month);
+		r.year = from_bcd(r.year);
+		r.century = from_bcd(r.century);
+	}
+	if (!(r.status_b & STATUS_B_24H)) {
+		if (r.hour < 1 || r.hour > 12)
+			return false;
+		r.hour = r.hour % 12 + (pm ? 12 : 0);
+	}
+	if (r.century >= 19 && r.century <= 29)
+		year = r.century * 100u + r.year;
+	else
+		year = r.year + (r.year >= 70 ? 1900u : 2000u);
+	if (r.second > 59 || r.minute > 59 || r.hour > 23 || r.year > 99 || year < 1970 ||
+	    r.month < 1 || r.month > 12 || r.day < 1 || r.day > month_days(year, r.month))
+		return false;
+	*unix_seconds = days_from_date(year, r.month, r.day) * 86400 + r.hour * 3600 +
+			r.minute * 60 + r.second;
+	return true;
+}
+
+static u8 cmos_read(u8 index)
+{
+	outb(CMOS_INDEX, index);
+	return inb(CMOS_DATA);
+}
+
+static struct rtc_raw read_raw(void)
+{
+	u8 century = acpi_info()->century;
+	struct rtc_raw r = {.second = cmos_read(0),
+			    .minute = cmos_read(2),
+			    .hour = cmos_read(4),
+			    .day = cmos_read(7),
+			    .month = cmos_read(8),
+			    .year = cmos_read(9),
+			    .status_b = cmos_read(STATUS_B)};
+
+	if (century && century < 0x80)
+		r.century = cmos_read(century);
+	return r;
+}
+
+/* Two equal readings with no update running between them. */
+bool rtc_read(s64 *unix_seconds)
+{
+	u64 end = clock_ns() + UPDATE_NS;
+	struct rtc_raw a, b;
+
+	do {
+		if (cmos_read(STATUS_A) & UPDATE_RUNNING)
+			continue;
+		a = read_raw();
+		b = read_raw();
+		if (!(cmos_read(STATUS_A) & UPDATE_RUNNING) && a.second == b.second &&
+		    a.minute == b.minute && a.hour == b.hour && a.day == b.day)
+			return rtc_decode(&b, unix_seconds);
+	} while (clock_ns() < end);
+	return false;
+}
