@@ -22,12 +22,13 @@ FLAGS.pic  := -O2 -fPIC -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 FLAGS.cell := -O2 -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
               -fstack-protector-strong -mstack-protector-guard=global \
               -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -mno-avx \
-              -ftrivial-auto-var-init=zero -DD0_CELL -Ilibcell/include/libc
+              -ftrivial-auto-var-init=zero -ffunction-sections -fdata-sections -DD0_CELL \
+              -Ilibcell/include/libc
 # The guest kernel of a linux cell: no SSE (user registers are live), no red zone.
 FLAGS.guest := -O2 -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
               -fstack-protector-strong -mstack-protector-guard=global \
               -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -mgeneral-regs-only \
-              -mno-red-zone -ftrivial-auto-var-init=zero -DD0_CELL -DD0_GUEST \
+              -mno-red-zone -ftrivial-auto-var-init=zero -ffunction-sections -fdata-sections -DD0_CELL -DD0_GUEST \
               -Ilibcell/include/libc
 # Host mode. No SSE of its own (guest registers are live), no red zone.
 FLAGS.nucleus := -O2 -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \

@@ -4,14 +4,18 @@
 #   $(eval $(call unit_test,NAME,SOURCES,LIBS,LDLIBS))     $(B)/tests/NAME, cmocka, ASan+UBSan
 #   $(eval $(call fuzz_target,NAME,SOURCES,LIBS,LDLIBS))   $(B)/fuzz/NAME, libFuzzer
 #   $(eval $(call shared_obj,NAME,SOURCES,LIBS,LDLIBS))    $(B)/lib/NAME.so
+#   $(eval $(call cell,NAME,SOURCES,LIBS,LDLIBS))          $(B)/cells/NAME.elf, a native cell
+#   $(eval $(call cell_high,NAME,SOURCES,LIBS,LDLIBS))     the same for a guest kernel
+#   $(eval $(call hosted_cell,NAME,SOURCES,LIBS,LDLIBS))   $(B)/hosted/NAME, the cell as a process
 # SOURCES are paths from the top; LIBS are names given to host_lib; LDLIBS are -l flags.
+
+Q := @
 
 UNIT_TESTS   :=
 FUZZ_TARGETS :=
 HOST_PROGS   :=
 SYSTEM_DEPS  :=
 BENCHES      :=
-CELLS        :=
 
 obj = $(patsubst %,$(B)/obj/$(1)/%.o,$(2))
 lib = $(patsubst %,$(B)/lib/$(1)/%.a,$(2))
@@ -31,7 +35,6 @@ $(B)/obj/$(1)/%.S.o: %.S
 endef
 VARIANTS := host asan fuzz pic cell guest nucleus
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
-Q := @
 
 define host_lib
 $(foreach v,$(VARIANTS),
@@ -70,4 +73,48 @@ $(B)/lib/$(1).so: $(call obj,pic,$(2)) $(call lib,pic,$(3))
 	@mkdir -p $$(@D)
 	$(Q)$(CC) -shared -o $$@ $(call obj,pic,$(2)) \
 	  -Wl,--start-group $(call lib,pic,$(3)) -Wl,--end-group $(4)
+endef
+
+# Cells: static-PIE images, linked twice: the second time with the symbol table made from
+# the first. A native cell gets libcell with its start-up code; a guest kernel brings its
+# own _start and takes from libcell what it calls.
+CELL_LDFLAGS := -static-pie -nostdlib -nostartfiles -Wl,-T,libcell/bare/cell.lds \
+                -Wl,--no-dynamic-linker -Wl,-z,noexecstack -Wl,-z,text -Wl,-z,max-page-size=4096 \
+                -Wl,--build-id=none -Wl,--gc-sections -Wl,--no-warn-rwx-segments
+CELLS      :=
+CELLS_HIGH :=
+
+# NAME, SOURCES, LIBS, LDLIBS, VARIANT, more sources
+define cell_image
+$(B)/cells/$(1).dbg: $(call obj,$(5),$(2) $(6)) $(call lib,$(5),$(3) libcell libcell-bare) \
+                     libcell/bare/cell.lds tools/symtab.py
+	@mkdir -p $$(@D)
+	$(Q)$(PYTHON) tools/symtab.py > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
+	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@.0 $(call obj,$(5),$(6) $(2)) $$@.sym.o \
+	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(4) -lgcc -Wl,--end-group
+	$(Q)$(PYTHON) tools/symtab.py $$@.0 > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
+	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@ $(call obj,$(5),$(6) $(2)) $$@.sym.o \
+	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(4) -lgcc -Wl,--end-group
+$(B)/cells/$(1).elf: $(B)/cells/$(1).dbg
+	$(Q)strip --strip-all -o $$@ $$<
+endef
+
+define cell
+CELLS += $(B)/cells/$(1).elf
+$(call cell_image,$(1),$(2),$(3),$(4),cell,libcell/bare/start.S)
+endef
+
+define cell_high
+CELLS_HIGH += $(B)/cells/$(1).elf
+$(call cell_image,$(1),$(2),$(3),$(4),guest,)
+endef
+
+define hosted_cell
+HOST_PROGS += $(B)/hosted/$(1)
+$(B)/hosted/$(1): $(call obj,host,$(2) libcell/hosted/main.c) \
+                  $(call lib,host,$(3) libcell libcell-hosted)
+	@mkdir -p $$(@D)
+	$(Q)$(CC) -pie -Wl,-z,relro,-z,now -o $$@ $(call obj,host,$(2) libcell/hosted/main.c) \
+	  -Wl,--start-group $(call lib,host,$(3) libcell libcell-hosted) -Wl,--end-group \
+	  $(4) -lpthread
 endef

@@ -2,7 +2,7 @@
 
 .PHONY: all test test-unit test-system test-long run bench size fuzz check help clean format
 
-all: $(HOST_PROGS) $(IMAGES) ## build D0, its cells and the host tools
+all: $(HOST_PROGS) $(CELLS) $(CELLS_HIGH) $(IMAGES) ## build D0, its cells and the host tools
 
 # Unit tests write JUnit XML beside the system tests'; tests/summary.py adds them up.
 test: all ## every test that CI runs; ends with the line "N passed, N failed"

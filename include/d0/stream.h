@@ -5,10 +5,11 @@
  * of d0_stream_capacity() bytes each: direction 0 (server to client), then 1.
  *
  * Indexes run freely modulo 2^32 and are masked with capacity - 1; capacity is a power of
- * two. The writer owns prod, its flags and writer_epoch; the reader owns cons and
- * reader_epoch. An end that starts sets its two epochs to a new value, its writer's prod
- * to the reader's cons and its reader's cons to the writer's prod (what was in flight is
- * lost, and the peer sees the changed epoch).
+ * two. The writer owns prod, writer_start, its flags and writer_epoch; the reader owns cons
+ * and reader_epoch. An end that starts sets its writer's prod and writer_start to the
+ * reader's cons, its reader's cons to the writer's prod (what was in flight is lost), and
+ * then its two epochs to a new value. A reader that sees a new writer_epoch moves to
+ * writer_start.
  *
  * Wake-ups: before it sleeps, an end sets its `waiting` word, then looks again. After
  * moving an index, an end that finds the other's `waiting` set clears it and notifies.
@@ -25,7 +26,8 @@ struct d0_stream_dir {
 	uint32_t writer_epoch;
 	uint32_t writer_flags;   /* D0_STREAM_EOF */
 	uint32_t reader_waiting; /* set by the reader, cleared by the writer */
-	uint8_t pad[48];
+	uint32_t writer_start;   /* prod at the begin of this epoch */
+	uint8_t pad[44];
 	/* the reader's line */
 	uint32_t cons;
 	uint32_t reader_epoch;

@@ -52,7 +52,11 @@ struct stream {
 /* server: our role. D0_EINVAL if the region is too small. Notify the channel after it. */
 int stream_open(struct stream *s, void *ring, size_t size, bool server);
 
-/* The peer restarted since the last call (once after its first start as well). */
+/*
+ * The peer (re)started since the last call; reading goes on at its new stream's begin. Ask
+ * it before each round of reads: stream_read gives nothing until the restart was taken
+ * note of.
+ */
 bool stream_peer_restarted(struct stream *s);
 
 /* read/write: bytes moved; *notify is set (never cleared) if the peer has to be woken. */

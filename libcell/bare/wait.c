@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Events and waiting.
+ *
+ * The nucleus sets bits in this vCPU's event words, we take them with atomic operations;
+ * the wait hypercall returns at once while any is set, so a bit set between our look and
+ * the hypercall is not lost. Idle time belongs to the verification duty first; a busy cell
+ * gives it a step every DUTY_BUSY_NS.
+ */
+#include "libcell/bare/bare.h"
+#include "libcell/cell.h"
+#include "libcell/clock.h"
+#include "libcell/hypercall.h"
+
+#define DUTY_BUSY_NS (2 * CLOCK_NS_PER_MS)
+
+struct d0_events *bare_events(void)
+{
+	struct d0_events *table = cell_ptr(cell_info()->events);
+
+	return &table[cell_vcpu()];
+}
+
+bool cell_event_take(unsigned channel)
+{
+	uint64_t bit = 1ull << (channel % 64), *word;
+
+	if (channel >= D0_CHANNELS_MAX)
+		return false;
+	word = &bare_events()->channel[channel / 64];
+	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
+		return false;
+	return __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST) & bit;
+}
+
+uint64_t cell_events_take(unsigned word)
+{
+	uint64_t *p = &bare_events()->channel[word];
+
+	if (word >= D0_CHANNELS_MAX / 64 || !__atomic_load_n(p, __ATOMIC_RELAXED))
+		return 0;
+	return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST);
+}
+
+uint64_t cell_flags_take(uint64_t mask)
+{
+	uint64_t *p = &bare_events()->flags;
+
+	if (!(__atomic_load_n(p, __ATOMIC_RELAXED) & mask))
+		return 0;
+	return __atomic_fetch_and(p, ~mask, __ATOMIC_SEQ_CST) & mask;
+}
+
+/* Is anything pending that the cell wants to see? Our own flag is served on the way. */
+static bool pending(void)
+{
+	const struct d0_events *e = bare_events();
+
+	if (cell_flags_take(D0_EV_CONFIG_VERIFY))
+		bare_duty_begin();
+	if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE))
+		return true;
+	for (unsigned i = 0; i < D0_CHANNELS_MAX / 64; i++)
+		if (__atomic_load_n(&e->channel[i], __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
+void cell_duty(void)
+{
+	static uint64_t due;
+	uint64_t now;
+
+	if (!bare_duty_active())
+		return;
+	now = clock_ns();
+	if (now < __atomic_load_n(&due, __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&due, now + DUTY_BUSY_NS, __ATOMIC_RELAXED);
+	bare_duty_step();
+}
+
+bool cell_wait(uint64_t deadline_ns)
+{
+	for (;;) {
+		if (pending()) {
+			cell_duty();
+			return true;
+		}
+		if (deadline_ns != D0_NEVER && clock_ns() >= deadline_ns) {
+			cell_duty();
+			return false;
+		}
+		if (bare_duty_active())
+			bare_duty_step();
+		else
+			D0_HC(wait, deadline_ns);
+	}
+}
