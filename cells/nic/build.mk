@@ -1,0 +1,13 @@
+# The nic cell: drivers, layer-2 switch, virtio-net ports.
+#   nic        everything that runs in the cell and in hosted mode alike
+#   nic-host   what takes the place of devices on Linux (TAP)
+nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
+              $(addprefix switch/,fdb.c gso.c policy.c switch.c))
+$(eval $(call host_lib,nic,$(nic_core)))
+$(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c))
+
+nic_test := tests/unit/nic_env.c
+$(eval $(call unit_test,nic_switch_test,tests/unit/nic_switch_test.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
+$(eval $(call unit_test,nic_policy_test,tests/unit/nic_policy_test.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a port may do, from its channel's arguments (space-separated key=value):
+ *
+ *	mac=02:..        its address; made from the port's label if absent
+ *	ip=A[/L],B,...   its addresses; frames from others are dropped (anti-spoofing).
+ *	                 Without any, its MAC alone binds it (DHCP); with only IPv4 ones,
+ *	                 IPv6 is bound by the MAC alone (SLAAC); with only IPv6 ones, it
+ *	                 has no IPv4.
+ *	mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan
+ *	uplink=N         which card (default 0)
+ *	vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
+ *	mtu=N            at most the card's
+ *	queues=N         queue pairs offered
+ *	rate=N rxrate=N  bits/s it may send and receive (suffixes K M G)
+ *	class=0..7       traffic class: higher is served first; PCP of tagged frames
+ *	spoof=off        it may use any address (and is learned from, bridge mode)
+ *	promisc          it may ask for every frame of its VLAN
+ *	rules=R;R;...    5-tuple rules, the first that matches decides; acl=NAME: the list
+ *	                 "acl.NAME=..." of the cell's own arguments, after these
+ *
+ * A rule is +|- in|out [,tcp|udp|icmp|PROTO] [,from=ADDR[/LEN]] [,to=ADDR[/LEN]]
+ * [,sport=A[-B]] [,dport=A[-B]] [,syn] joined by commas without blanks, as in
+ * "rules=+in,tcp,dport=80;-in,tcp,syn". out: sent by the port. syn: only TCP segments
+ * that open a connection. What no rule matches is allowed. Where ports cannot be seen
+ * (later fragments, short ones), deny rules that name ports match, allow rules do not.
+ */
+#ifndef NIC_POLICY_H
+#define NIC_POLICY_H
+
+#include "cells/nic/net_common.h"
+#include "d0/vnet.h"
+
+#define POLICY_ADDRS_MAX 8u
+#define POLICY_RULES_MAX 16u
+
+enum policy_mode {
+	POLICY_BRIDGE,
+	POLICY_MACVLAN,
+	POLICY_MACVLAN_PRIVATE,
+	POLICY_MACVLAN_VEPA,
+	POLICY_IPVLAN
+};
+
+enum policy_dir {
+	POLICY_IN,
+	POLICY_OUT
+};
+
+struct policy_rule {
+	uint8_t allow, dir, any_proto, proto, syn;
+	uint8_t from_len, to_len; /* prefix bits of the 128-bit form, 0: any */
+	struct net_addr from, to;
+	uint16_t sport_lo, sport_hi, dport_lo, dport_hi; /* 0..65535: any */
+};
+
+struct policy {
+	uint8_t mac[6];
+	bool has_mac;
+	enum policy_mode mode;
+	unsigned uplink;
+	uint16_t vlan, mtu, queues;
+	uint8_t tclass;
+	bool spoof_ok, promisc_ok;
+	bool has_v4, has_v6; /* addresses of that family are listed */
+	unsigned addrs, rules;
+	struct net_addr addr[POLICY_ADDRS_MAX];
+	struct policy_rule rule[POLICY_RULES_MAX];
+	uint64_t rate, rxrate; /* bytes/s, 0: no limit */
+};
+
+/* 0, or -1 and *why says what is wrong. acls: where acl=NAME is looked up, or NULL. */
+int policy_parse(struct policy *p, const char *args, const char *acls, const char **why);
+
+/* Why a frame is refused. */
+enum policy_verdict {
+	POLICY_PASS,
+	POLICY_SPOOF,
+	POLICY_RULE,
+	POLICY_TAGGED
+};
+
+/* A frame sent by the port: tags, addresses, rules. mac: the port's own. */
+enum policy_verdict policy_out(const struct policy *p, const uint8_t *mac, const uint8_t *head,
+			       uint32_t head_len, const struct net_info *info);
+/* A frame for the port: rules. */
+enum policy_verdict policy_in(const struct policy *p, const uint8_t *head,
+			      const struct net_info *info);
+
+/* Whether the port owns the address (is in its ip= list). */
+bool policy_has_addr(const struct policy *p, const struct net_addr *addr);
+
+/* Token bucket: rate in bytes/s, a burst of 10 ms of it or one full segment. */
+struct bucket {
+	uint64_t rate;
+	int64_t tokens;
+	uint64_t last_ns;
+};
+void bucket_init(struct bucket *b, uint64_t rate, uint64_t now_ns);
+/* Whether something may pass now; if not, *when is the time to ask again. */
+bool bucket_ready(struct bucket *b, uint64_t now_ns, uint64_t *when);
+/* Something of that size passed (the bucket may go below 0 and pays it back). */
+static inline void bucket_take(struct bucket *b, uint32_t bytes)
+{
+	if (b->rate)
+		b->tokens -= bytes;
+}
+
+#endif

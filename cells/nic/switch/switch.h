@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The layer-2 switch: ports of transport cells on one side, network cards (uplinks) on
+ * the other. One instance, one thread. See switch.c for the model.
+ */
+#ifndef NIC_SWITCH_H
+#define NIC_SWITCH_H
+
+#include "cells/nic/netdev.h"
+#include "cells/nic/switch/policy.h"
+#include "cells/nic/vnet_device.h"
+
+#define NIC_PORTS_MAX   D0_CHANNELS_MAX
+#define NIC_UPLINKS_MAX 8u
+#define NIC_FDB_SIZE    1024u /* a power of two */
+#define NIC_FDB_WAYS    8u    /* entries looked at for one address */
+#define NIC_TXBUFS      512u
+#define NIC_AGE_NS      (300ull * 1000000000ull)
+
+/* An address learned from a port that may use any (bridge mode). Ports' own addresses are
+ * found in the ports themselves. */
+struct fdb_entry {
+	uint8_t mac[6];
+	uint16_t vlan;
+	uint16_t port;
+	uint8_t uplink;
+	uint8_t used;
+	uint64_t seen_ns;
+};
+
+struct nic_stats {
+	uint64_t to_uplink, to_port, flooded, no_route, segmented, summed, bounced;
+};
+
+struct nic {
+	struct nic_port *port[NIC_PORTS_MAX];
+	unsigned port_limit;                   /* above the highest used */
+	struct nic_port *order[NIC_PORTS_MAX]; /* by traffic class, highest first */
+	unsigned ports;
+	struct netdev *uplink[NIC_UPLINKS_MAX];
+	unsigned uplinks;
+	struct fdb_entry fdb[NIC_FDB_SIZE];
+	uint16_t mac_hash[2 * NIC_PORTS_MAX]; /* port numbers + 1 by address */
+	struct net_txbuf *free_tx;
+	unsigned free_count;
+	void *tx_memory, *tx_heads;
+	uint32_t hash_key;
+	uint32_t epoch;   /* of ports' device side */
+	uint64_t now_ns;  /* of this pass */
+	uint64_t wake_ns; /* earliest time a limited port may go on, D0_NEVER: none */
+	bool want_room;   /* something waits for room in a transmit queue */
+	bool hash_stale, filter_stale;
+	unsigned promisc_ports;
+	const char *args; /* the cell's, where named rule lists are */
+	struct nic_stats stats;
+};
+
+/* Makes an empty switch. args is kept. 0, or -1: out of memory. */
+int nic_init(struct nic *nic, uint32_t hash_key, const char *args);
+void nic_fini(struct nic *nic);
+
+/* Attaches a card that its driver has brought up; its index, or -1: table full. */
+int nic_uplink_add(struct nic *nic, struct netdev *nd);
+/* The card's MAC, MTU or link changed, or it was attached anew: tell the ports. */
+void nic_uplink_changed(struct nic *nic, struct netdev *nd);
+
+/*
+ * A port over a ring region (d0/vnet.h). args: policy.h. ring_dma: where devices reach
+ * the region's first byte, D0_NEVER if they do not. bell(arg) wakes the driver side.
+ * Number is the port's own (the channel's). NULL: args or region unusable, reason logged.
+ */
+struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint64_t size,
+			      uint64_t ring_dma, const char *args, void (*bell)(void *arg),
+			      void *arg);
+void nic_port_remove(struct nic *nic, unsigned number);
+
+/*
+ * One pass: receive from every card, serve every port, send, ring doorbells. How much was
+ * moved; 0: nothing to do. now_ns: a monotonic clock.
+ */
+unsigned nic_run(struct nic *nic, uint64_t now_ns);
+
+/* The port's doorbell rang. */
+static inline void nic_port_event(struct nic *nic, unsigned number)
+{
+	if (number < NIC_PORTS_MAX && nic->port[number])
+		nic->port[number]->active = true;
+}
+
+/* Before sleeping until nic->wake_ns: ask for interrupts. True: run again. */
+bool nic_arm(struct nic *nic);
+/* Once a second: link state, counters, aging. */
+void nic_tick(struct nic *nic, uint64_t now_ns);
+
+/* For the switch's own files. */
+struct net_txbuf *nic_txbuf_get(struct nic *nic);
+void nic_txbuf_put(struct nic *nic, struct net_txbuf *b);
+/* A txbuf has done its work: complete it towards its port and free it. */
+void nic_txbuf_done(struct nic *nic, struct net_txbuf *b);
+/* Delivers a frame to a port: policy, offloads, copy. */
+void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f);
+
+/* The port that has the address in this VLAN of this uplink; NULL: none. (fdb.c) */
+struct nic_port *fdb_find(struct nic *nic, unsigned uplink, uint16_t vlan, const uint8_t *mac);
+void fdb_learn(struct nic *nic, struct nic_port *port, const uint8_t *mac);
+/* The address was seen on the wire. */
+void fdb_moved(struct nic *nic, unsigned uplink, uint16_t vlan, const uint8_t *mac);
+void fdb_forget_port(struct nic *nic, const struct nic_port *port);
+void fdb_age(struct nic *nic);
+
+/* Segmentation in software. */
+void gso_begin(struct gso_cut *cut, const struct net_frame *f);
+static inline bool gso_done(const struct gso_cut *cut)
+{
+	return cut->off >= cut->f->len;
+}
+/* Fills out (its frag[0] in its own memory) with the next segment, sum left partial.
+ * False: the payload has too many pieces for one frame. */
+bool gso_next(struct gso_cut *cut, struct net_txbuf *out);
+
+#endif
