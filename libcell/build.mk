@@ -11,4 +11,9 @@ CFLAGS.libcell/libc += -fno-tree-loop-distribute-patterns -fno-builtin
 
 $(eval $(call host_lib,libcell,$(libcell_common)))
 $(eval $(call host_lib,libcell-bare,$(libcell_bare)))
-$(eval $(call host_lib,libcell-hosted,$(wildcard libcell/hosted/*.c)))
+$(eval $(call host_lib,libcell-hosted,$(filter-out libcell/hosted/main.c,$(wildcard libcell/hosted/*.c))))
+
+# Unit tests of the runtime itself.
+$(eval $(call unit_test,test_libcell_rings,tests/unit/libcell_rings.c,libcell libcell-hosted))
+$(eval $(call unit_test,test_libcell_runtime,tests/unit/libcell_runtime.c,libcell libcell-hosted))
+$(eval $(call unit_test,test_libcell_hosted,tests/unit/libcell_hosted.c,libcell libcell-hosted))

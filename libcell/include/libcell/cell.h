@@ -36,7 +36,8 @@ unsigned cell_vcpu(void);
 /*
  * Sleep until an event is pending for this vCPU or clock_ns() >= deadline_ns (D0_NEVER: no
  * deadline; 0: only look). Uses idle time for the verification duty. Spurious returns are
- * allowed. True if an event is pending.
+ * allowed. True if an event is pending; one that is never taken makes every wait return
+ * at once, so take the flags one has no use for as well.
  */
 bool cell_wait(uint64_t deadline_ns);
 

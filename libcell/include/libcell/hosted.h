@@ -40,6 +40,8 @@ int hosted_start(struct hosted_cell *c, int (*main_fn)(const struct d0_info *));
 int hosted_join(struct hosted_cell *c);
 /* D0_EV_STOP. */
 void hosted_stop(struct hosted_cell *c);
+/* After a join: start it once more, as the nucleus does (D0_INFO_RESTART, state kept). */
+int hosted_restart(struct hosted_cell *c);
 void hosted_cell_free(struct hosted_cell *c);
 
 #endif
