@@ -3,6 +3,7 @@
 #include "nucleus/device_manager/device_manager.h"
 
 #include "nucleus/device_manager/internal.h"
+#include "nucleus/device_manager/pci.h"
 
 void device_manager_init_early(hpa_t rsdp, const char *cmdline, u64 entry_tsc)
 {
@@ -12,4 +13,11 @@ void device_manager_init_early(hpa_t rsdp, const char *cmdline, u64 entry_tsc)
 	clock_init(entry_tsc);
 	lapic_timer_calibrate();
 	power_init(cmdline);
+}
+
+void device_manager_init(void)
+{
+	iommu_parse();
+	pci_enumerate();
+	iommu_init();
 }

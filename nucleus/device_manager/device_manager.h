@@ -37,7 +37,7 @@ struct device_owner_ops {
 	 * registers). [ro_offset, ro_offset+ro_size) of it is to be mapped MAP_R only.
 	 * The callee refuses ranges that touch RAM it manages (a BAR placed wrongly), but
 	 * for one page with perms MAP_R alone: the copy of the configuration space.
-	 * 0 or -D0_E*.
+	 * 0 or a D0_E value.
 	 */
 	int (*map)(void *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset, u64 ro_size,
 		   const char *name, u64 *gpa_out);
@@ -45,7 +45,7 @@ struct device_owner_ops {
 	/* Let the cell use I/O ports, or not any more. May be NULL: I/O BARs stay away. */
 	int (*ports)(void *cell, u16 first, u32 count, bool allow);
 	/* `count` channel slots in a row of protocol D0_PROTO_IRQ; peer_cell = device index in
-	 * the cell's device table. 0 or -D0_E*. */
+	 * the cell's device table. 0 or a D0_E value. */
 	int (*channels)(void *cell, u32 device, u32 count, u32 *first_out);
 	void (*channels_free)(void *cell, u32 first, u32 count);
 	/* An interrupt: set the channel's event and wake the vCPU. Called from a vector
@@ -70,18 +70,20 @@ void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16
 
 /*
  * Give a free device to a cell: attaches it to the owner's domain, maps BARs (all but
- * MSI-X tables, which stay read-only) and a copy of its configuration space, makes its
- * interrupts channels, fills *out, the cell's device table entry number `slot`, and
- * switches bus mastering on. 0, -D0_EBUSY (owned, or shares a requester ID with a device of
- * another cell), -D0_EPERM (the firmware keeps memory for it, RMRR), or what the ops returned;
- * on failure nothing has changed.
+ * MSI-X tables, which stay read-only) and a copy of its configuration space (BARs in it
+ * hold guest-physical addresses), makes its interrupts channels, fills *out, entry number
+ * `slot` of the cell's device table, and switches bus mastering on. 0, D0_EBUSY (owned,
+ * or shares a requester ID or a slot with a device of another cell), D0_EPERM (the
+ * firmware keeps memory for it, RMRR), or what the ops returned; on failure nothing has
+ * changed. May spin for the rest of the 100 ms that a reset by device_revoke() takes on
+ * real hardware.
  */
 int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 		 struct d0_device *out);
 /*
- * Take it back: bus mastering and interrupts off, reset by FLR (or AF FLR, or D3hot)
- * where it can, out of its domain, unmapped. The device cannot reach memory when this returns.
- * Blocks up to 100 ms for a reset (PCIe 4.0, 6.6.2).
+ * Take it back: bus mastering and interrupts off, out of its domain, unmapped, reset
+ * (FLR where there is one, else the stop register of the kinds we know). The device cannot
+ * reach memory when this returns. Does not wait for the end of the reset.
  */
 void device_revoke(struct device *dev);
 /* Hypercall irq_done for interrupt i of the device: a level interrupt may fire again. */

@@ -19,13 +19,16 @@
 #define ENTRY_LOW      (1u << 13)
 #define ENTRY_LEVEL    (1u << 15)
 #define ENTRY_MASKED   (1u << 16)
+/* High half: the CPU, or an index of the remapping table (VT-d 4.1, 5.1.5.1). */
+#define HIGH_CPU(id)      ((id) << 24)
+#define HIGH_REMAP(index) ((u32)(index) << 17 | 1u << 16)
 
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xa1
 
 static struct {
 	volatile u8 *regs;
-	u32 gsi_base, lines;
+	u32 id, gsi_base, lines;
 } ioapic[ACPI_IOAPICS_MAX];
 static u32 ioapic_count;
 static struct spinlock ioapic_lock;
@@ -64,6 +67,7 @@ void ioapic_init(void)
 		ioapic[n].regs = mmio_map(acpi->ioapic[i].base, PAGE_SIZE);
 		if (!ioapic[n].regs)
 			continue;
+		ioapic[n].id = acpi->ioapic[i].id;
 		ioapic[n].gsi_base = acpi->ioapic[i].gsi_base;
 		ioapic[n].lines = (ioapic_read(n, IOAPIC_VERSION) >> 16 & 0xff) + 1;
 		/* Nothing answers where there is none. */
@@ -89,14 +93,18 @@ static bool ioapic_find(u32 gsi, u32 *n, u32 *reg)
 
 bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low)
 {
-	u32 n, reg, entry;
+	u32 n, reg, entry, high = HIGH_CPU(apic_id);
 
-	if (!ioapic_find(gsi, &n, &reg) || apic_id > 0xfe)
+	if (!ioapic_find(gsi, &n, &reg))
+		return false;
+	if (iommu_remap(iommu_ioapic_sid(ioapic[n].id), vector, apic_id, level))
+		high = HIGH_REMAP(vector);
+	else if (apic_id > 0xfe)
 		return false;
 	entry = vector | (low ? ENTRY_LOW : 0) | (level ? ENTRY_LEVEL : 0) | ENTRY_MASKED;
 	spin_lock(&ioapic_lock);
 	ioapic_write(n, reg, entry);
-	ioapic_write(n, reg + 1, apic_id << 24);
+	ioapic_write(n, reg + 1, high);
 	spin_unlock(&ioapic_lock);
 	return true;
 }

@@ -20,7 +20,8 @@ bool iommu_remaps_interrupts(void);
 struct iommu_domain *iommu_domain_create(void *cell, u32 number);
 /* No device may be attached any more. */
 void iommu_domain_destroy(struct iommu_domain *domain);
-/* perms: MAP_R | MAP_W. Page-aligned. Returns 0 or -D0_E*; on failure nothing is mapped. */
+/* perms: MAP_R | MAP_W. Page-aligned. Returns 0 or a D0_E value; on failure nothing is mapped.
+ */
 int iommu_map(struct iommu_domain *domain, gpa_t at, hpa_t to, u64 size, u32 perms);
 /* Unmap and flush: on return no device reaches the frames any more. */
 void iommu_unmap(struct iommu_domain *domain, gpa_t at, u64 size);

@@ -4,6 +4,7 @@
 #include "nucleus/device_manager/irq.h"
 
 #include "nucleus/core/print.h"
+#include "nucleus/device_manager/internal.h"
 
 #define VECTORS (VECTOR_DEVICE_LAST - VECTOR_DEVICE_FIRST + 1)
 
@@ -57,5 +58,15 @@ bool msi_compose(u32 apic_id, u8 vector, struct msi_message *out)
 		return false;
 	out->address = 0xfee00000ull | apic_id << 12;
 	out->data = vector;
+	return true;
+}
+
+/* VT-d 4.1, 5.1.2.2: the address holds the index, the data nothing. */
+bool irq_message(u32 sid, u32 apic_id, u8 vector, struct msi_message *out)
+{
+	if (!iommu_remap(sid, vector, apic_id, false))
+		return msi_compose(apic_id, vector, out);
+	out->address = 0xfee00010ull | (u32)vector << 5;
+	out->data = 0;
 	return true;
 }

@@ -77,6 +77,54 @@ bool nucleus_lock_held(void)
 {
 	return true;
 }
+static struct {
+	vector_handler handler;
+	void *arg;
+} vectors[256];
+
 void vector_set(u32 vector, vector_handler handler, void *arg)
 {
+	vectors[vector].handler = handler;
+	vectors[vector].arg = arg;
+}
+
+void fake_vector_fire(u32 vector)
+{
+	if (vectors[vector].handler)
+		vectors[vector].handler(vector, vectors[vector].arg);
+}
+
+static u32 frames_out;
+
+u32 fake_frames_out(void)
+{
+	return frames_out;
+}
+
+/* Frames come from the end of the fake memory, one place each: tests need few. */
+#define FAKE_FRAMES 16
+static bool frame_taken[FAKE_FRAMES];
+
+hpa_t frames_alloc(u32 order)
+{
+	for (u32 i = 0; order == 0 && i < FAKE_FRAMES; i++) {
+		u64 off = FAKE_RAM - (i + 1) * PAGE_SIZE;
+		if (frame_taken[i])
+			continue;
+		frame_taken[i] = true;
+		frames_out++;
+		memset(fake_ram + off, 0, PAGE_SIZE);
+		return HPA(fake_base + off);
+	}
+	return HPA_NONE;
+}
+
+void frames_free(hpa_t base, u32 order)
+{
+	u64 i = (fake_base + FAKE_RAM - base.v) / PAGE_SIZE - 1;
+
+	if (order || i >= FAKE_FRAMES || !frame_taken[i])
+		n_panic("free of a frame that is free");
+	frame_taken[i] = false;
+	frames_out--;
 }

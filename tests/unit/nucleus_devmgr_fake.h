@@ -10,5 +10,7 @@
 extern u8 *fake_ram;
 extern u64 fake_base;
 void fake_reset(void);
+u32 fake_frames_out(void);
+void fake_vector_fire(u32 vector);
 
 #endif
