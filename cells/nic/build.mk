@@ -11,3 +11,6 @@ $(eval $(call unit_test,nic_switch_test,tests/unit/nic_switch_test.c $(nic_test)
   nic nic-host vnet_port libcell libcell-hosted))
 $(eval $(call unit_test,nic_policy_test,tests/unit/nic_policy_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
+
+nic_drivers := $(wildcard cells/nic/drivers/*.c)
+$(eval $(call cell,nic,cells/nic/main.c cells/nic/bare/platform.c $(nic_drivers),nic))

@@ -630,6 +630,17 @@ void nic_uplink_changed(struct nic *nic, struct netdev *nd)
 	nic->filter_stale = true;
 }
 
+void nic_uplink_irq(struct nic *nic, struct netdev *nd, unsigned vector)
+{
+	bool was = nd->link_up;
+
+	if (nd->failed)
+		return;
+	nd->driver->irq(nd, vector);
+	if (nd->link_up != was)
+		nic_uplink_changed(nic, nd);
+}
+
 int nic_uplink_add(struct nic *nic, struct netdev *nd)
 {
 	if (nic->uplinks == NIC_UPLINKS_MAX)

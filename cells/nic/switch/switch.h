@@ -61,6 +61,8 @@ void nic_fini(struct nic *nic);
 
 /* Attaches a card that its driver has brought up; its index, or -1: table full. */
 int nic_uplink_add(struct nic *nic, struct netdev *nd);
+/* An interrupt of the card: acknowledges it, tells the ports if the link changed. */
+void nic_uplink_irq(struct nic *nic, struct netdev *nd, unsigned vector);
 /* The card's MAC, MTU or link changed, or it was attached anew: tell the ports. */
 void nic_uplink_changed(struct nic *nic, struct netdev *nd);
 
