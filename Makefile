@@ -14,4 +14,5 @@ CLANG    := clang
 include mk/flags.mk
 include mk/rules.mk
 include $(sort $(wildcard */build.mk */*/build.mk))
+include mk/boot.mk
 include mk/targets.mk

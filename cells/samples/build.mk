@@ -1,3 +1,8 @@
 # Sample cells: what libcell looks like in use, and what the tests run.
-$(eval $(call cell,heartbeat,cells/samples/heartbeat/heartbeat.c))
-$(eval $(call hosted_cell,heartbeat,cells/samples/heartbeat/heartbeat.c))
+heartbeat_src := cells/samples/heartbeat/heartbeat.c
+monitor_src   := $(wildcard cells/samples/monitor/*.c)
+hostile_src   := $(wildcard cells/samples/hostile/*.c)
+
+$(eval $(call cell,heartbeat,$(heartbeat_src)))
+$(eval $(call cell,monitor,$(monitor_src)))
+$(eval $(call hosted_cell,heartbeat,$(heartbeat_src)))

@@ -72,6 +72,11 @@ int cell_control(struct d0_ctl *req, uint32_t op, uint32_t size)
 	return (int)D0_HC(control, cell_gpa(req), size).rax;
 }
 
+long cell_console_read(void *buf, size_t len)
+{
+	return D0_HC(console_read, cell_gpa(buf), len).rax;
+}
+
 static uint64_t tsc_read(void)
 {
 	uint32_t lo, hi;

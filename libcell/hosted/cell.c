@@ -15,6 +15,7 @@
  * There is no verification duty, no DMA and no control protocol here.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,17 @@ void backend_log(const char *text, size_t len)
 	const char *name = hosted_self ? hosted_self->cell->page.info.name : "?";
 
 	fprintf(stderr, "%s: %.*s\n", name, (int)len, text);
+}
+
+long cell_console_read(void *buf, size_t len)
+{
+	struct pollfd p = {.fd = 0, .events = POLLIN};
+	ssize_t n;
+
+	if (self_cell()->own_thread)
+		return D0_EPERM;
+	n = poll(&p, 1, 0) > 0 ? read(0, buf, len) : 0;
+	return n > 0 ? n : 0;
 }
 
 void backend_entropy(uint8_t out[32])

@@ -121,6 +121,13 @@ int cell_vcpu_start(unsigned vcpu, void (*fn)(void *), void *arg);
 /* D0_EV_IPI at those vCPUs of this cell. */
 void cell_ipi(uint64_t vcpu_mask);
 
+/*
+ * Up to len bytes typed on the console, 0 if there are none (D0_EV_CONSOLE tells when there
+ * are); needs D0_CAP_CONSOLE. A D0_E value if negative. Hosted: standard input, D0_EPERM
+ * unless this is the process's only cell.
+ */
+long cell_console_read(void *buf, size_t len);
+
 /* End the cell. code 0: orderly; reason may be NULL. Hosted: ends the process. */
 _Noreturn void cell_exit(int code, const char *reason);
 
