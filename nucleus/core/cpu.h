@@ -12,20 +12,24 @@ struct vcpu;
 /* Per-CPU data, found through GS. */
 struct cpu {
 	struct cpu *self; /* must be first: %gs:0 */
-	u32 index;	  /* 0 = boot CPU */
+	u32 index;        /* 0 = boot CPU */
 	u32 apic_id;
-	bool online;
-	bool idle;
-	volatile u32 exit_seq; /* counts VM exits: TLB shoot-down waits for it to move */
-	struct vcpu *running;  /* in guest mode, or about to be */
-	struct vcpu *fpu_owner;
-	bool resched;	       /* set by other CPUs under the nucleus lock */
 	u64 idle_ns, verify_ns;
 	u64 interrupts;
+	u64 canary; /* at %fs:0x28, where the stack protector of libraries looks */
+	bool online;
+	bool idle;
+	bool in_guest; /* set under the lock; cleared by the back-end right after the exit */
+	struct vcpu *current; /* what this CPU schedules; also while it acts on an exit */
+	struct vcpu *running; /* in guest mode, on the way there or back */
+	struct vcpu *fpu_owner;
+	bool resched; /* set by other CPUs under the nucleus lock */
 	void *vendor; /* page(s) of the svm/vmx back-end */
 	u64 timer_deadline;
 	u32 next_asid, asid_generation;
 };
+
+_Static_assert(offsetof(struct cpu, canary) == 0x28, "System V ABI, stack protector");
 
 extern struct cpu cpus[CPUS_MAX];
 extern u32 cpu_count;
@@ -41,9 +45,9 @@ static inline struct cpu *cpu_self(void)
 enum {
 	VECTOR_DEVICE_FIRST = 0x30, /* device interrupts: irq.c hands them out */
 	VECTOR_DEVICE_LAST = 0xdf,
-	VECTOR_TIMER = 0xf0,	/* LAPIC timer */
-	VECTOR_KICK = 0xf1,	/* another CPU wants this one to look at its queue */
-	VECTOR_SERIAL = 0xf2,	/* COM1 input */
+	VECTOR_TIMER = 0xf0,  /* LAPIC timer */
+	VECTOR_KICK = 0xf1,   /* another CPU wants this one to look at its queue */
+	VECTOR_SERIAL = 0xf2, /* COM1 input */
 	VECTOR_SPURIOUS = 0xff,
 };
 /* Handlers run with interrupts off, from the idle halt or just after a VM exit, never
@@ -73,7 +77,9 @@ struct cpuid {
 static inline struct cpuid cpuid(u32 leaf, u32 sub)
 {
 	struct cpuid r;
-	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
+	__asm__ volatile("cpuid"
+			 : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
+			 : "a"(leaf), "c"(sub));
 	return r;
 }
 static inline void outb(u16 port, u8 v)

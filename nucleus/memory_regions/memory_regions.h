@@ -14,10 +14,11 @@
 void frames_init(u64 top_of_memory); /* reserves its own table first */
 void frames_add(hpa_t base, u64 size);
 void frames_reserve(hpa_t base, u64 size); /* never hand these out; call before frames_add */
+void frames_rebase(u64 from, u64 to);      /* the direct map moved */
 
 /*
- * 2^order contiguous, aligned frames, tested and zeroed; HPA_NONE if there are none. A frame that
- * fails the test is retired and another one taken.
+ * 2^order contiguous, aligned frames, tested and zeroed; HPA_NONE if there are none. A frame
+ * that fails the test is retired and another one taken.
  */
 hpa_t frames_alloc(u32 order);
 void frames_free(hpa_t base, u32 order);
@@ -53,7 +54,13 @@ static inline hpa_t ptr_to_hpa(const void *p)
 
 /* ---- tables.c: one walker for host, EPT, NPT and VT-d tables ---- */
 
-enum map_perm { MAP_R = 1, MAP_W = 2, MAP_X = 4, MAP_UC = 8, MAP_WX_USER = 16 };
+enum map_perm {
+	MAP_R = 1,
+	MAP_W = 2,
+	MAP_X = 4,
+	MAP_UC = 8,
+	MAP_WX_USER = 16
+};
 
 struct table_format;
 extern const struct table_format format_host, format_npt, format_ept, format_vtd;
@@ -70,7 +77,8 @@ void space_destroy(struct space *s); /* frees tables, not what they map */
 /*
  * Map [at, at+size) to [to, to+size), page-aligned, with 2M entries where they fit and
  * `large` allows. The only place that writes entries: refuses W together with X unless
- * MAP_WX_USER (memory of a guest kernel) is given. Returns 0, or -D0_E*: on failure nothing of the range is mapped.
+ * MAP_WX_USER (memory of a guest kernel) is given. Returns 0, or -D0_E*: on failure nothing of
+ * the range is mapped.
  */
 int space_map(struct space *s, u64 at, hpa_t to, u64 size, u32 perms, bool large);
 /* Unmap what is mapped in the range; empty tables are freed. The caller shoots down TLBs. */

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Loaded images: shared read-only frames, two golden copies of everything, all checked
+ * against the manifest when they are made.
+ */
+#include <string.h>
+#include "nucleus/archive/archive.h"
+#include "nucleus/archive/elf.h"
+#include "nucleus/archive/image.h"
+#include "nucleus/core/print.h"
+
+static struct image *images;
+
+struct image *image_first(void)
+{
+	return images;
+}
+
+static bool read_only(const struct segment *s)
+{
+	return s->kind == SEGMENT_TEXT || s->kind == SEGMENT_RODATA;
+}
+
+static void segment_free(struct segment *s)
+{
+	if (hpa_valid(s->frames))
+		frames_free_run(s->frames, s->pages);
+	for (u32 g = 0; g < 2; g++)
+		if (hpa_valid(s->golden[g]))
+			frames_free_run(s->golden[g], s->pages);
+	s->frames = s->golden[0] = s->golden[1] = HPA_NONE;
+}
+
+/* The golden copies lie apart: one is taken before all live pages, one after. */
+static const char *fill(hpa_t *run, const struct segment *s)
+{
+	*run = frames_alloc_run(s->pages);
+	if (!hpa_valid(*run))
+		return "out of memory";
+	memcpy(hpa_to_ptr(*run), s->file, s->file_bytes);
+	for (u64 p = 0; s->hash && p < s->pages; p++) {
+		struct digest d;
+		sha256((u8 *)hpa_to_ptr(*run) + p * PAGE_SIZE, PAGE_SIZE, &d);
+		if (memcmp(d.byte, s->hash[p].sha256, sizeof(d.byte)))
+			return "a page does not have the manifest's hash";
+	}
+	return NULL;
+}
+
+static const char *fill_all(struct image *img)
+{
+	const char *err = NULL;
+	for (u32 i = 0; i < img->segments && !err; i++)
+		err = fill(&img->segment[i].golden[0], &img->segment[i]);
+	for (u32 i = 0; i < img->segments && !err; i++)
+		if (read_only(&img->segment[i]))
+			err = fill(&img->segment[i].frames, &img->segment[i]);
+	for (u32 i = 0; i < img->segments && !err; i++)
+		err = fill(&img->segment[i].golden[1], &img->segment[i]);
+	return err;
+}
+
+static void image_free(struct image *img)
+{
+	for (u32 i = 0; i < img->segments; i++)
+		segment_free(&img->segment[i]);
+	frame_free(ptr_to_hpa(img));
+}
+
+static struct image *load(const struct d0_file *file, const char **err)
+{
+	_Static_assert(sizeof(struct image) <= PAGE_SIZE,
+		       "an image's description is one frame");
+	hpa_t frame = frame_alloc();
+	*err = "out of memory";
+	if (!hpa_valid(frame))
+		return NULL;
+	struct image *img = hpa_to_ptr(frame);
+	n_snprintf(img->name, sizeof(img->name), "%s", file->name);
+	img->high = file->kind & D0_FILE_HIGH;
+	*err = elf_load(img, file, archive_data(file));
+	if (!*err)
+		*err = fill_all(img);
+	if (*err) {
+		image_free(img);
+		return NULL;
+	}
+	return img;
+}
+
+struct image *image_get(const char *name, const char **err)
+{
+	for (struct image *i = images; i; i = i->next)
+		if (!strcmp(i->name, name)) {
+			i->users++;
+			return i;
+		}
+	const struct d0_file *file = archive_find(name, D0_FILE_CELL);
+	*err = "no such image in the boot archive";
+	if (!file)
+		return NULL;
+	struct image *img = load(file, err);
+	if (img) {
+		img->users = 1;
+		img->next = images;
+		images = img;
+	}
+	return img;
+}
+
+void image_put(struct image *image)
+{
+	if (--image->users)
+		return;
+	for (struct image **p = &images; *p; p = &(*p)->next)
+		if (*p == image) {
+			*p = image->next;
+			break;
+		}
+	image_free(image);
+}
+
+void image_relocate_page(const struct image *image, const struct segment *s, u64 page, u64 va,
+			 void *at)
+{
+	u64 low = s->vaddr + page * PAGE_SIZE;
+	for (u64 i = 0; i < image->relas; i++) {
+		struct elf_rela r;
+		memcpy(&r, image->rela + i * sizeof(r), sizeof(r));
+		u64 offset = r.offset - image->link_base;
+		if (offset >= low && offset - low < PAGE_SIZE) {
+			u64 value = (u64)r.addend - image->link_base + va;
+			memcpy((u8 *)at + (offset - low), &value, sizeof(value));
+		}
+	}
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A cell image: an ELF of the archive, loaded once. Its read-only pages are shared by all
+ * cells made from it; the rest is a template.
+ */
+#ifndef NUCLEUS_ARCHIVE_IMAGE_H
+#define NUCLEUS_ARCHIVE_IMAGE_H
+
+#include "d0/abi.h"
+#include "d0/archive.h"
+#include "nucleus/core/crypto.h"
+#include "nucleus/core/types.h"
+#include "nucleus/memory_regions/memory_regions.h"
+
+struct cell;
+
+#define IMAGE_SEGMENTS_MAX 6
+
+enum segment_kind {
+	SEGMENT_TEXT,
+	SEGMENT_RODATA,
+	SEGMENT_RELRO,
+	SEGMENT_DATA
+};
+
+struct segment {
+	u32 kind;
+	u64 vaddr; /* page-aligned, from the image's first page */
+	u64 pages;
+	u64 file_bytes;                  /* of data, the rest is zero */
+	const u8 *file;                  /* in the archive */
+	hpa_t frames;                    /* text, rodata: the live pages */
+	hpa_t golden[2];                 /* all kinds: contents before relocation */
+	const struct d0_page_hash *hash; /* text, rodata, relro: manifest's records */
+};
+
+struct image {
+	char name[D0_NAME_MAX];
+	bool high;
+	u64 entry;     /* from the image's first page */
+	u64 pages;     /* span */
+	u64 link_base; /* link address of the first page */
+	u32 segments;
+	struct segment segment[IMAGE_SEGMENTS_MAX];
+	const u8 *rela; /* in the archive: Elf64_Rela[relas], checked at load */
+	u64 relas;
+	u32 users;
+	struct cell *carrier; /* the cell through which the shared pages are verified */
+	struct image *next;
+};
+
+/* The image of this name, loading it at first use; *err says why not. Nucleus lock. */
+struct image *image_get(const char *name, const char **err);
+void image_put(struct image *image);
+/* Relocate one page of a relro or data segment for a cell whose image lies at `va`. */
+void image_relocate_page(const struct image *image, const struct segment *s, u64 page, u64 va,
+			 void *at);
+struct image *image_first(void);
+
+/* A file's range inside the archive by program header offset: elf.c's checks. */
+const char *elf_load(struct image *image, const struct d0_file *file, const u8 *data);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: ISC */
+/* First hardware checks: what D0 needs and what it would like; one line per finding. */
+#include <string.h>
+#include "nucleus/core/cpu.h"
+#include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
+#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/live0/live0.h"
+#include "nucleus/memory_regions/memory_regions.h"
+
+static bool need(bool there, const char *what)
+{
+	if (!there)
+		n_print("check: MISSING %s", what);
+	return there;
+}
+
+static void brand(char out[49])
+{
+	memset(out, 0, 49);
+	if (cpuid(0x80000000, 0).a < 0x80000004)
+		return;
+	for (u32 i = 0; i < 3; i++) {
+		struct cpuid c = cpuid(0x80000002 + i, 0);
+		memcpy(out + 16 * i, &c, 16);
+	}
+}
+
+bool checks_cpu(void)
+{
+	char name[49];
+	brand(name);
+	u32 max_ext = cpuid(0x80000000, 0).a;
+	struct cpuid f1 = cpuid(1, 0), x1 = cpuid(0x80000001, 0);
+	bool svm = x1.c & (1u << 2), vmx = f1.c & (1u << 5);
+	n_print("check: CPU %s, family 0x%x, %s", name, f1.a >> 8 & 0xf,
+		svm   ? "SVM"
+		: vmx ? "VMX"
+		      : "no hardware virtualisation");
+	bool ok = need(x1.d & (1u << 20), "execute-disable pages (NX)");
+	ok &= need(f1.d & (1u << 26), "SSE2");
+	ok &= need(f1.d & (1u << 24), "FXSAVE");
+	ok &= need(f1.d & (1u << 9), "a local APIC");
+	ok &= need(x1.d & (1u << 26), "1 GiB pages");
+	ok &= need(svm || vmx,
+		   "VMX or SVM (hardware virtualisation; is it switched on in the firmware?)");
+	if (svm && max_ext >= 0x8000000a)
+		ok &= need(cpuid(0x8000000a, 0).d & 1, "nested paging (NPT)");
+	return ok;
+}
+
+void checks_machine(void)
+{
+	bool invariant =
+	    cpuid(0x80000000, 0).a >= 0x80000007 && (cpuid(0x80000007, 0).d & (1u << 8));
+	n_print("check: TSC %lu MHz, %s", clock_tsc_hz() / 1000000,
+		invariant ? "invariant" : "not said to be invariant");
+	n_print("check: entropy from %s", random_source());
+	n_print("check: memory is tested frame by frame as it is handed out, %lu KiB retired "
+		"so far",
+		frames_stats().bad << 2);
+}

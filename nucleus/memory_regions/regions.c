@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Regions.
+ *
+ * Problem: a cell's memory must be exactly what it was given, each piece with exactly the
+ * permissions of its type, at addresses that nobody outside can guess.
+ *
+ * Model: a cell has a table of regions that never overlap and never touch: around each
+ * lies at least one page that is not mapped. Small regions of one start of a cell lie in
+ * one random 2 MiB block, larger ones in the random 1 GiB that holds it, so that a cell
+ * needs few page-table pages and its layout still has 26 bits of chance. Regions that do
+ * not fit there go anywhere below D0_GPA_LIMIT.
+ *
+ * A region's frames are its own (freed with it), or someone else's (image text, rings,
+ * device registers, mirrors). A lazy region has frames only where it was touched.
+ *
+ * Invariants: permissions come from the type and from nowhere else; whatever is mapped
+ * in a cell's space belongs to a region. Locking: the nucleus lock. Failure: a region is
+ * added wholly or not at all.
+ */
+#include <string.h>
+#include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
+#include "nucleus/sync/cell.h"
+
+#define SMALL       (256 * KiB)
+#define PLACE_TRIES 256
+
+u32 region_type_perms(u32 type)
+{
+	static const u32 perms[D0_REGION_TYPES] = {
+	    [D0_REGION_TEXT] = D0_R | D0_X,   [D0_REGION_RODATA] = D0_R,
+	    [D0_REGION_RELRO] = D0_R,         [D0_REGION_DATA] = D0_R | D0_W,
+	    [D0_REGION_STACK] = D0_R | D0_W,  [D0_REGION_HEAP] = D0_R | D0_W,
+	    [D0_REGION_STATE] = D0_R | D0_W,  [D0_REGION_RING] = D0_R | D0_W,
+	    [D0_REGION_DEVICE] = D0_R | D0_W, [D0_REGION_MIRROR] = D0_R,
+	    [D0_REGION_INFO] = D0_R,          [D0_REGION_EVENTS] = D0_R | D0_W,
+	    [D0_REGION_TABLES] = D0_R | D0_W, [D0_REGION_USER] = D0_R | D0_W | D0_X,
+	};
+	return type < D0_REGION_TYPES ? perms[type] : 0;
+}
+
+static u32 map_perms(u32 type)
+{
+	u32 p = region_type_perms(type);
+	return (p & D0_R ? MAP_R : 0) | (p & D0_W ? MAP_W : 0) | (p & D0_X ? MAP_X : 0) |
+	       (type == D0_REGION_DEVICE ? MAP_UC : 0) |
+	       (type == D0_REGION_USER ? MAP_WX_USER : 0);
+}
+
+static bool range_free(const struct cell *cell, u64 base, u64 size)
+{
+	u64 low = base - PAGE_SIZE, high = base + size + PAGE_SIZE;
+	for (u32 i = 0; i < D0_REGIONS_MAX; i++) {
+		const struct region *r = &cell->region[i];
+		if (r->type && r->base.v < high && low < r->base.v + r->size)
+			return false;
+	}
+	for (u32 i = 0; i < cell->config.channels; i++) {
+		const struct d0_channel *c = &cell->channel_table[i];
+		if (c->ring_base && c->ring_base < high && low < c->ring_base + c->ring_size)
+			return false;
+	}
+	return true;
+}
+
+static bool place_in(const struct cell *cell, u64 from, u64 room, u64 size, gpa_t *out)
+{
+	if (room < size + 2 * PAGE_SIZE)
+		return false;
+	u64 choices = (room - size) / PAGE_SIZE - 1;
+	for (u32 i = 0; i < PLACE_TRIES; i++) {
+		u64 base = from + PAGE_SIZE * (1 + random_u64() % choices);
+		if (range_free(cell, base, size)) {
+			*out = GPA(base);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool region_place(struct cell *cell, u64 size, gpa_t *out)
+{
+	if (!cell->window) {
+		cell->window = GiB * (1 + random_u64() % (D0_GPA_LIMIT / GiB - 2));
+		cell->small_window = cell->window + LARGE_SIZE * (random_u64() % 512);
+	}
+	size = ALIGN_UP(size, PAGE_SIZE);
+	if (size <= SMALL && place_in(cell, cell->small_window, LARGE_SIZE, size, out))
+		return true;
+	return place_in(cell, cell->window, GiB, size, out) ||
+	       place_in(cell, GiB, D0_GPA_LIMIT - 2 * GiB, size, out);
+}
+
+static int free_slot(struct cell *cell)
+{
+	for (u32 i = 0; i < D0_REGIONS_MAX; i++)
+		if (!cell->region[i].type) {
+			cell->regions = MAX(cell->regions, i + 1);
+			return (int)i;
+		}
+	return D0_ELIMIT;
+}
+
+static struct region *fill_slot(struct cell *cell, int slot, u32 type, gpa_t base, u64 size,
+				const char *name)
+{
+	struct region *r = &cell->region[slot];
+	*r = (struct region){.base = base,
+			     .size = size,
+			     .type = type,
+			     .perms = region_type_perms(type),
+			     .dma = D0_NEVER};
+	n_snprintf(r->name, sizeof(r->name), "%s", name);
+	return r;
+}
+
+static void free_mapped(struct cell *cell, u64 base, u64 size)
+{
+	for (u64 at = base; at < base + size; at += PAGE_SIZE) {
+		hpa_t f;
+		u32 perms;
+		if (space_lookup(&cell->space, at, &f, &perms)) {
+			space_unmap(&cell->space, at, PAGE_SIZE);
+			frame_free(f);
+			cell->memory_frames--;
+		}
+	}
+}
+
+/* Whether a device of the cell may be told to use this memory. */
+static bool dma_type(u32 type)
+{
+	return type == D0_REGION_DATA || type == D0_REGION_HEAP || type == D0_REGION_STATE ||
+	       type == D0_REGION_RING || type == D0_REGION_STACK;
+}
+
+u64 region_dma_open(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames)
+{
+	if (!cell->devices || !dma_type(type))
+		return D0_NEVER;
+	if (!cell->domain)
+		return hpa_valid(frames) ? frames.v : D0_NEVER;
+	for (u64 at = 0; at < size; at += PAGE_SIZE) {
+		hpa_t f;
+		u32 perms;
+		if (!space_lookup(&cell->space, base.v + at, &f, &perms) ||
+		    iommu_map(cell->domain, GPA(base.v + at), f, PAGE_SIZE, MAP_R | MAP_W)) {
+			iommu_unmap(cell->domain, base, at);
+			return D0_NEVER;
+		}
+	}
+	return base.v;
+}
+
+/* New frames: one run if there is one, else page by page. */
+static int map_new(struct cell *cell, u32 type, u64 base, u64 size, hpa_t *run)
+{
+	u64 pages = PAGES(size);
+	u32 perms = map_perms(type);
+	*run = frames_alloc_run(pages);
+	if (hpa_valid(*run)) {
+		int err = space_map(&cell->space, base, *run, size, perms, false);
+		if (err) {
+			frames_free_run(*run, pages);
+			return err;
+		}
+		cell->memory_frames += pages;
+		return 0;
+	}
+	for (u64 at = 0; at < size; at += PAGE_SIZE) {
+		hpa_t f = frame_alloc();
+		int err = hpa_valid(f)
+			      ? space_map(&cell->space, base + at, f, PAGE_SIZE, perms, false)
+			      : D0_ENOMEM;
+		if (err) {
+			if (hpa_valid(f))
+				frame_free(f);
+			free_mapped(cell, base, at);
+			return err;
+		}
+		cell->memory_frames++;
+	}
+	return 0;
+}
+
+int region_add(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames,
+	       const char *name)
+{
+	size = ALIGN_UP(size, PAGE_SIZE);
+	int slot = free_slot(cell);
+	if (slot < 0)
+		return slot;
+	bool owned = !hpa_valid(frames);
+	int err = owned ? map_new(cell, type, base.v, size, &frames)
+			: space_map(&cell->space, base.v, frames, size, map_perms(type),
+				    type == D0_REGION_DEVICE);
+	if (err)
+		return err;
+	struct region *r = fill_slot(cell, slot, type, base, size, name);
+	r->owned = owned;
+	r->dma = region_dma_open(cell, type, base, size, frames);
+	return slot;
+}
+
+int region_add_lazy(struct cell *cell, u32 type, gpa_t base, u64 size, const char *name)
+{
+	int slot = free_slot(cell);
+	if (slot < 0)
+		return slot;
+	struct region *r = fill_slot(cell, slot, type, base, ALIGN_UP(size, PAGE_SIZE), name);
+	r->owned = r->lazy = true;
+	return slot;
+}
+
+int region_add_frames(struct cell *cell, u32 type, gpa_t base, const hpa_t *frame, u64 count,
+		      const char *name)
+{
+	int slot = free_slot(cell);
+	if (slot < 0)
+		return slot;
+	for (u64 i = 0; i < count; i++) {
+		int err = space_map(&cell->space, base.v + i * PAGE_SIZE, frame[i], PAGE_SIZE,
+				    map_perms(type), false);
+		if (err) {
+			space_unmap(&cell->space, base.v, i * PAGE_SIZE);
+			return err;
+		}
+	}
+	fill_slot(cell, slot, type, base, count * PAGE_SIZE, name);
+	return slot;
+}
+
+void region_remove(struct cell *cell, u32 index)
+{
+	struct region *r = &cell->region[index];
+	if (r->dma != D0_NEVER && cell->domain)
+		iommu_unmap(cell->domain, r->base, r->size);
+	if (r->owned)
+		free_mapped(cell, r->base.v, r->size);
+	else
+		space_unmap(&cell->space, r->base.v, r->size);
+	*r = (struct region){0};
+	while (cell->regions && !cell->region[cell->regions - 1].type)
+		cell->regions--;
+}
+
+int region_find(const struct cell *cell, gpa_t at, u64 size)
+{
+	for (u32 i = 0; i < cell->regions; i++) {
+		const struct region *r = &cell->region[i];
+		if (r->type && at.v >= r->base.v && at.v - r->base.v < r->size &&
+		    size <= r->size - (at.v - r->base.v))
+			return (int)i;
+	}
+	return -1;
+}
+
+bool region_fill(struct cell *cell, gpa_t at)
+{
+	int i = region_find(cell, at, PAGE_SIZE);
+	if (i < 0 || !cell->region[i].lazy)
+		return false;
+	hpa_t f = frame_alloc();
+	if (!hpa_valid(f))
+		return false;
+	if (space_map(&cell->space, at.v, f, PAGE_SIZE, map_perms(cell->region[i].type),
+		      false)) {
+		frame_free(f);
+		return false;
+	}
+	cell->memory_frames++;
+	return true;
+}
+
+int region_discard(struct cell *cell, gpa_t at, u64 size)
+{
+	if ((at.v | size) & PAGE_MASK || !size)
+		return D0_EINVAL;
+	int i = region_find(cell, at, size);
+	if (i < 0 || !cell->region[i].lazy)
+		return D0_EFAULT;
+	cell_quiesce(cell);
+	free_mapped(cell, at.v, size);
+	return D0_OK;
+}
+
+/* The page's address in host mode, if the cell itself could do this to it. */
+static u8 *guest_page(struct cell *cell, u64 at, u32 perm)
+{
+	hpa_t f;
+	u32 perms;
+	if (!space_lookup(&cell->space, at, &f, &perms)) {
+		if (!region_fill(cell, GPA(ALIGN_DOWN(at, PAGE_SIZE))) ||
+		    !space_lookup(&cell->space, at, &f, &perms))
+			return NULL;
+	}
+	if (!(perms & perm) || (perms & MAP_UC))
+		return NULL;
+	return hpa_to_ptr(f);
+}
+
+static bool guest_copy(struct cell *cell, u64 at, u8 *host, u64 size, u32 perm)
+{
+	if (at >= D0_GPA_LIMIT || size > D0_GPA_LIMIT - at)
+		return false;
+	while (size) {
+		u64 part = MIN(size, PAGE_SIZE - (at & PAGE_MASK));
+		u8 *p = guest_page(cell, at, perm);
+		if (!p)
+			return false;
+		if (perm == MAP_R)
+			memcpy(host, p, part);
+		else
+			memcpy(p, host, part);
+		at += part;
+		host += part;
+		size -= part;
+	}
+	return true;
+}
+
+bool guest_read(struct cell *cell, gpa_t at, void *to, u64 size)
+{
+	return guest_copy(cell, at.v, to, size, MAP_R);
+}
+
+bool guest_write(struct cell *cell, gpa_t at, const void *from, u64 size)
+{
+	return guest_copy(cell, at.v, (u8 *)from, size, MAP_W);
+}
+
+int region_add_device(struct cell *cell, gpa_t base, u64 size, hpa_t to, u32 perms,
+		      u64 ro_offset, u64 ro_size, const char *name)
+{
+	const struct {
+		u64 from, to;
+		u32 perms;
+	} part[] = {{0, ro_size ? ro_offset : size, perms},
+		    {ro_offset, ro_offset + ro_size, perms & ~(u32)MAP_W},
+		    {ro_offset + ro_size, size, perms}};
+	int slot = free_slot(cell);
+	if (slot < 0)
+		return slot;
+	for (u32 i = 0; i < (ro_size ? 3u : 1u); i++) {
+		if (part[i].from >= part[i].to)
+			continue;
+		int err =
+		    space_map(&cell->space, base.v + part[i].from, HPA(to.v + part[i].from),
+			      part[i].to - part[i].from, part[i].perms, true);
+		if (err) {
+			space_unmap(&cell->space, base.v, part[i].from);
+			return err;
+		}
+	}
+	struct region *r = fill_slot(cell, slot, D0_REGION_DEVICE, base, size, name);
+	r->perms = perms & MAP_W ? D0_R | D0_W : D0_R;
+	return slot;
+}

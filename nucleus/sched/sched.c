@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The scheduler.
+ *
+ * Problem: share the CPUs among vCPUs so that what is urgent runs first, no spinning cell
+ * can keep another from running, and idle CPUs rest.
+ *
+ * Model: one set of queues for all CPUs: queue 0 for vCPUs that have used up their
+ * budget, queue p+1 for priority p. A CPU takes the first of the highest queue, runs it for at
+ * most a slice, and puts it at the end of its queue. A budget is CPU time per 100 ms at the
+ * cell's priority; beyond it a vCPU runs only when nobody else wants to. A vCPU that has waited
+ * for STARVED is taken first whatever its queue, so that priority is never starvation.
+ *
+ * There are no threads in the nucleus: each CPU has one stack and is in this loop, in a
+ * guest, or halted.
+ *
+ * Invariants: READY = in a queue; RUNNING = cpu->running of one CPU or about to be;
+ * BLOCKED = in neither, perhaps in the timer heap. No wake-up is lost: events are
+ * set and looked for under the lock, and a CPU looks at `resched` with interrupts off
+ * before it halts (STI;HLT) or enters a guest (CLGI).
+ *
+ * Locking: the nucleus lock; it is let go in guests and in the halt.
+ */
+#include "nucleus/core/lock.h"
+#include "nucleus/core/print.h"
+#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/sched/sched.h"
+#include "nucleus/sched/timers.h"
+#include "nucleus/sync/sync.h"
+#include "nucleus/verify/verify.h"
+
+#define QUEUES  9
+#define SLICE   10000000ull  /* ns */
+#define PERIOD  100000000ull /* of budgets */
+#define STARVED 50000000ull
+
+static struct {
+	struct vcpu *first, *last;
+} queue[QUEUES];
+static u64 switches;
+static u64 lifecycle_next = D0_NEVER;
+static bool lifecycle_look;
+
+u64 sched_context_switches(void)
+{
+	return switches;
+}
+
+static bool over_budget(const struct vcpu *v)
+{
+	return v->cell->config.budget_us && v->used_ns >= v->cell->config.budget_us * 1000ull;
+}
+
+static void renew_budget(struct vcpu *v, u64 now)
+{
+	if (now - v->period_start >= PERIOD) {
+		v->period_start = now;
+		v->used_ns = 0;
+	}
+}
+
+static void enqueue(struct vcpu *v)
+{
+	u64 now = clock_ns();
+	renew_budget(v, now);
+	u32 q = over_budget(v) ? 0 : v->cell->config.priority + 1;
+	v->queue = q;
+	v->queued = true;
+	v->ready_ns = now;
+	v->next = NULL;
+	v->prev = queue[q].last;
+	if (queue[q].last)
+		queue[q].last->next = v;
+	else
+		queue[q].first = v;
+	queue[q].last = v;
+}
+
+static void dequeue(struct vcpu *v)
+{
+	u32 q = v->queue;
+	if (v->prev)
+		v->prev->next = v->next;
+	else
+		queue[q].first = v->next;
+	if (v->next)
+		v->next->prev = v->prev;
+	else
+		queue[q].last = v->prev;
+	v->queued = false;
+}
+
+void sched_kick(struct cpu *cpu)
+{
+	cpu->resched = true;
+	if (cpu != cpu_self())
+		lapic_ipi(cpu->apic_id, VECTOR_KICK);
+}
+
+/* An idle CPU, best the one it ran on; else one that runs something less urgent. */
+static void find_cpu(struct vcpu *v)
+{
+	struct cpu *best = NULL;
+	if (v->last_cpu && v->last_cpu->idle && !v->last_cpu->resched)
+		best = v->last_cpu;
+	for (u32 i = 0; i < cpu_count && !best; i++)
+		if (cpus[i].idle && !cpus[i].resched)
+			best = &cpus[i];
+	for (u32 i = 0; i < cpu_count && !best; i++)
+		if (cpus[i].running && !cpus[i].resched && cpus[i].running->queue < v->queue)
+			best = &cpus[i];
+	struct cpu *self = cpu_self();
+	if (!best && self->current && self->current->queue < v->queue)
+		best = self;
+	if (best)
+		sched_kick(best);
+}
+
+void sched_ready(struct vcpu *v)
+{
+	if (v->state == VCPU_READY || v->state == VCPU_RUNNING)
+		return;
+	v->state = VCPU_READY;
+	v->deadline = D0_NEVER;
+	timers_update(v);
+	enqueue(v);
+	find_cpu(v);
+}
+
+void sched_block(struct vcpu *v, u64 deadline)
+{
+	v->state = VCPU_BLOCKED;
+	v->deadline = deadline;
+	timers_update(v);
+}
+
+void sched_remove(struct vcpu *v)
+{
+	if (v->queued)
+		dequeue(v);
+	timers_remove(v);
+}
+
+void sched_timer_changed(struct vcpu *v)
+{
+	if (v)
+		timers_update(v);
+	else
+		lifecycle_look = true;
+}
+
+static void tick(u64 now)
+{
+	struct vcpu *v;
+	while ((v = timers_due(now))) {
+		if (v->timer <= now) {
+			v->timer = D0_NEVER;
+			cell_raise_flags(v->cell, v->index, D0_EV_TIMER);
+		}
+		if (v->state == VCPU_BLOCKED && v->deadline <= now)
+			sched_ready(v);
+		timers_update(v);
+	}
+	if (lifecycle_look || now >= lifecycle_next) {
+		lifecycle_look = false;
+		lifecycle_next = lifecycle_tick(now);
+	}
+	registry_tick();
+	verify_tick(now);
+}
+
+/* Over-budget vCPUs whose period is over go back to their own queue. */
+static void forgive(u64 now)
+{
+	for (struct vcpu *v = queue[0].first, *next; v; v = next) {
+		next = v->next;
+		if (now - v->period_start >= PERIOD) {
+			dequeue(v);
+			enqueue(v);
+		}
+	}
+}
+
+static struct vcpu *pick(u64 now)
+{
+	forgive(now);
+	struct vcpu *best = NULL;
+	for (u32 q = QUEUES; q-- > 0;) {
+		struct vcpu *v = queue[q].first;
+		if (v && !best)
+			best = v;
+		else if (v && q > 0 && now - v->ready_ns > STARVED && now > v->ready_ns)
+			best = v;
+	}
+	if (best)
+		dequeue(best);
+	return best;
+}
+
+static u64 next_due(void)
+{
+	return MIN(timers_next(), lifecycle_next);
+}
+
+static void account(struct vcpu *v, u64 since, u64 now)
+{
+	v->cpu_ns += now - since;
+	v->used_ns += now - since;
+}
+
+/* Run one vCPU until it blocks, ends, or its slice is over. */
+static void run(struct cpu *cpu, struct vcpu *v, u64 now)
+{
+	u64 end = now + SLICE, since = now;
+	struct cell *cell = v->cell;
+	renew_budget(v, now);
+	if (cell->config.budget_us && v->queue)
+		end = MIN(end, now + cell->config.budget_us * 1000ull -
+				   MIN(v->used_ns, cell->config.budget_us * 1000ull) + 1000);
+	v->state = VCPU_RUNNING;
+	switches++;
+	cpu->current = v;
+	while (v->state == VCPU_RUNNING && !cpu->resched && now < end) {
+		u64 wake = MIN(next_due(), end);
+		if (wake != cpu->timer_deadline) {
+			cpu->timer_deadline = wake;
+			lapic_timer_arm(wake);
+		}
+		vcpu_run(v);
+		now = clock_ns();
+		if (now >= next_due() || lifecycle_look)
+			tick(now);
+	}
+	cpu->current = NULL;
+	if (v->state == VCPU_OFF)
+		return;
+	account(v, since, now);
+	if (v->state == VCPU_RUNNING) {
+		v->state = VCPU_READY;
+		enqueue(v);
+	}
+}
+
+static void idle(struct cpu *cpu, u64 now)
+{
+	cpu->idle = true;
+	u64 wake = MIN(next_due(), verify_next());
+	cpu->timer_deadline = wake;
+	lapic_timer_arm(wake);
+	nucleus_unlock();
+	bool more = verify_idle(now);
+	if (!more && !__atomic_load_n(&cpu->resched, __ATOMIC_ACQUIRE))
+		__asm__ volatile("sti; hlt; cli" ::: "memory");
+	else
+		__asm__ volatile("sti; nop; cli" ::: "memory");
+	nucleus_lock();
+	cpu->idle = false;
+	cpu->idle_ns += clock_ns() - now;
+}
+
+static void on_timer(u32 vector, void *arg)
+{
+	cpu_self()->timer_deadline = D0_NEVER;
+}
+
+static void on_kick(u32 vector, void *arg)
+{
+}
+
+static void on_serial(u32 vector, void *arg)
+{
+	nucleus_lock();
+	for (u32 i = 0; i < cell_slots(); i++) {
+		struct cell *cell = cell_by_number(i);
+		if (cell && (cell->config.caps & D0_CAP_CONSOLE))
+			cell_raise_flags(cell, 0, D0_EV_CONSOLE);
+	}
+	nucleus_unlock();
+}
+
+void sched_init(void)
+{
+	vector_set(VECTOR_TIMER, on_timer, NULL);
+	vector_set(VECTOR_KICK, on_kick, NULL);
+	vector_set(VECTOR_SERIAL, on_serial, NULL);
+}
+
+void sched_loop(void)
+{
+	struct cpu *cpu = cpu_self();
+	nucleus_lock();
+	for (;;) {
+		u64 now = clock_ns();
+		cpu->resched = false;
+		tick(now);
+		struct vcpu *v = pick(now);
+		if (v)
+			run(cpu, v, now);
+		else
+			idle(cpu, now);
+	}
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A cell as the nucleus knows it. Guarded by the nucleus lock, but for what is said to be
+ * otherwise. Cells live in frames of their own, found through the registry by number.
+ */
+#ifndef NUCLEUS_SYNC_CELL_H
+#define NUCLEUS_SYNC_CELL_H
+
+#include "d0/abi.h"
+#include "d0/control.h"
+#include "nucleus/archive/image.h"
+#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/memory_regions/memory_regions.h"
+#include "nucleus/memory_regions/regions.h"
+#include "nucleus/vm_hypervisor/vcpu.h"
+
+#define CELLS_MAX 512
+
+/*
+ * A connection of two cells. Owned by both ends; its frames go when the second end lets go.
+ */
+struct channel {
+	struct channel_end {
+		struct cell *cell; /* NULL: this end is gone */
+		u32 number;
+	} end[2]; /* server, client */
+	u32 protocol;
+	hpa_t ring;
+	u64 ring_size;
+	struct channel *next; /* free list */
+};
+
+/* One slot of a cell's channel table: a channel, or an interrupt, or free. */
+struct channel_slot {
+	struct channel *channel;
+	u32 side;              /* our end's index */
+	struct device *device; /* D0_PROTO_IRQ */
+	u32 irq;
+};
+
+struct cell_config {
+	char name[D0_NAME_MAX], image[D0_NAME_MAX];
+	char args[1024];
+	u64 heap, stack, state, user;
+	u32 vcpus, channels, priority, budget_us, restart, caps;
+};
+
+struct cell {
+	u32 number;
+	u32 state; /* enum d0_cell_state */
+	struct cell_config config;
+	const struct image *image;
+	bool high;
+	u64 va_offset;
+
+	struct space space;       /* second level */
+	u64 window, small_window; /* where regions go in this start; 0: not chosen */
+	struct iommu_domain *domain;
+	struct region region[D0_REGIONS_MAX];
+	u32 regions;
+	u32 image_region; /* index of the region with the image's first page */
+	gpa_t image_base;
+	gpa_t tables_root;  /* CR3 that vCPUs start with */
+	hpa_t state_frames; /* the state region, kept over restarts; 0: none */
+
+	/* Frames the nucleus writes and the cell reads, through the direct map. */
+	struct d0_info *info;
+	u64 info_size;
+	struct d0_channel *channel_table;
+	struct d0_device *device_table;
+	struct d0_events *events;     /* one a vCPU; the cell writes too */
+	struct d0_counters *counters; /* the cell writes: read with care */
+
+	struct vcpu *vcpu; /* config.vcpus of them */
+	struct channel_slot *slot;
+	u32 channels_open;
+	struct device *device[D0_DEVICES_MAX];
+	u32 devices;
+
+	u32 tlb_generation;
+	u64 starts;
+	s64 exit_code;
+	char reason[160];
+	u64 exits, hypercalls, faults, interrupts;
+	u64 memory_frames; /* private ones */
+	u64 restart_at;    /* ns; restart policy's back-off, 0: none */
+	u32 failures;      /* in a row */
+	u64 started_ns;
+	u64 cpu_ns_before; /* of vCPUs that are gone */
+	u32 frames;        /* frames this structure takes */
+
+	/* verification duty: verify.c */
+	struct {
+		struct cell *next; /* successor; NULL: the nucleus */
+		bool joined, mirrored;
+		u64 at;    /* next page of the successor's set to hand out */
+		u64 first; /* challenge that is out; count 0: none */
+		u32 count;
+		u32 round; /* last one completed */
+		u64 expected, nonce, asked_ns;
+		u64 helper_at;    /* the nucleus's own progress on this member's part */
+		u64 checked, bad; /* pages it checked, wrong answers that it gave rightly */
+	} duty;
+};
+
+static inline struct space *cell_space(struct cell *cell)
+{
+	return &cell->space;
+}
+
+#endif

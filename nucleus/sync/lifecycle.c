@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Life of a cell: start, end, restart.
+ *
+ * A start builds everything anew at new random addresses: the image's shared pages are
+ * mapped, its writable ones copied from a golden copy and relocated, stacks, heap and
+ * user memory made, rings of its channels mapped again, devices granted. An end gives
+ * all of that back. What stays between two starts: the state region, channels with their
+ * rings, the pages with info, counters and events.
+ *
+ * A cell that fails is started again if its policy says so, at once the first time,
+ * later with a delay that doubles up to a second while it keeps failing within ten seconds.
+ */
+#include <string.h>
+#include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
+#include "nucleus/sched/sched.h"
+#include "nucleus/sync/sync.h"
+#include "nucleus/verify/verify.h"
+
+#define BACKOFF_FIRST 10000000ull /* ns */
+#define BACKOFF_MAX   1000000000ull
+#define HEALTHY_AFTER 10000000000ull
+
+static hpa_t clock_page;
+
+static hpa_t shared_clock(void)
+{
+	if (!clock_page.v) {
+		clock_page = frame_alloc();
+		n_assert(hpa_valid(clock_page));
+		clock_fill(hpa_to_ptr(clock_page));
+	}
+	return clock_page;
+}
+
+static int add(struct cell *cell, u32 type, u64 size, hpa_t frames, const char *name,
+	       gpa_t *out)
+{
+	gpa_t at;
+	if (!size)
+		return D0_OK;
+	if (!region_place(cell, size, &at))
+		return D0_ENOMEM;
+	int slot = type == D0_REGION_USER ? region_add_lazy(cell, type, at, size, name)
+					  : region_add(cell, type, at, size, frames, name);
+	if (slot < 0)
+		return slot;
+	if (out)
+		*out = at;
+	return D0_OK;
+}
+
+/* Relocations of writable pages, written through the cell's own mapping. */
+static void relocate_segment(struct cell *cell, const struct segment *s)
+{
+	for (u64 p = 0; p < s->pages; p++) {
+		hpa_t f;
+		u32 perms;
+		u64 at = cell->image_base.v + s->vaddr + p * PAGE_SIZE;
+		n_assert(space_lookup(&cell->space, at, &f, &perms));
+		memcpy(hpa_to_ptr(f), (u8 *)hpa_to_ptr(s->golden[0]) + p * PAGE_SIZE,
+		       PAGE_SIZE);
+		image_relocate_page(cell->image, s, p, cell->image_base.v + cell->va_offset,
+				    hpa_to_ptr(f));
+	}
+}
+
+static int add_image(struct cell *cell)
+{
+	static const u32 type[] = {D0_REGION_TEXT, D0_REGION_RODATA, D0_REGION_RELRO,
+				   D0_REGION_DATA};
+	static const char *const name[] = {"text", "rodata", "relro", "data"};
+	const struct image *img = cell->image;
+	if (!region_place(cell, img->pages << PAGE_SHIFT, &cell->image_base))
+		return D0_ENOMEM;
+	for (u32 i = 0; i < img->segments; i++) {
+		const struct segment *s = &img->segment[i];
+		bool shared = s->kind == SEGMENT_TEXT || s->kind == SEGMENT_RODATA;
+		int slot = region_add(cell, type[s->kind], GPA(cell->image_base.v + s->vaddr),
+				      s->pages << PAGE_SHIFT, shared ? s->frames : HPA_NONE,
+				      name[s->kind]);
+		if (slot < 0)
+			return slot;
+		if (!shared)
+			relocate_segment(cell, s);
+	}
+	return D0_OK;
+}
+
+/* The first tables: guest-physical = virtual, and again at D0_HIGH_OFFSET. */
+static int add_tables(struct cell *cell, gpa_t *root)
+{
+	enum {
+		LEAF = 0xe3 /* P W A D PS */,
+		TABLE = 0x23
+	};
+	u64 pml4[512] = {0}, pdpt[512] = {0};
+	int err = add(cell, D0_REGION_TABLES, 2 * PAGE_SIZE, HPA_NONE, "tables", root);
+	if (err)
+		return err;
+	pml4[0] = pml4[256] = (root->v + PAGE_SIZE) | TABLE;
+	for (u64 i = 0; i < D0_GPA_LIMIT / GiB; i++)
+		pdpt[i] = i * GiB | LEAF;
+	bool ok = guest_write(cell, *root, pml4, sizeof(pml4)) &&
+		  guest_write(cell, GPA(root->v + PAGE_SIZE), pdpt, sizeof(pdpt));
+	return ok ? D0_OK : D0_EFAULT;
+}
+
+static void fill_info(struct cell *cell, gpa_t events)
+{
+	struct d0_info *i = cell->info;
+	i->flags = (vcpu_ops->vmcall ? D0_INFO_VMX : 0) |
+		   (iommu_present() ? 0 : D0_INFO_NO_IOMMU) |
+		   (cell->starts > 1 ? D0_INFO_RESTART : 0);
+	i->va_offset = cell->va_offset;
+	i->image_base = cell->image_base.v;
+	i->start_count = cell->starts;
+	i->events = events.v;
+	i->counters = events.v + 512;
+	random_bytes(i->seed, sizeof(i->seed));
+}
+
+void cell_publish_regions(struct cell *cell)
+{
+	struct d0_info *i = cell->info;
+	struct d0_region *out = (void *)((u8 *)i + i->region_off);
+	memset(out, 0, sizeof(*out) * D0_REGIONS_MAX);
+	for (u32 r = 0; r < cell->regions; r++) {
+		const struct region *from = &cell->region[r];
+		out[r] = (struct d0_region){.base = from->base.v,
+					    .size = from->size,
+					    .type = from->type,
+					    .perms = from->perms,
+					    .dma_base = from->dma};
+		memcpy(out[r].name, from->name, sizeof(out[r].name));
+	}
+	i->regions = cell->regions;
+	i->devices = cell->devices;
+	__atomic_store_n(&i->config_seq, i->config_seq + 1, __ATOMIC_RELEASE);
+}
+
+static int grant_devices(struct cell *cell)
+{
+	for (u32 d = 0; d < cell->devices; d++) {
+		int err = cell_grant(cell, cell->device[d]);
+		if (err)
+			return err;
+	}
+	return D0_OK;
+}
+
+static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
+{
+	gpa_t clock, events;
+	char name[16];
+	int err = add_image(cell);
+	if (!err)
+		err = add_tables(cell, root);
+	for (u32 v = 0; v < cell->config.vcpus && !err; v++) {
+		n_snprintf(name, sizeof(name), "stack%u", v);
+		err = add(cell, D0_REGION_STACK, cell->config.stack, HPA_NONE, name,
+			  v ? NULL : stack);
+	}
+	if (!err)
+		err = add(cell, D0_REGION_HEAP, cell->config.heap, HPA_NONE, "heap", NULL);
+	if (!err && cell->config.state)
+		err = add(cell, D0_REGION_STATE, cell->config.state, cell->state_frames,
+			  "state", NULL);
+	if (!err)
+		err = add(cell, D0_REGION_USER, cell->config.user, HPA_NONE, "user", NULL);
+	if (!err)
+		err = add(cell, D0_REGION_INFO, cell->info_size, ptr_to_hpa(cell->info), "info",
+			  info);
+	if (!err)
+		err = add(cell, D0_REGION_INFO, PAGE_SIZE, shared_clock(), "clock", &clock);
+	if (!err)
+		err = add(cell, D0_REGION_EVENTS, PAGE_SIZE, ptr_to_hpa(cell->events), "events",
+			  &events);
+	if (!err)
+		err = channel_map_all(cell);
+	if (!err)
+		err = grant_devices(cell);
+	if (err)
+		return err;
+	memset(cell->events, 0, PAGE_SIZE);
+	cell->info->clock = clock.v;
+	fill_info(cell, events);
+	return D0_OK;
+}
+
+/* Everything a start took, also after half of one. */
+static void tear_down(struct cell *cell)
+{
+	cell_revoke_all(cell);
+	for (u32 i = 0; i < cell->config.vcpus; i++) {
+		struct vcpu *v = &cell->vcpu[i];
+		cell->cpu_ns_before += v->cpu_ns;
+		vcpu_destroy(v);
+	}
+	for (u32 i = D0_REGIONS_MAX; i-- > 0;)
+		if (cell->region[i].type)
+			region_remove(cell, i);
+	cell->regions = 0;
+	if (cell->domain)
+		iommu_domain_destroy(cell->domain);
+	cell->domain = NULL;
+	space_destroy(&cell->space);
+	cell->window = cell->small_window = 0;
+	cell->tlb_generation++;
+	for (u32 i = 0; i < cell->config.channels; i++)
+		cell->channel_table[i].ring_base = 0;
+}
+
+static int make_vcpus(struct cell *cell)
+{
+	for (u32 i = 0; i < cell->config.vcpus; i++)
+		if (!vcpu_create(&cell->vcpu[i], cell, i,
+				 cell->high ? VCPU_KERNEL : VCPU_NATIVE))
+			return D0_ENOMEM;
+	return D0_OK;
+}
+
+/* Peers learn that this end is there, or is not. */
+static void tell_peers(struct cell *cell, bool up)
+{
+	for (u32 i = 0; i < cell->config.channels; i++) {
+		struct channel *ch = cell->slot[i].channel;
+		if (!ch)
+			continue;
+		struct channel_end *peer = &ch->end[!cell->slot[i].side];
+		if (!peer->cell)
+			continue;
+		struct d0_channel *entry = &peer->cell->channel_table[peer->number];
+		entry->state = up ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED;
+		entry->generation += up;
+		struct d0_info *info = peer->cell->info;
+		__atomic_store_n(&info->config_seq, info->config_seq + 1, __ATOMIC_RELEASE);
+		cell_raise_flags(peer->cell, 0, D0_EV_CONFIG);
+	}
+}
+
+int cell_start(struct cell *cell)
+{
+	gpa_t info = {0}, root = {0}, stack = {0};
+	if (cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED)
+		return D0_ESTATE;
+	if (!space_init(&cell->space, vcpu_ops->format))
+		return D0_ENOMEM;
+	if (cell->devices)
+		cell->domain = iommu_domain_create(cell, cell->number);
+	cell->starts++;
+	cell->restart_at = 0;
+	int err = make_vcpus(cell);
+	if (!err)
+		err = build(cell, &info, &root, &stack);
+	if (err) {
+		tear_down(cell);
+		cell->state = D0_CELL_FAILED;
+		n_snprintf(cell->reason, sizeof(cell->reason), "start failed, error %d", -err);
+		journal(D0_EVENT_cell_failed, cell->number, (u64)-err,
+			"%s: start failed (error %d)", cell->config.name, -err);
+		return err;
+	}
+	cell->state = D0_CELL_RUNNING;
+	cell->exit_code = 0;
+	cell->reason[0] = 0;
+	cell->started_ns = clock_ns();
+	cell_publish_regions(cell);
+	vcpu_reset(&cell->vcpu[0], cell->image_base.v + cell->image->entry + cell->va_offset,
+		   stack.v + cell->config.stack + cell->va_offset, root,
+		   info.v + cell->va_offset, 0);
+	cell->tables_root = root;
+	verify_join(cell);
+	tell_peers(cell, true);
+	sched_ready(&cell->vcpu[0]);
+	if (cell->starts == 1)
+		journal(D0_EVENT_cell_started, cell->number, 0, "%s (cell %u, %lu KiB)",
+			cell->config.name, cell->number, cell->memory_frames * 4);
+	cells_changed();
+	return D0_OK;
+}
+
+void cell_end(struct cell *cell, u32 state, s64 code, const char *reason)
+{
+	if (cell->state != D0_CELL_RUNNING && cell->state != D0_CELL_PAUSED)
+		return;
+	for (u32 i = 0; i < cell->config.vcpus; i++)
+		sched_remove(&cell->vcpu[i]);
+	cell_quiesce(cell);
+	for (u32 i = 0; i < cell->config.vcpus; i++)
+		cell->vcpu[i].state = VCPU_OFF;
+	verify_leave(cell);
+	cell->state = state;
+	cell->exit_code = code;
+	if (reason != cell->reason)
+		n_snprintf(cell->reason, sizeof(cell->reason), "%s", reason);
+	tear_down(cell);
+	tell_peers(cell, false);
+	cells_changed();
+}
+
+static void plan_restart(struct cell *cell, bool failed)
+{
+	u32 policy = cell->config.restart;
+	if (policy == D0_RESTART_NEVER || (policy == D0_RESTART_ON_FAILURE && !failed))
+		return;
+	u64 now = clock_ns();
+	cell->failures = now - cell->started_ns > HEALTHY_AFTER ? 0 : cell->failures;
+	u64 delay = cell->failures ? BACKOFF_FIRST << MIN(cell->failures, 10u) : 0;
+	cell->failures++;
+	cell->restart_at = now + MIN(delay, BACKOFF_MAX);
+	sched_timer_changed(NULL);
+}
+
+void cell_fail(struct cell *cell, struct vcpu *v, const char *rule, u64 address,
+	       const char *detail)
+{
+	u64 rip = v ? vcpu_ops->rip(v) : 0;
+	u64 code = rip - cell->va_offset - cell->image_base.v;
+	journal(D0_EVENT_cell_failed, cell->number, address,
+		"cell %s failed: %s at 0x%lx (%s), code image+0x%lx", cell->config.name, rule,
+		address, detail, code);
+	n_snprintf(cell->reason, sizeof(cell->reason), "%s at 0x%lx (%s)", rule, address,
+		   detail);
+	cell_end(cell, D0_CELL_FAILED, -1, cell->reason);
+	plan_restart(cell, true);
+}
+
+void cell_exited(struct cell *cell, s64 code, const char *reason)
+{
+	journal(D0_EVENT_cell_ended, cell->number, (u64)code, "cell %s ended: code %ld %s",
+		cell->config.name, code, reason);
+	cell_end(cell, D0_CELL_ENDED, code, reason);
+	plan_restart(cell, code != 0);
+}
+
+int cell_restart(struct cell *cell)
+{
+	cell_end(cell, D0_CELL_STOPPED, 0, "restarted");
+	int err = cell_start(cell);
+	if (!err)
+		journal(D0_EVENT_cell_restarted, cell->number, cell->starts, "%s (start %lu)",
+			cell->config.name, cell->starts);
+	return err;
+}
+
+int cell_set_paused(struct cell *cell, bool paused)
+{
+	if (cell->state != (paused ? D0_CELL_RUNNING : D0_CELL_PAUSED))
+		return D0_ESTATE;
+	for (u32 i = 0; i < cell->config.vcpus; i++) {
+		struct vcpu *v = &cell->vcpu[i];
+		if (paused && v->state != VCPU_OFF) {
+			v->wanted = v->state == VCPU_BLOCKED ? VCPU_BLOCKED : VCPU_READY;
+			sched_remove(v);
+			v->state = VCPU_HELD;
+		} else if (!paused && v->state == VCPU_HELD) {
+			v->state = VCPU_BLOCKED;
+			if (v->wanted == VCPU_READY || vcpu_events_pending(v))
+				sched_ready(v);
+			else
+				sched_timer_changed(v);
+		}
+	}
+	if (paused)
+		cell_quiesce(cell);
+	cell->state = paused ? D0_CELL_PAUSED : D0_CELL_RUNNING;
+	cells_changed();
+	return D0_OK;
+}
+
+u64 lifecycle_tick(u64 now)
+{
+	u64 next = D0_NEVER;
+	for (u32 i = 0; i < cell_slots(); i++) {
+		struct cell *cell = cell_by_number(i);
+		if (!cell || !cell->restart_at)
+			continue;
+		if (cell->restart_at <= now) {
+			cell->restart_at = 0;
+			if (!cell_start(cell))
+				journal(D0_EVENT_cell_restarted, cell->number, cell->starts,
+					"%s (start %lu)", cell->config.name, cell->starts);
+			else
+				plan_restart(cell, true);
+		}
+		if (cell->restart_at)
+			next = MIN(next, cell->restart_at);
+	}
+	return next;
+}
+
+void cells_changed(void)
+{
+	for (u32 i = 0; i < cell_slots(); i++) {
+		struct cell *cell = cell_by_number(i);
+		if (cell && cell->state == D0_CELL_RUNNING &&
+		    (cell->config.caps & (D0_CAP_INSPECT | D0_CAP_CONTROL)))
+			cell_raise_flags(cell, 0, D0_EV_CELLS);
+	}
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: ISC */
+/* The first cells: d0.conf from the archive, each started, and the line that says all run. */
+#include "nucleus/archive/archive.h"
+#include "nucleus/core/print.h"
+#include "nucleus/sync/sync.h"
+
+static u64 ready_ns;
+
+u64 sync_ready_ns(void)
+{
+	return ready_ns;
+}
+
+const char *sync_start_configured(void)
+{
+	const struct d0_file *file = archive_find("d0.conf", D0_FILE_CONF);
+	if (!file)
+		return "boot archive: there is no usable d0.conf in it";
+	const char *err = conf_apply((const char *)archive_data(file), file->size);
+	if (err)
+		return err;
+	u32 cells = 0, failed = 0;
+	for (u32 i = 0; i < cell_slots(); i++) {
+		cells++;
+		failed += cell_start(cell_by_number(i)) != D0_OK;
+	}
+	if (!cells)
+		return "d0.conf names no cell";
+	ready_ns = clock_ns();
+	if (!iommu_present())
+		n_print(
+		    "WARNING: no IOMMU: a device, and so the cell that owns it, can reach all "
+		    "memory");
+	if (failed)
+		n_print("NOT READY: %u of %u cells did not start", failed, cells);
+	else
+		n_print("ready: %u cells on %u CPUs, %lu.%03lu s after kernel entry", cells,
+			cpu_count, ready_ns / 1000000000, ready_ns / 1000000 % 1000);
+	return NULL;
+}

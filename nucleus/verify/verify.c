@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The verification ring.
+ *
+ * Problem: memory decays while the system runs; on machines without ECC nobody says so.
+ * Pages that must not change (text, constants, relocated constants; of cells and of the
+ * nucleus) have to be checked all the time, by checkers that are themselves checked, and
+ * put right without stopping anything.
+ *
+ * Model: running cells and the nucleus form a ring. Each sees its successor's pages in a
+ * mirror region and is challenged: "hash these pages with this nonce". The nucleus, which does not
+ * hash those pages, computes the expected answer from a golden copy, of
+ * which there are two, taken in turn; so the golden copies are read as often as the live
+ * pages, and an answer that was computed before, or not at all, is of no use. When answer
+ * and expectation differ, SHA-256 against the signed manifest decides which page
+ * is wrong: the live one or a golden one; the wrong one is rewritten from a right one.
+ * The nucleus checks the first cell of the ring itself, in idle time; the last cell checks
+ * the nucleus. Shared pages of an image are checked once a round, through the first of
+ * its cells.
+ *
+ * Rounds begin every ROUND. Members that have not done their part when the next one
+ * begins are helped: the nucleus checks the rest itself, in idle time, or in the scheduler's tick if there
+ * is none. So a stuck or lazy cell cannot leave its successor unchecked.
+ *
+ * A fault, in a cell or in the nucleus, is taken as a hint: the pages of who
+ * faulted are compared at once, and if one was wrong the instruction is tried again.
+ *
+ * Invariants: nothing is written over a live page but bytes with the manifest's hash (or,
+ * where there is none, bytes on which two of three copies agree).
+ *
+ * Locking: the nucleus lock for everything; work under it is cut into BATCH pages.
+ */
+#include <string.h>
+#include "d0/control.h"
+#include "nucleus/archive/archive.h"
+#include "nucleus/core/lock.h"
+#include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
+#include "nucleus/device_manager/clock.h"
+#include "nucleus/live0/live0.h"
+#include "nucleus/sync/sync.h"
+#include "nucleus/verify/sets.h"
+#include "nucleus/verify/verify.h"
+
+#define ROUND	   1000000000ull /* ns */
+#define BATCH	   4
+#define TICK_PIECE 2000000ull /* without idle time: one batch this often */
+
+static struct cell *first; /* successor of the nucleus; NULL: the ring is the nucleus alone */
+static u32 round_number;
+static u64 round_start, round_next, tick_next;
+static u64 nonce_key, nonce_count;
+static struct {
+	u64 at;	   /* next page of the first cell's set */
+	u32 round; /* completed */
+} own;
+static struct cell *helped; /* member whose duty the nucleus completes; see help() */
+static bool cycle_open;
+static u64 rescued; /* nucleus pages repaired after a fault */
+static struct {
+	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair, lies;
+} stats;
+static u8 buffer[2][PAGE_SIZE] __aligned(4096);
+
+static u64 new_nonce(void)
+{
+	u64 seed[2] = {nonce_key, ++nonce_count};
+	return fast_hash(seed, sizeof(seed), nonce_key);
+}
+
+static const char *member_name(const struct page_set *set)
+{
+	return set->cell ? set->cell->config.name : "nucleus";
+}
+
+/* ---- deciding and repairing one page ---- */
+
+static bool matches_manifest(const struct page_run *run, u64 index, const void *page)
+{
+	struct digest d;
+	sha256(page, PAGE_SIZE, &d);
+	return !memcmp(d.byte, run->hash[index].sha256, sizeof(d.byte));
+}
+
+/* Which golden copy is good: its number, or -1. Repairs the other one. */
+static int good_golden(const struct page_set *set, const struct page_run *run, u64 index,
+		       const void *live)
+{
+	u8 *g[2];
+	bool good[2];
+	for (u32 i = 0; i < 2; i++)
+		g[i] = hpa_to_ptr(HPA(run->golden[i].v + (index << PAGE_SHIFT)));
+	if (!run->hash && !memcmp(g[0], g[1], PAGE_SIZE))
+		return 0;
+	for (u32 i = 0; i < 2; i++) {
+		const void *as_live = run_expected(set, run, index, i, buffer[1]);
+		good[i] = run->hash ? matches_manifest(run, index, g[i]) :
+				      !memcmp(as_live, live, PAGE_SIZE);
+	}
+	for (u32 i = 0; i < 2; i++) {
+		if (good[i] || !good[!i])
+			continue;
+		journal(D0_EVENT_golden_bad, set->cell ? set->cell->number : ~0u, index,
+			"golden copy %u of %s %s page %lu was wrong, rewritten", i, member_name(set),
+			run->name, index);
+		stats.golden++;
+		memcpy(g[i], g[!i], PAGE_SIZE);
+	}
+	return good[0] ? 0 : good[1] ? 1 : -1;
+}
+
+static u64 first_difference(const u8 *a, const u8 *b)
+{
+	u64 i = 0;
+	while (i < PAGE_SIZE && a[i] == b[i])
+		i++;
+	return i;
+}
+
+/* Compare one page with its golden copies; true if it was wrong and is right now. */
+static bool check_page(const struct page_set *set, const struct page_run *run, u64 index)
+{
+	hpa_t live = run_live(set, run, index);
+	u32 owner = set->cell ? set->cell->number : ~0u;
+	if (!hpa_valid(live))
+		return false;
+	const u8 *now = hpa_to_ptr(live);
+	int g = good_golden(set, run, index, now);
+	if (g < 0) {
+		journal(D0_EVENT_golden_bad, owner, index,
+			"no good copy of %s %s page %lu is left in memory", member_name(set), run->name,
+			index);
+		return false;
+	}
+	const u8 *good = run_expected(set, run, index, (u32)g, buffer[0]);
+	if (!memcmp(good, now, PAGE_SIZE))
+		return false;
+	u64 at = first_difference(good, now);
+	stats.found++;
+	journal(D0_EVENT_page_bad, owner, index << PAGE_SHIFT | at,
+		"%s %s page %lu offset 0x%lx: 0x%x instead of 0x%x", member_name(set), run->name, index,
+		at, now[at], good[at]);
+	repair_write(live, good);
+	bool ok = !memcmp(good, now, PAGE_SIZE);
+	stats.repaired += ok;
+	stats.last_repair = clock_ns() - round_start;
+	if (ok)
+		journal(D0_EVENT_page_repaired, owner, index, "%s %s page %lu from golden copy %d",
+			member_name(set), run->name, index, g);
+	else
+		journal(D0_EVENT_page_bad, owner, index, "%s %s page %lu does not keep what is written",
+			member_name(set), run->name, index);
+	return ok;
+}
+
+static u32 check_pages(const struct page_set *set, u64 at, u64 count)
+{
+	u32 repaired = 0;
+	for (u64 i = at; i < at + count && i < set->pages; i++) {
+		u64 index;
+		const struct page_run *run = set_find(set, i, &index);
+		repaired += check_page(set, run, index);
+	}
+	return repaired;
+}
+
+/* ---- the ring ---- */
+
+/* The shared pages of an image are checked through one of its running cells. */
+static bool carries_image(struct cell *cell)
+{
+	return cell && cell->image->carrier == cell;
+}
+
+static void successor_set(struct cell *verifier, struct page_set *set)
+{
+	struct cell *next = verifier ? verifier->duty.next : first;
+	set_of(set, next, carries_image(next));
+}
+
+static void drop_mirror(struct cell *cell)
+{
+	for (u32 i = 0; i < cell->regions; i++)
+		if (cell->region[i].type == D0_REGION_MIRROR) {
+			cell_quiesce(cell);
+			region_remove(cell, i);
+		}
+}
+
+/* Map the successor's pages into the verifier, read-only. */
+static void make_mirror(struct cell *cell)
+{
+	struct page_set set;
+	hpa_t frame[256];
+	gpa_t at;
+	drop_mirror(cell);
+	successor_set(cell, &set);
+	cell->duty.at = 0;
+	cell->duty.count = 0;
+	cell->duty.helper_at = 0;
+	cell->duty.mirrored = false;
+	u64 pages = MIN(set.pages, ARRAY_SIZE(frame));
+	if (pages == set.pages && region_place(cell, pages << PAGE_SHIFT, &at)) {
+		for (u64 i = 0; i < pages; i++) {
+			u64 index;
+			const struct page_run *run = set_find(&set, i, &index);
+			frame[i] = run_live(&set, run, index);
+		}
+		cell->duty.mirrored =
+		    region_add_frames(cell, D0_REGION_MIRROR, at, frame, pages, "mirror") >= 0;
+	}
+	/* Not mirrored: the nucleus does this member's part. */
+	cell_publish_regions(cell);
+	cell_raise_flags(cell, 0, D0_EV_CONFIG);
+}
+
+static struct cell *predecessor(struct cell *cell)
+{
+	for (struct cell *c = first; c; c = c->duty.next)
+		if (c->duty.next == cell)
+			return c;
+	return NULL; /* the nucleus */
+}
+
+static void remirror(struct cell *verifier)
+{
+	if (verifier)
+		make_mirror(verifier);
+	else
+		own.at = 0;
+}
+
+void verify_join(struct cell *cell)
+{
+	struct image *image = (struct image *)cell->image;
+	if (!image->carrier)
+		image->carrier = cell;
+	cell->duty.next = first;
+	first = cell;
+	cell->duty.round = round_number;
+	cell->duty.joined = true;
+	own.at = 0;
+	make_mirror(cell);
+}
+
+void verify_leave(struct cell *cell)
+{
+	struct image *image = (struct image *)cell->image;
+	if (!cell->duty.joined)
+		return;
+	struct cell *before = predecessor(cell);
+	if (before)
+		before->duty.next = cell->duty.next;
+	else
+		first = cell->duty.next;
+	cell->duty.joined = false;
+	if (helped == cell)
+		helped = NULL;
+	drop_mirror(cell);
+	if (image->carrier == cell) {
+		image->carrier = NULL;
+		for (struct cell *c = first; c && !image->carrier; c = c->duty.next)
+			if (c->image == image)
+				image->carrier = c;
+		if (image->carrier)
+			remirror(predecessor(image->carrier));
+	}
+	remirror(before);
+}
+
+/* ---- challenges ---- */
+
+static void judge(struct cell *cell, u64 answer)
+{
+	struct page_set set;
+	successor_set(cell, &set);
+	cell->duty.checked += cell->duty.count;
+	stats.bytes += cell->duty.count * PAGE_SIZE;
+	stats.cpu_ns += clock_ns() - cell->duty.asked_ns;
+	if (answer == cell->duty.expected)
+		return;
+	cell->duty.bad++;
+	if (!check_pages(&set, cell->duty.first, cell->duty.count)) {
+		stats.lies++;
+		journal(D0_EVENT_report, cell->number, cell->duty.first,
+			"%s answered a challenge wrongly although the pages are right",
+			cell->config.name);
+		verify_cell_now(cell);
+	}
+}
+
+static u64 expected_answer(const struct page_set *set, u64 at, u32 *count, u64 nonce)
+{
+	u64 index;
+	const struct page_run *run = set_find(set, at, &index);
+	u32 n = run->relocated ? 1 : (u32)MIN(BATCH, run->pages - index);
+	*count = n;
+	const void *golden = run_expected(set, run, index, round_number & 1, buffer[0]);
+	return fast_hash(golden, n * PAGE_SIZE, nonce);
+}
+
+s64 verify_challenge(struct cell *cell, u64 answer, u64 *nonce)
+{
+	struct page_set set;
+	if (cell->duty.count)
+		judge(cell, answer);
+	cell->duty.count = 0;
+	if (!cell->duty.mirrored || cell->duty.round == round_number)
+		return 0;
+	successor_set(cell, &set);
+	if (cell->duty.at >= set.pages) {
+		cell->duty.at = 0;
+		cell->duty.round = round_number;
+		return 0;
+	}
+	cell->duty.nonce = *nonce = new_nonce();
+	cell->duty.asked_ns = clock_ns();
+	cell->duty.first = cell->duty.at;
+	cell->duty.expected = expected_answer(&set, cell->duty.at, &cell->duty.count, *nonce);
+	cell->duty.at += cell->duty.count;
+	return (s64)cell->duty.first << 16 | cell->duty.count;
+}
+
+/* ---- the nucleus's part ---- */
+
+/* Compare a batch with the golden copy of this round. */
+static void compare(const struct page_set *set, u64 at, u64 count)
+{
+	for (u64 i = at; i < at + count && i < set->pages; i++) {
+		u64 index;
+		const struct page_run *run = set_find(set, i, &index);
+		hpa_t live = run_live(set, run, index);
+		const void *good = run_expected(set, run, index, round_number & 1, buffer[0]);
+		stats.bytes += PAGE_SIZE;
+		if (hpa_valid(live) && memcmp(hpa_to_ptr(live), good, PAGE_SIZE))
+			check_page(set, run, index);
+	}
+}
+
+/* True if a batch was due. */
+static bool own_piece(void)
+{
+	struct page_set set;
+	if (own.round == round_number)
+		return false;
+	successor_set(NULL, &set);
+	compare(&set, own.at, BATCH);
+	own.at += BATCH;
+	if (own.at >= set.pages) {
+		own.at = 0;
+		own.round = round_number;
+	}
+	return true;
+}
+
+/* Do a piece of the part of a member that is a round behind. */
+static bool help_piece(void)
+{
+	for (struct cell *c = first; c; c = c->duty.next) {
+		struct page_set set;
+		if (c->duty.round + 1 >= round_number)
+			continue;
+		successor_set(c, &set);
+		compare(&set, c->duty.helper_at, BATCH);
+		c->duty.helper_at += BATCH;
+		if (c->duty.helper_at >= set.pages) {
+			c->duty.helper_at = 0;
+			c->duty.round = round_number - 1;
+		}
+		return true;
+	}
+	return false;
+}
+
+static void look_at_cycle(u64 now)
+{
+	if (!cycle_open || own.round != round_number)
+		return;
+	for (struct cell *c = first; c; c = c->duty.next)
+		if (c->duty.round != round_number && c->duty.mirrored)
+			return;
+	cycle_open = false;
+	stats.cycles++;
+	stats.cycle_ns = now - round_start;
+}
+
+static void begin_round(u64 now)
+{
+	round_number++;
+	round_start = now;
+	round_next = now + ROUND;
+	cycle_open = true;
+	for (struct cell *c = first; c; c = c->duty.next)
+		if (c->duty.mirrored)
+			cell_raise_flags(c, 0, D0_EV_CONFIG_VERIFY);
+}
+
+static bool piece(u64 now)
+{
+	u64 t = clock_ns();
+	if (now >= round_next)
+		begin_round(now);
+	bool more = own_piece() || help_piece();
+	look_at_cycle(now);
+	stats.cpu_ns += clock_ns() - t;
+	return more;
+}
+
+bool verify_idle(u64 now)
+{
+	nucleus_lock();
+	bool more = piece(now);
+	nucleus_unlock();
+	return more;
+}
+
+void verify_tick(u64 now)
+{
+	if (now < tick_next)
+		return;
+	tick_next = now + TICK_PIECE;
+	piece(now);
+}
+
+u64 verify_next(void)
+{
+	return round_next;
+}
+
+bool verify_cell_now(struct cell *cell)
+{
+	struct page_set set;
+	if (!cell->duty.joined)
+		return false;
+	set_of(&set, cell, true);
+	return check_pages(&set, 0, set.pages) > 0;
+}
+
+void verify_status(struct d0_ctl_system_status *out)
+{
+	out->verify_bytes = stats.bytes;
+	out->verify_cycles = stats.cycles;
+	out->verify_cycle_ns = stats.cycle_ns;
+	out->verify_cpu_ns = stats.cpu_ns;
+	out->flips_found = stats.found + stats.golden;
+	out->flips_repaired = stats.repaired + stats.golden;
+	out->frames_retired = stats.retired;
+	out->last_repair_ns = stats.last_repair;
+	out->pages_verified_set = nucleus_set.pages;
+	for (struct cell *c = first; c; c = c->duty.next) {
+		struct page_set set;
+		set_of(&set, c, carries_image(c));
+		out->pages_verified_set += set.pages;
+	}
+}
+
+/* ---- the nucleus itself ---- */
+
+static void add_own(const char *name, const char *from, const char *to, bool hashed,
+		    const struct d0_file *file)
+{
+	struct page_run *run = &nucleus_set.run[nucleus_set.runs];
+	u64 pages = PAGES((u64)(to - from)), link = (u64)(from - image_start) + image_phys().v;
+	*run = (struct page_run){
+	    .name = name, .pages = pages, .live = HPA(image_phys().v + (u64)(from - image_start))};
+	const struct d0_page_hash *h = file && hashed ? archive_pages(file) : NULL;
+	for (u32 i = 0; h && i < file->pages; i++)
+		if (h[i].vaddr == link && pages <= file->pages - i)
+			run->hash = &h[i];
+	for (u32 g = 0; g < 2; g++) {
+		run->golden[g] = frames_alloc_run(pages);
+		if (!hpa_valid(run->golden[g]))
+			n_panic("no memory for the nucleus's golden copies");
+		memcpy(hpa_to_ptr(run->golden[g]), from, pages << PAGE_SHIFT);
+	}
+	for (u64 p = 0; run->hash && p < pages; p++)
+		if (!matches_manifest(run, p, from + (p << PAGE_SHIFT)))
+			n_panic("nucleus %s page %lu does not have the manifest's hash", name, p);
+	if (hashed && !run->hash)
+		n_print("verify: the manifest has no hashes for the nucleus's %s: its copies vouch for "
+			"it", name);
+	nucleus_set.runs++;
+	nucleus_set.pages += pages;
+}
+
+void verify_init(void)
+{
+	const struct d0_file *file = archive_find("nucleus", D0_FILE_NUCLEUS);
+	nonce_key = random_u64();
+	repair_init();
+	add_own("text", text_start, text_end, true, file);
+	add_own("rodata", rodata_start, rodata_end, true, file);
+	add_own("relro", relro_start, relro_end, false, file);
+	n_print("verify: nucleus %lu pages, two golden copies, a round every %lu ms",
+		nucleus_set.pages, (u64)(ROUND / 1000000));
+}
+
+/*
+ * No locks here: the fault may have come while any is held. Golden copies that agree are
+ * believed; SHA-256 needs registers that may not be ours now.
+ */
+bool verify_rescue(struct trap_frame *frame)
+{
+	bool changed = false;
+	for (u32 r = 0; r < nucleus_set.runs; r++) {
+		const struct page_run *run = &nucleus_set.run[r];
+		for (u64 p = 0; p < run->pages; p++) {
+			const void *a = hpa_to_ptr(HPA(run->golden[0].v + (p << PAGE_SHIFT)));
+			const void *b = hpa_to_ptr(HPA(run->golden[1].v + (p << PAGE_SHIFT)));
+			hpa_t live = HPA(run->live.v + (p << PAGE_SHIFT));
+			if (!memcmp(hpa_to_ptr(live), a, PAGE_SIZE) || memcmp(a, b, PAGE_SIZE))
+				continue;
+			repair_write(live, a);
+			changed = true;
+			stats.found++;
+			stats.repaired++;
+			rescued++;
+			n_print("page_repaired: nucleus %s page %lu after a fault at nucleus+0x%lx",
+				run->name, p, frame->rip - image_base);
+		}
+	}
+	return changed;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/* The verification ring: see verify.c. */
+#ifndef NUCLEUS_VERIFY_H
+#define NUCLEUS_VERIFY_H
+
+#include "nucleus/core/trap.h"
+#include "nucleus/core/types.h"
+
+struct cell;
+struct d0_ctl_system_status;
+
+void verify_init(void); /* after archive_open(): golden copies of the nucleus */
+
+/* Nucleus lock. A cell joins when it starts and leaves when it ends. */
+void verify_join(struct cell *cell);
+void verify_leave(struct cell *cell);
+/* Hypercall verify: takes the answer, hands out the next challenge. */
+s64 verify_challenge(struct cell *cell, u64 answer, u64 *nonce);
+/* A crash in this cell: compare its pages now. True: something was repaired. */
+bool verify_cell_now(struct cell *cell);
+
+/* Idle work of a CPU: a small piece. Lock not held. True: there is more due. */
+bool verify_idle(u64 now);
+void verify_tick(u64 now); /* lock held; for times without idle time */
+u64 verify_next(void);     /* when idle work is due again */
+void verify_status(struct d0_ctl_system_status *out);
+
+/* Fault in host mode: true if the nucleus was repaired and the instruction may be retried. */
+bool verify_rescue(struct trap_frame *frame);
+
+#endif

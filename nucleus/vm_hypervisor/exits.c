@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What an exit means.
+ *
+ * The rule is one sentence: what was not granted ends the cell, with a report that names
+ * the cell, the rule and the address. Guest kernels get a little more than native cells:
+ * filtered CPUID and EFER, HLT as a wait, XSETBV; for what else their user programs may try by
+ * accident they get the exception that the bare CPU would raise.
+ *
+ * Before a cell is ended for a fault, its verified pages are compared with the golden
+ * copies: if one was wrong and is repaired now, the instruction is tried again.
+ */
+#include "nucleus/core/print.h"
+#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/sched/sched.h"
+#include "nucleus/sync/sync.h"
+#include "nucleus/verify/verify.h"
+#include "nucleus/vm_hypervisor/cpuid.h"
+#include "nucleus/vm_hypervisor/fpu.h"
+#include "nucleus/vm_hypervisor/vcpu.h"
+
+#define MSR_EFER  0xc0000080u
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+
+static bool is_kernel(struct vcpu *v)
+{
+	return v->cell->high;
+}
+
+/* The page a fault points at may have been hit: repaired, the cell goes on. */
+static bool healed(struct vcpu *v)
+{
+	v->cell->faults++;
+	return verify_cell_now(v->cell);
+}
+
+static void exit_memory(struct vcpu *v, const struct vcpu_exit *x)
+{
+	static const char *const rule[] = {
+	    [MAP_R] = "read outside its regions",
+	    [MAP_W] = "write to memory it may not write",
+	    [MAP_X] = "execution of memory it may not execute",
+	};
+	hpa_t to;
+	u32 perms;
+	if (space_lookup(cell_space(v->cell), x->address, &to, &perms) && (perms & x->access))
+		return; /* another vCPU's touch came first */
+	if (region_fill(v->cell, GPA(ALIGN_DOWN(x->address, PAGE_SIZE))))
+		return;
+	int r = region_find(v->cell, GPA(x->address), 1);
+	if (r >= 0 && v->cell->region[r].lazy) {
+		cell_fail(v->cell, v, "out of memory", x->address,
+			  "no frame left on this machine");
+		return;
+	}
+	if (!healed(v))
+		cell_fail(v->cell, v, rule[x->access], x->address,
+			  r < 0 ? "in no region" : v->cell->region[r].name);
+}
+
+static void exit_exception(struct vcpu *v, const struct vcpu_exit *x)
+{
+	char text[48];
+	if (healed(v))
+		return;
+	n_snprintf(text, sizeof(text), "vector %u, error 0x%x", x->vector, x->error);
+	cell_fail(v->cell, v, "exception", x->address, text);
+}
+
+static void refuse(struct vcpu *v, const char *rule, u64 address, const char *detail,
+		   u32 vector)
+{
+	if (is_kernel(v)) {
+		v->cell->faults++;
+		vcpu_ops->inject_fault(v, vector, 0);
+	} else if (!healed(v)) {
+		cell_fail(v->cell, v, rule, address, detail);
+	}
+}
+
+static void exit_msr(struct vcpu *v, const struct vcpu_exit *x, bool write)
+{
+	if (is_kernel(v) && x->address == MSR_EFER && !vcpu_ops->user_mode(v)) {
+		if (write) {
+			vcpu_ops->set_efer(v, (v->regs.rax & 0xffffffff) | v->regs.rdx << 32);
+		} else {
+			u64 e = vcpu_ops->efer(v);
+			v->regs.rax = e & 0xffffffff;
+			v->regs.rdx = e >> 32;
+		}
+		vcpu_ops->skip(v);
+		return;
+	}
+	refuse(v, write ? "write to an MSR" : "read of an MSR", x->address, "not granted",
+	       VECTOR_GP);
+}
+
+static void exit_xsetbv(struct vcpu *v)
+{
+	u64 value = (v->regs.rax & 0xffffffff) | v->regs.rdx << 32;
+	bool ok = is_kernel(v) && !vcpu_ops->user_mode(v) && (u32)v->regs.rcx == 0 &&
+		  (value & 1) && !(value & ~fpu_features()) && (!(value & 4) || (value & 2));
+	if (!ok) {
+		refuse(v, "privileged instruction", vcpu_ops->rip(v), "XSETBV", VECTOR_GP);
+		return;
+	}
+	v->xcr0 = value;
+	fpu_switch_xcr0(v);
+	vcpu_ops->skip(v);
+}
+
+static void exit_cpuid(struct vcpu *v)
+{
+	struct cpuid r = cpuid_filter(v, (u32)v->regs.rax, (u32)v->regs.rcx);
+	v->regs.rax = r.a;
+	v->regs.rbx = r.b;
+	v->regs.rcx = r.c;
+	v->regs.rdx = r.d;
+	vcpu_ops->skip(v);
+}
+
+static void exit_hypercall(struct vcpu *v)
+{
+	if (vcpu_ops->user_mode(v)) {
+		vcpu_ops->inject_fault(v, VECTOR_UD, 0);
+		return;
+	}
+	vcpu_ops->skip(v);
+	v->cell->hypercalls++;
+	hypercall(v);
+}
+
+void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
+{
+	switch (x->reason) {
+	case EXIT_INTERRUPT:
+		v->cell->interrupts++;
+		break;
+	case EXIT_HYPERCALL:
+		exit_hypercall(v);
+		break;
+	case EXIT_MEMORY:
+		exit_memory(v, x);
+		break;
+	case EXIT_EXCEPTION:
+		exit_exception(v, x);
+		break;
+	case EXIT_IO:
+		refuse(v, "access to an I/O port", x->address, x->write ? "write" : "read",
+		       VECTOR_GP);
+		break;
+	case EXIT_MSR_READ:
+		exit_msr(v, x, false);
+		break;
+	case EXIT_MSR_WRITE:
+		exit_msr(v, x, true);
+		break;
+	case EXIT_CPUID:
+		exit_cpuid(v);
+		break;
+	case EXIT_XSETBV:
+		exit_xsetbv(v);
+		break;
+	case EXIT_HLT:
+		if (!is_kernel(v)) {
+			refuse(v, "privileged instruction", vcpu_ops->rip(v), "HLT", VECTOR_GP);
+			break;
+		}
+		vcpu_ops->skip(v);
+		if (!vcpu_events_pending(v))
+			sched_block(v, D0_NEVER);
+		break;
+	case EXIT_SHUTDOWN:
+		if (!healed(v))
+			cell_fail(v->cell, v, "triple fault", x->address, "shutdown");
+		break;
+	case EXIT_PRIVILEGED:
+		refuse(v, "privileged instruction", x->address, x->text, VECTOR_UD);
+		break;
+	case EXIT_WINDOW:
+	case EXIT_NOTHING:
+		break;
+	case EXIT_BROKEN: {
+		char text[32];
+		n_snprintf(text, sizeof(text), "code 0x%lx", x->code);
+		cell_fail(v->cell, v, "entry to guest mode failed", vcpu_ops->rip(v), text);
+		break;
+	}
+	}
+}

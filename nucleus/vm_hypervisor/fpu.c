@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: ISC */
+/* See fpu.h. XSAVE where there is, FXSAVE otherwise; areas are one page. */
+#include <string.h>
+#include "nucleus/core/cpu.h"
+#include "nucleus/core/print.h"
+#include "nucleus/vm_hypervisor/fpu.h"
+#include "nucleus/vm_hypervisor/vcpu.h"
+
+static bool ready, have_xsave;
+static u64 features = 3; /* x87, SSE */
+static u32 area = 512;
+
+static void xcr0_write(u64 v)
+{
+	__asm__ volatile("xsetbv" ::"c"(0), "a"((u32)v), "d"((u32)(v >> 32)));
+}
+
+void fpu_init(void)
+{
+	have_xsave = cpuid(1, 0).c & (1u << 26);
+	if (have_xsave) {
+		struct cpuid d = cpuid(0xd, 0);
+		features |= d.a & 4; /* AVX; wider state is not offered */
+		area = features & 4 ? 512 + 64 + 256 : 512 + 64;
+	}
+	ready = true;
+}
+
+void fpu_init_cpu(void)
+{
+	if (have_xsave)
+		xcr0_write(features);
+}
+
+u64 fpu_features(void)
+{
+	return features;
+}
+
+u32 fpu_area_size(void)
+{
+	return area;
+}
+
+static void save(void *to)
+{
+	if (have_xsave)
+		__asm__ volatile("xsave64 (%0)" ::"r"(to), "a"((u32)features), "d"(0)
+				 : "memory");
+	else
+		__asm__ volatile("fxsave64 (%0)" ::"r"(to) : "memory");
+}
+
+static void load(const void *from)
+{
+	if (have_xsave)
+		__asm__ volatile("xrstor64 (%0)" ::"r"(from), "a"((u32)features), "d"(0)
+				 : "memory");
+	else
+		__asm__ volatile("fxrstor64 (%0)" ::"r"(from) : "memory");
+}
+
+void fpu_reset(struct vcpu *v)
+{
+	fpu_forget(v);
+	memset(v->fpu, 0, PAGE_SIZE);
+	*(u16 *)v->fpu = 0x37f;               /* FCW */
+	*(u32 *)((u8 *)v->fpu + 24) = 0x1f80; /* MXCSR */
+	if (have_xsave)
+		*(u64 *)((u8 *)v->fpu + 512) = 3; /* XSTATE_BV: x87 and SSE are in the area */
+	v->xcr0 = features & 3;
+}
+
+/* Registers of the owner to its area; XCR0 must be the host's to see all of them. */
+static void save_owner(struct cpu *cpu)
+{
+	if (cpu->fpu_owner) {
+		if (have_xsave)
+			xcr0_write(features);
+		save(cpu->fpu_owner->fpu);
+		cpu->fpu_owner = NULL;
+	}
+}
+
+void fpu_load(struct vcpu *v)
+{
+	struct cpu *cpu = cpu_self();
+	if (cpu->fpu_owner == v)
+		return;
+	save_owner(cpu);
+	if (have_xsave)
+		xcr0_write(features);
+	load(v->fpu);
+	if (have_xsave)
+		xcr0_write(v->xcr0);
+	cpu->fpu_owner = v;
+}
+
+void fpu_switch_xcr0(struct vcpu *v)
+{
+	if (have_xsave && cpu_self()->fpu_owner == v)
+		xcr0_write(v->xcr0);
+}
+
+void fpu_forget(struct vcpu *v)
+{
+	for (u32 i = 0; i < cpu_count; i++)
+		if (cpus[i].fpu_owner == v)
+			cpus[i].fpu_owner = NULL;
+}
+
+void fpu_nucleus_begin(void)
+{
+	if (ready)
+		save_owner(cpu_self());
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * FPU, SSE and AVX registers. They belong to the vCPU named in cpu->fpu_owner until
+ * another needs them. Host mode is compiled without them; the few library routines that
+ * use SSE are called between fpu_nucleus_begin() and the next fpu_load().
+ */
+#ifndef NUCLEUS_VM_HYPERVISOR_FPU_H
+#define NUCLEUS_VM_HYPERVISOR_FPU_H
+
+#include "nucleus/core/types.h"
+
+struct vcpu;
+
+void fpu_init(void);     /* once, after CPU 0 has its GS */
+void fpu_init_cpu(void); /* every CPU: XCR0 */
+u64 fpu_features(void);  /* the XCR0 bits guests may set */
+u32 fpu_area_size(void);
+void fpu_reset(struct vcpu *v);       /* initial state in its area */
+void fpu_load(struct vcpu *v);        /* before entry */
+void fpu_forget(struct vcpu *v);      /* its area is about to go */
+void fpu_switch_xcr0(struct vcpu *v); /* the loaded vCPU set another xcr0 */
+void fpu_nucleus_begin(void);
+
+#endif
