@@ -81,6 +81,7 @@ endef
 CELL_LDFLAGS := -static-pie -nostdlib -nostartfiles -Wl,-T,libcell/bare/cell.lds \
                 -Wl,--no-dynamic-linker -Wl,-z,noexecstack -Wl,-z,text -Wl,-z,max-page-size=4096 \
                 -Wl,--build-id=none -Wl,--gc-sections -Wl,--no-warn-rwx-segments
+comma      := ,
 CELLS      :=
 CELLS_HIGH :=
 
@@ -91,10 +92,10 @@ $(B)/cells/$(1).dbg: $(call obj,$(5),$(2) $(6)) $(call lib,$(5),$(3) libcell lib
 	@mkdir -p $$(@D)
 	$(Q)$(PYTHON) tools/symtab.py > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
 	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@.0 $(call obj,$(5),$(6) $(2)) $$@.sym.o \
-	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(4) -lgcc -Wl,--end-group
+	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(if $(4),-Wl$(comma)-u$(comma)bare_tls_init) $(4) -lgcc -Wl,--end-group
 	$(Q)$(PYTHON) tools/symtab.py $$@.0 > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
 	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@ $(call obj,$(5),$(6) $(2)) $$@.sym.o \
-	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(4) -lgcc -Wl,--end-group
+	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(if $(4),-Wl$(comma)-u$(comma)bare_tls_init) $(4) -lgcc -Wl,--end-group
 $(B)/cells/$(1).elf: $(B)/cells/$(1).dbg
 	$(Q)strip --strip-all -o $$@ $$<
 endef

@@ -4,12 +4,12 @@
  *
  *	struct d0_archive | signature | manifest | files, each at a page boundary
  *
- * The signature (ECDSA P-256 over SHA-256, raw r||s, 64 bytes) covers the archive
- * header and the manifest. It is checked before any byte of the manifest is looked at;
- * the header's own fields are only bounds-checked until then. The manifest is struct
- *d0_manifest, then file records, then page-hash records; it holds the SHA-256 of every file,
- *and for each ELF image the SHA-256 of every page of its read-only segments as they lie in
- *memory before relocation (zero-padded to whole pages).
+ * The signature (ECDSA P-256, raw r||s, 64 bytes) is over SHA-256(header || SHA-256(manifest)),
+ * the header being struct d0_archive. It is checked before any byte of the manifest is
+ * looked at; the header's own fields are only bounds-checked until then. The manifest is
+ * struct d0_manifest, then file records, then page-hash records; it holds the SHA-256 of
+ * every file, and for each ELF image the SHA-256 of every page of its read-only and
+ * relro segments as they lie in memory before relocation (zero-padded to whole pages).
  *
  * All integers are little-endian, all offsets count from the start of the archive.
  */

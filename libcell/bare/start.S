@@ -11,7 +11,7 @@ _start:
 	call	bare_start
 	ud2
 
-/* Another vCPU; RDI = its struct bare_vcpu. */
+/* Another vCPU; RDI = its struct vcpu_job. */
 	.globl	bare_vcpu_entry
 	.hidden	bare_vcpu_entry
 bare_vcpu_entry:

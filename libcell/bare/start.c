@@ -13,41 +13,31 @@
 #include "libcell/panic.h"
 #include "libcell/random.h"
 
-#define MSR_FS_BASE 0xc0000100u
-#define NO_CANARY   __attribute__((no_stack_protector))
+#define NO_CANARY __attribute__((no_stack_protector))
 
 extern uintptr_t __stack_chk_guard;
 extern void (*const __init_array_start[])(void);
 extern void (*const __init_array_end[])(void);
 
-static struct bare_vcpu vcpu_block[D0_VCPUS_MAX];
+/* What another vCPU is to do. */
+struct vcpu_job {
+	unsigned vcpu;
+	void (*fn)(void *);
+	void *arg;
+};
+static struct vcpu_job vcpu_job[D0_VCPUS_MAX];
 
-static inline void fs_base_set(const void *p)
-{
-	uint64_t v = (uintptr_t)p;
-
-	__asm__ volatile("wrmsr" ::"c"(MSR_FS_BASE), "a"((uint32_t)v),
-			 "d"((uint32_t)(v >> 32)));
-}
-
+/* Each vCPU has a stack region; the one we stand on says which vCPU this is. */
 unsigned cell_vcpu(void)
 {
-	uint64_t n;
+	const struct d0_info *info = cell_info();
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	const struct d0_region *r;
 
-	__asm__("movq %%fs:%c1, %0"
-		: "=r"(n)
-		: "i"(__builtin_offsetof(struct bare_vcpu, number)));
-	return (unsigned)n;
-}
-
-NO_CANARY static void vcpu_block_init(unsigned vcpu)
-{
-	struct bare_vcpu *v = &vcpu_block[vcpu];
-
-	v->self = (uintptr_t)v;
-	v->canary = __stack_chk_guard;
-	v->number = vcpu;
-	fs_base_set(v);
+	for (unsigned i = 0; info->vcpus > 1 && (r = cell_region(D0_REGION_STACK, i)); i++)
+		if (sp - (uintptr_t)cell_ptr(r->base) < r->size)
+			return i;
+	return 0;
 }
 
 _Noreturn void bare_start(const struct d0_info *info, unsigned vcpu);
@@ -62,8 +52,8 @@ NO_CANARY _Noreturn void bare_start(const struct d0_info *info, unsigned vcpu)
 	random_gen_init(&gen, info->seed);
 	random_gen_bytes(&gen, keys, sizeof(keys));
 	__stack_chk_guard = keys[0] & ~0xffull; /* a zero byte stops string overruns */
-	vcpu_block_init(vcpu);
-	bare_exceptions_init();
+	if (bare_tls_init)
+		bare_tls_init(vcpu);
 	bare_heap_init(info, keys[1]);
 	log_level = (enum log_level)cell_arg_u64(info->args, "log", LOG_INFO);
 	for (void (*const *init)(void) = __init_array_start; init < __init_array_end; init++)
@@ -73,12 +63,12 @@ NO_CANARY _Noreturn void bare_start(const struct d0_info *info, unsigned vcpu)
 
 extern void bare_vcpu_entry(void);
 
-_Noreturn void bare_start_vcpu(struct bare_vcpu *v);
-NO_CANARY _Noreturn void bare_start_vcpu(struct bare_vcpu *v)
+_Noreturn void bare_start_vcpu(struct vcpu_job *job);
+NO_CANARY _Noreturn void bare_start_vcpu(struct vcpu_job *job)
 {
-	vcpu_block_init((unsigned)(v - vcpu_block));
-	bare_exceptions_init();
-	v->fn(v->arg);
+	if (bare_tls_init)
+		bare_tls_init(job->vcpu);
+	job->fn(job->arg);
 	panic("function of vCPU %u returned", cell_vcpu());
 }
 
@@ -88,10 +78,9 @@ int cell_vcpu_start(unsigned vcpu, void (*fn)(void *), void *arg)
 
 	if (!vcpu || vcpu >= cell_info()->vcpus || vcpu >= D0_VCPUS_MAX || !stack)
 		return D0_EINVAL;
-	vcpu_block[vcpu].fn = fn;
-	vcpu_block[vcpu].arg = arg;
+	vcpu_job[vcpu] = (struct vcpu_job){vcpu, fn, arg};
 	return (int)D0_HC(vcpu_start, vcpu, (uintptr_t)bare_vcpu_entry,
 			  (uintptr_t)cell_ptr(stack->base) + stack->size,
-			  (uintptr_t)&vcpu_block[vcpu])
+			  (uintptr_t)&vcpu_job[vcpu])
 	    .rax;
 }
