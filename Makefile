@@ -3,7 +3,6 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.SECONDARY:
 .DEFAULT_GOAL := all
 
 B        ?= build
