@@ -423,12 +423,13 @@ int h2_removexattr(struct h2_pfs *pfs, uint64_t ino, const char *name);
  * (work: codec->work_bytes, one per thread). h2_write_prepared() then stores it: the only
  * cheap step on the volume's thread. The result equals h2_write() of the same bytes.
  */
+#define H2_PREPARE_BYTES 98304u
 struct h2_prepared {
 	uint32_t logical; /* bytes of content, 1..65536 */
 	uint32_t stored;  /* bytes in `data`; 0 = all zeros, a hole */
 	uint8_t methods;  /* check << 4 | compression */
 	uint8_t code[24]; /* check code */
-	uint8_t *data;    /* buffer of 65536 bytes, supplied by the caller */
+	uint8_t *data;    /* buffer of H2_PREPARE_BYTES, supplied by the caller */
 };
 int h2_block_prepare(const struct h2_codec *codec, void *work, uint8_t check, uint8_t comp,
 		     uint8_t level, const void *in, uint32_t len, struct h2_prepared *out);

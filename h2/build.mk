@@ -1,0 +1,9 @@
+# h2: the HAMMER2 library. `h2` has no dependencies; `h2codec` adds liblz4 and zlib.
+H2_SRC := h2/bulkfree.c h2/dedup.c h2/dir.c h2/env.c h2/file.c h2/flush.c h2/freemap.c \
+          h2/fs_h2.c h2/fsck.c h2/h2_ops.c h2/hash.c h2/hash_x86.c h2/inode.c h2/io.c \
+          h2/newfs.c h2/node.c h2/pack.c h2/rename.c h2/scrub.c h2/side.c h2/tree.c h2/walk.c
+
+CFLAGS.h2 += -Wno-psabi
+
+$(eval $(call host_lib,h2,$(H2_SRC)))
+$(eval $(call host_lib,h2codec,h2/codec.c))
