@@ -35,13 +35,13 @@ static bool hardware_u64(u64 *out)
 	return ok;
 }
 
-static u64 jitter(void)
+static u64 jitter(u32 samples)
 {
-	u64 mix = rdtsc();
-	for (u32 i = 0; i < 256; i++) {
+	volatile u64 mix = rdtsc();
+	for (u32 i = 0; i < samples; i++) {
 		u64 t = rdtsc();
 		for (u32 spin = t & 31; spin; spin--)
-			cpu_relax();
+			mix += spin;
 		mix = (mix << 7 | mix >> 57) ^ (rdtsc() - t) * 0x9e3779b97f4a7c15ull;
 	}
 	return mix;
@@ -61,9 +61,9 @@ void random_init(u64 salt)
 	stir(salt);
 	for (u32 i = 0; i < 8; i++) {
 		u64 v = 0;
-		if (hardware_u64(&v))
-			stir(v);
-		stir(jitter());
+		bool hardware = hardware_u64(&v);
+		stir(v);
+		stir(jitter(hardware ? 16 : 4096));
 	}
 }
 

@@ -23,6 +23,15 @@ multiboot2_header:
 	.long	0xe85250d6, 0, 1f - multiboot2_header
 	.long	-(0xe85250d6 + (1f - multiboot2_header))
 	.align 8
+	/* Address tag: GRUB refuses ELF files with relocation sections; offsets in the file
+	 * are those in memory, so it can load the file as one flat piece. */
+	.short	2, 0
+	.long	24
+	.long	0x201000 + (multiboot2_header - boot_pvh)
+	.long	0x201000
+	.long	0x201000 + (bss_start - boot_pvh)
+	.long	0x201000 + (bss_end - boot_pvh)
+	.align 8
 	.short	3, 0			/* entry address tag */
 	.long	12, 0x201000 + (boot_mb2 - boot_pvh)
 	.align 8

@@ -41,6 +41,7 @@ struct channel_slot {
 struct cell_config {
 	char name[D0_NAME_MAX], image[D0_NAME_MAX];
 	char args[1024];
+	char data[48]; /* file of the boot archive to map, or empty */
 	u64 heap, stack, state, user;
 	u32 vcpus, channels, priority, budget_us, restart, caps;
 };

@@ -6,6 +6,7 @@
  *
  *	cell NAME image=IMG [heap=64K] [stack=16K] [state=0] [user=0] [vcpus=1] [channels=8]
  *	     [priority=3] [budget=0] [restart=never|on-failure|always] [caps=inspect,...]
+ *	     [data=FILE]	a file of the archive, mapped read-only as a region of that name
  *	args NAME the rest of the line
  *	channel SERVER CLIENT protocol=P [ring=16K] [label=L] [server_args=A] [client_args=A]
  *	device NAME pci=VVVV:DDDD | class=CCSS [index=N]
@@ -140,7 +141,7 @@ static const char *parse_cell(struct cell_config *c)
 {
 	static const char *const known[] = {"image",  "heap",    "stack",    "state",
 					    "user",   "vcpus",   "channels", "priority",
-					    "budget", "restart", "caps",     NULL};
+					    "budget", "restart", "caps",     "data", NULL};
 	static const char *const policy[] = {"never", "on-failure", "always"};
 	const char *image = value_of("image"), *err = check_keys(known);
 	memset(c, 0, sizeof(*c));
@@ -169,6 +170,8 @@ static const char *parse_cell(struct cell_config *c)
 	if (!err)
 		err = get_choice("restart", policy, ARRAY_SIZE(policy), D0_RESTART_NEVER,
 				 &c->restart);
+	if (!err && value_of("data"))
+		err = copy_text(c->data, sizeof(c->data), value_of("data"), false);
 	return err ? err : get_caps(&c->caps);
 }
 

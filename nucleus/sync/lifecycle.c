@@ -12,6 +12,7 @@
  * later with a delay that doubles up to a second while it keeps failing within ten seconds.
  */
 #include <string.h>
+#include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
 #include "nucleus/sched/sched.h"
@@ -150,6 +151,19 @@ static int grant_devices(struct cell *cell)
 	return D0_OK;
 }
 
+/* A file of the archive lies page-aligned in memory that nobody else uses. */
+static int add_data(struct cell *cell)
+{
+	const struct d0_file *file;
+	if (!cell->config.data[0])
+		return D0_OK;
+	file = archive_find(cell->config.data, D0_FILE_DATA);
+	if (!file || !file->size)
+		return D0_ENOENT;
+	return add(cell, D0_REGION_RODATA, ALIGN_UP(file->size, PAGE_SIZE),
+		   ptr_to_hpa(archive_data(file)), cell->config.data, NULL);
+}
+
 static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
 {
 	gpa_t clock, events;
@@ -177,6 +191,8 @@ static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
 	if (!err)
 		err = add(cell, D0_REGION_EVENTS, PAGE_SIZE, ptr_to_hpa(cell->events), "events",
 			  &events);
+	if (!err)
+		err = add_data(cell);
 	if (!err)
 		err = channel_map_all(cell);
 	if (!err)
