@@ -1,0 +1,9 @@
+# The transport cell: core (freestanding), client library, hosted programs, the cell.
+
+TRANSPORT_CORE := $(wildcard cells/transport/core/*.c)
+TRANSPORT_CLIENT := cells/transport/client/pvs_client.c
+$(eval $(call host_lib,transport,$(TRANSPORT_CORE)))
+$(eval $(call host_lib,pvs_client,$(TRANSPORT_CLIENT)))
+
+TCP_SIM := tests/unit/tcp_sim.c
+$(eval $(call unit_test,tcp_transfer,tests/unit/tcp_transfer.c $(TCP_SIM),transport pvs_client))

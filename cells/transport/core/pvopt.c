@@ -1,0 +1,752 @@
+/*
+ * Socket options, with Linux's names, numbers and semantics (socket(7), ip(7), ipv6(7),
+ * tcp(7)). Options that only concern the client's own bookkeeping (SO_RCVTIMEO, O_NONBLOCK,
+ * SO_OOBINLINE delivery) are stored and given back, and act in the client.
+ */
+#include "tcp.h"
+
+enum {
+	SOL_SOCKET_ = 1,
+	SOL_IP_ = 0,
+	SOL_TCP_ = 6,
+	SOL_UDP_ = 17,
+	SOL_IPV6_ = 41,
+	SOL_PACKET_ = 263,
+	SOL_RAW_ = 255,
+	SOL_ICMPV6_ = 58
+};
+
+enum {
+	SO_DEBUG_ = 1,
+	SO_REUSEADDR_ = 2,
+	SO_TYPE_ = 3,
+	SO_ERROR_ = 4,
+	SO_DONTROUTE_ = 5,
+	SO_BROADCAST_ = 6,
+	SO_SNDBUF_ = 7,
+	SO_RCVBUF_ = 8,
+	SO_KEEPALIVE_ = 9,
+	SO_OOBINLINE_ = 10,
+	SO_NO_CHECK_ = 11,
+	SO_PRIORITY_ = 12,
+	SO_LINGER_ = 13,
+	SO_REUSEPORT_ = 15,
+	SO_RCVLOWAT_ = 18,
+	SO_SNDLOWAT_ = 19,
+	SO_RCVTIMEO_ = 20,
+	SO_SNDTIMEO_ = 21,
+	SO_BINDTODEVICE_ = 25,
+	SO_ACCEPTCONN_ = 30,
+	SO_SNDBUFFORCE_ = 32,
+	SO_RCVBUFFORCE_ = 33,
+	SO_MARK_ = 36,
+	SO_PROTOCOL_ = 38,
+	SO_DOMAIN_ = 39,
+	SO_INCOMING_CPU_ = 49
+};
+
+enum {
+	TCP_NODELAY_ = 1,
+	TCP_MAXSEG_,
+	TCP_CORK_,
+	TCP_KEEPIDLE_,
+	TCP_KEEPINTVL_,
+	TCP_KEEPCNT_,
+	TCP_SYNCNT_,
+	TCP_LINGER2_,
+	TCP_DEFER_ACCEPT_,
+	TCP_WINDOW_CLAMP_,
+	TCP_INFO_,
+	TCP_QUICKACK_,
+	TCP_CONGESTION_,
+	TCP_USER_TIMEOUT_ = 18,
+	TCP_NOTSENT_LOWAT_ = 25
+};
+
+static uint32_t get_u32(const uint8_t *v, uint32_t len)
+{
+	uint32_t x = 0;
+
+	memcpy(&x, v, MIN(len, 4));
+	return x;
+}
+
+static void flag(uint16_t *f, uint16_t bit, uint32_t on)
+{
+	*f = (uint16_t)(on ? *f | bit : *f & ~bit);
+}
+
+static void tflag(struct sock *s, uint32_t bit, uint32_t on)
+{
+	if (s->kind == SK_TCP)
+		s->t.flags = on ? s->t.flags | bit : s->t.flags & ~bit;
+}
+
+static bool name_is(const char *have, const uint8_t *v, uint32_t len)
+{
+	uint32_t i;
+
+	for (i = 0; i < len && v[i]; i++) {
+		if (have[i] != (char)v[i])
+			return false;
+	}
+	return !have[i];
+}
+
+static int set_bind_device(struct tp_stack *st, struct sock *s, const uint8_t *v, uint32_t len)
+{
+	if (!len || !v[0]) {
+		s->bound_if = 0;
+		return 0;
+	}
+	for (unsigned i = 0; i < TP_MAX_IF; i++) {
+		struct netif *n = &st->s->ifs[i];
+
+		if (n->used && len <= 15 + !v[len - 1] && name_is(n->name, v, len)) {
+			s->bound_if = (uint8_t)(s->kind == SK_PACKET ? i + 1 : i);
+			return 0;
+		}
+	}
+	return -TE_NOENT;
+}
+
+static int set_socket(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
+		      uint32_t len)
+{
+	uint32_t x = get_u32(v, len);
+
+	if (name == SO_BINDTODEVICE_)
+		return set_bind_device(st, s, v, len);
+	if (len < 4)
+		return -TE_INVAL;
+	switch (name) {
+	case SO_REUSEADDR_:
+		flag(&s->flags, SF_REUSEADDR, x);
+		return 0;
+	case SO_REUSEPORT_:
+		flag(&s->flags, SF_REUSEPORT, x);
+		return 0;
+	case SO_BROADCAST_:
+		flag(&s->flags, SF_BROADCAST, x);
+		return 0;
+	case SO_OOBINLINE_:
+		flag(&s->flags, SF_OOBINLINE, x);
+		return 0;
+	case SO_SNDBUF_:
+	case SO_SNDBUFFORCE_:
+		s->sndbuf = MIN(x, 0x3fffffffu) * 2;
+		return 0;
+	case SO_RCVBUF_:
+	case SO_RCVBUFFORCE_:
+		s->rcvbuf = MIN(x, 0x3fffffffu) * 2;
+		return 0;
+	case SO_KEEPALIVE_:
+		tflag(s, TF_KEEPALIVE, x);
+		if (s->kind == SK_TCP)
+			tcp_keep_arm(st, s);
+		return 0;
+	case SO_LINGER_:
+		if (len < 8)
+			return -TE_INVAL;
+		flag(&s->flags, SF_LINGER, x);
+		if (s->kind == SK_TCP)
+			s->t.linger_ms = MIN(get_u32(v + 4, 4), 3600000u) * 1000;
+		return 0;
+	case SO_RCVLOWAT_:
+		s->rcvlowat = MAX(x, 1u);
+		return 0;
+	case SO_PRIORITY_:
+		s->prio = x;
+		return 0;
+	case SO_MARK_:
+		s->mark = x;
+		return 0;
+	case SO_RCVTIMEO_:
+		s->rcvtimeo = x;
+		return 0;
+	case SO_SNDTIMEO_:
+		s->sndtimeo = x;
+		return 0;
+	case SO_DEBUG_:
+	case SO_DONTROUTE_:
+	case SO_NO_CHECK_:
+	case SO_INCOMING_CPU_:
+		return 0;
+	}
+	return -TE_NOPROTOOPT;
+}
+
+static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
+		   uint32_t len)
+{
+	struct tcp *t = &s->t;
+	uint32_t x = get_u32(v, len);
+
+	if (s->kind != SK_TCP)
+		return -TE_NOPROTOOPT;
+	if (name == TCP_CONGESTION_) {
+		if (len >= 5 && !memcmp(v, "cubic", 5))
+			t->cc = TP_CC_CUBIC;
+		else if (len >= 4 && !memcmp(v, "reno", 4))
+			t->cc = TP_CC_RENO;
+		else
+			return -TE_NOENT;
+		return 0;
+	}
+	if (len < 4)
+		return -TE_INVAL;
+	switch (name) {
+	case TCP_NODELAY_:
+		tflag(s, TF_NODELAY, x);
+		if (x)
+			tcp_output_later(st, s);
+		return 0;
+	case TCP_MAXSEG_:
+		if (x < 88 || x > 32767)
+			return -TE_INVAL;
+		t->user_mss = (uint16_t)x;
+		tcp_mss_sync(st, s);
+		return 0;
+	case TCP_CORK_:
+		tflag(s, TF_CORK, x);
+		if (!x)
+			tcp_output_later(st, s);
+		return 0;
+	case TCP_KEEPIDLE_:
+	case TCP_KEEPINTVL_:
+		if (!x || x > 32767)
+			return -TE_INVAL;
+		*(name == TCP_KEEPIDLE_ ? &t->keep_idle : &t->keep_intvl) = x * 1000;
+		if (name == TCP_KEEPIDLE_)
+			tcp_keep_arm(st, s);
+		return 0;
+	case TCP_KEEPCNT_:
+		if (!x || x > 127)
+			return -TE_INVAL;
+		t->keep_cnt = (uint8_t)x;
+		return 0;
+	case TCP_SYNCNT_:
+		if (!x || x > 127)
+			return -TE_INVAL;
+		t->syn_retries = (uint8_t)x;
+		return 0;
+	case TCP_QUICKACK_:
+		tflag(s, TF_QUICKACK, x);
+		if (!x)
+			t->quick = 0;
+		else if (s->dl[TMR_DELACK])
+			tcp_ack_now(st, s);
+		return 0;
+	case TCP_USER_TIMEOUT_:
+		t->user_timeout = x;
+		return 0;
+	case TCP_DEFER_ACCEPT_:
+		t->defer = (uint8_t)MIN(x, 255u);
+		return 0;
+	case TCP_LINGER2_:
+	case TCP_WINDOW_CLAMP_:
+	case TCP_NOTSENT_LOWAT_:
+		return 0;
+	}
+	return -TE_NOPROTOOPT;
+}
+
+static int membership4(struct tp_stack *st, struct sock *s, const uint8_t *v, uint32_t len,
+		       bool join)
+{
+	struct ipa g = ipa_from4(0);
+	unsigned ifi = 0;
+
+	if (len < 8)
+		return -TE_INVAL;
+	memcpy(&g.w[3], v, 4);
+	if (!ipa_multicast(&g))
+		return -TE_INVAL;
+	if (len >= 12)
+		ifi = get_u32(v + 8, 4) ? get_u32(v + 8, 4) - 1 : 0;
+	for (unsigned i = 1; i < TP_MAX_IF && !ifi; i++)
+		ifi = st->s->ifs[i].used ? i : 0;
+	if (ifi >= TP_MAX_IF)
+		return -TE_INVAL;
+	if (join)
+		return group_join(st, ifi, &g);
+	group_leave(st, ifi, &g);
+	return 0;
+}
+
+static int membership6(struct tp_stack *st, const uint8_t *v, uint32_t len, bool join)
+{
+	struct ipa g;
+	uint32_t ifi;
+
+	if (len < 20)
+		return -TE_INVAL;
+	g = ipa_from6(v);
+	ifi = get_u32(v + 16, 4);
+	ifi = ifi ? ifi - 1 : 1;
+	if (!ipa_multicast(&g) || ipa_is4(&g) || ifi >= TP_MAX_IF)
+		return -TE_INVAL;
+	if (join)
+		return group_join(st, ifi, &g);
+	group_leave(st, ifi, &g);
+	return 0;
+}
+
+enum {
+	IP_TOS_ = 1,
+	IP_TTL_ = 2,
+	IP_HDRINCL_ = 3,
+	IP_PKTINFO_ = 8,
+	IP_MTU_DISCOVER_ = 10,
+	IP_RECVERR_ = 11,
+	IP_RECVTTL_ = 12,
+	IP_RECVTOS_ = 13,
+	IP_MTU_ = 14,
+	IP_FREEBIND_ = 15,
+	IP_BIND_ADDRESS_NO_PORT_ = 24,
+	IP_MULTICAST_IF_ = 32,
+	IP_MULTICAST_TTL_ = 33,
+	IP_MULTICAST_LOOP_ = 34,
+	IP_ADD_MEMBERSHIP_ = 35,
+	IP_DROP_MEMBERSHIP_ = 36,
+	IP_MULTICAST_ALL_ = 49
+};
+
+static int set_ip(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
+		  uint32_t len)
+{
+	uint32_t x = len >= 4 ? get_u32(v, len) : len ? v[0] : 0;
+	bool dg = s->kind != SK_TCP;
+
+	if (!len)
+		return -TE_INVAL;
+	switch (name) {
+	case IP_TOS_:
+		s->tos = (uint8_t)(dg ? x : (x & 0xfc) | (s->tos & 3));
+		return 0;
+	case IP_TTL_:
+		if ((int32_t)x != -1 && (!x || x > 255))
+			return -TE_INVAL;
+		s->ttl = (int32_t)x == -1 ? 0 : (uint8_t)x;
+		return 0;
+	case IP_HDRINCL_:
+		if (s->kind != SK_RAW)
+			return -TE_NOPROTOOPT;
+		s->d.hdrincl = !!x;
+		return 0;
+	case IP_MTU_DISCOVER_:
+		s->df = x == 2;
+		return 0;
+	case IP_RECVERR_:
+		if (dg)
+			s->d.recverr = !!x;
+		return 0;
+	case IP_MULTICAST_IF_:
+		if (dg)
+			s->d.mcast_if = len >= 12 ? get_u32(v + 8, 4) : 0;
+		return 0;
+	case IP_MULTICAST_TTL_:
+		if (dg)
+			s->d.mcast_ttl = (uint8_t)x;
+		return 0;
+	case IP_MULTICAST_LOOP_:
+		if (dg)
+			s->d.mcast_loop = !!x;
+		return 0;
+	case IP_ADD_MEMBERSHIP_:
+	case IP_DROP_MEMBERSHIP_:
+		return membership4(st, s, v, len, name == IP_ADD_MEMBERSHIP_);
+	case IP_PKTINFO_:
+	case IP_RECVTTL_:
+	case IP_RECVTOS_:
+	case IP_FREEBIND_:
+	case IP_BIND_ADDRESS_NO_PORT_:
+	case IP_MULTICAST_ALL_:
+		return 0;
+	}
+	return -TE_NOPROTOOPT;
+}
+
+enum {
+	IPV6_ADDRFORM_ = 1,
+	IPV6_CHECKSUM_ = 7,
+	IPV6_UNICAST_HOPS_ = 16,
+	IPV6_MULTICAST_IF_ = 17,
+	IPV6_MULTICAST_HOPS_ = 18,
+	IPV6_MULTICAST_LOOP_ = 19,
+	IPV6_ADD_MEMBERSHIP_ = 20,
+	IPV6_DROP_MEMBERSHIP_ = 21,
+	IPV6_MTU_DISCOVER_ = 23,
+	IPV6_MTU_ = 24,
+	IPV6_RECVERR_ = 25,
+	IPV6_V6ONLY_ = 26,
+	IPV6_RECVPKTINFO_ = 49,
+	IPV6_RECVHOPLIMIT_ = 51,
+	IPV6_RECVTCLASS_ = 66,
+	IPV6_TCLASS_ = 67,
+	IPV6_DONTFRAG_ = 62,
+	IPV6_AUTOFLOWLABEL_ = 70
+};
+
+static int set_ip6(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
+		   uint32_t len)
+{
+	uint32_t x = get_u32(v, len);
+	bool dg = s->kind != SK_TCP;
+
+	if (len < 4)
+		return -TE_INVAL;
+	switch (name) {
+	case IPV6_V6ONLY_:
+		if (s->flags & SF_BOUND)
+			return -TE_INVAL;
+		flag(&s->flags, SF_V6ONLY, x);
+		return 0;
+	case IPV6_UNICAST_HOPS_:
+		s->ttl = (int32_t)x == -1 ? 0 : (uint8_t)x;
+		return 0;
+	case IPV6_TCLASS_:
+		s->tos = (int32_t)x == -1 ? 0 : (uint8_t)x;
+		return 0;
+	case IPV6_MULTICAST_IF_:
+		if (dg)
+			s->d.mcast_if = x;
+		return 0;
+	case IPV6_MULTICAST_HOPS_:
+		if (dg)
+			s->d.mcast_ttl = (int32_t)x == -1 ? 1 : (uint8_t)x;
+		return 0;
+	case IPV6_MULTICAST_LOOP_:
+		if (dg)
+			s->d.mcast_loop = !!x;
+		return 0;
+	case IPV6_ADD_MEMBERSHIP_:
+	case IPV6_DROP_MEMBERSHIP_:
+		return membership6(st, v, len, name == IPV6_ADD_MEMBERSHIP_);
+	case IPV6_MTU_DISCOVER_:
+	case IPV6_DONTFRAG_:
+		s->df = name == IPV6_DONTFRAG_ ? !!x : x == 2;
+		return 0;
+	case IPV6_RECVERR_:
+		if (dg)
+			s->d.recverr = !!x;
+		return 0;
+	case IPV6_CHECKSUM_:
+	case IPV6_RECVPKTINFO_:
+	case IPV6_RECVHOPLIMIT_:
+	case IPV6_RECVTCLASS_:
+	case IPV6_AUTOFLOWLABEL_:
+		return 0;
+	}
+	return -TE_NOPROTOOPT;
+}
+
+int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
+		  const uint8_t *v, uint32_t len)
+{
+	switch (level) {
+	case SOL_SOCKET_:
+		return set_socket(st, s, name, v, len);
+	case SOL_TCP_:
+		return set_tcp(st, s, name, v, len);
+	case SOL_IP_:
+		return set_ip(st, s, name, v, len);
+	case SOL_IPV6_:
+		return s->domain == PVS_AF_INET6 ? set_ip6(st, s, name, v, len)
+						 : -TE_NOPROTOOPT;
+	case SOL_UDP_:
+		if (s->kind == SK_UDP && name == 103 && len >= 4) { /* UDP_SEGMENT */
+			s->d.gso_size = (uint16_t)get_u32(v, len);
+			return 0;
+		}
+		return -TE_NOPROTOOPT;
+	case SOL_RAW_:
+		if (s->kind == SK_RAW && name == 1 && len >= 4) { /* ICMP_FILTER */
+			s->d.icmp_filter = get_u32(v, len);
+			return 0;
+		}
+		return -TE_NOPROTOOPT;
+	case SOL_ICMPV6_: /* ICMP6_FILTER: the client filters */
+		return s->kind == SK_RAW ? 0 : -TE_NOPROTOOPT;
+	case SOL_PACKET_:
+		if (s->kind == SK_PACKET && (name == 1 || name == 2)) /* membership */
+			return 0;
+		return -TE_NOPROTOOPT;
+	}
+	return -TE_NOPROTOOPT;
+}
+
+/* ---- get ---- */
+
+static int put_u32(uint8_t *v, uint32_t room, uint32_t x)
+{
+	if (room < 4) {
+		v[0] = (uint8_t)x;
+		return 1;
+	}
+	memcpy(v, &x, 4);
+	return 4;
+}
+
+static int get_socket(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
+		      uint32_t room)
+{
+	uint32_t x;
+
+	switch (name) {
+	case SO_REUSEADDR_:
+		x = !!(s->flags & SF_REUSEADDR);
+		break;
+	case SO_REUSEPORT_:
+		x = !!(s->flags & SF_REUSEPORT);
+		break;
+	case SO_BROADCAST_:
+		x = !!(s->flags & SF_BROADCAST);
+		break;
+	case SO_OOBINLINE_:
+		x = !!(s->flags & SF_OOBINLINE);
+		break;
+	case SO_TYPE_:
+		x = s->type;
+		break;
+	case SO_DOMAIN_:
+		x = s->domain;
+		break;
+	case SO_PROTOCOL_:
+		x = s->proto;
+		break;
+	case SO_ERROR_:
+		x = s->error;
+		s->error = 0;
+		break;
+	case SO_SNDBUF_:
+		x = s->sndbuf ? s->sndbuf : ring_size(&s->tx);
+		break;
+	case SO_RCVBUF_:
+		x = s->rcvbuf ? s->rcvbuf : ring_size(&s->rx);
+		break;
+	case SO_KEEPALIVE_:
+		x = s->kind == SK_TCP && s->t.flags & TF_KEEPALIVE;
+		break;
+	case SO_ACCEPTCONN_:
+		x = s->kind == SK_TCP && s->state == TS_LISTEN;
+		break;
+	case SO_RCVLOWAT_:
+		x = MAX(s->rcvlowat, 1u);
+		break;
+	case SO_SNDLOWAT_:
+		x = 1;
+		break;
+	case SO_PRIORITY_:
+		x = s->prio;
+		break;
+	case SO_MARK_:
+		x = s->mark;
+		break;
+	case SO_LINGER_:
+		if (room < 8)
+			return -TE_INVAL;
+		put_u32(v, 4, !!(s->flags & SF_LINGER));
+		put_u32(v + 4, 4, s->kind == SK_TCP ? s->t.linger_ms / 1000 : 0);
+		return 8;
+	case SO_BINDTODEVICE_: {
+		unsigned i =
+		    s->kind == SK_PACKET && s->bound_if ? s->bound_if - 1u : s->bound_if;
+
+		if (!s->bound_if)
+			return 0;
+		if (room < 16)
+			return -TE_INVAL;
+		memcpy(v, st->s->ifs[i].name, 16);
+		return 16;
+	}
+	case SO_DEBUG_:
+	case SO_DONTROUTE_:
+	case SO_NO_CHECK_:
+	case SO_INCOMING_CPU_:
+		x = 0;
+		break;
+	default:
+		return -TE_NOPROTOOPT;
+	}
+	return put_u32(v, room, x);
+}
+
+static int get_tcp(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
+		   uint32_t room)
+{
+	struct tcp *t = &s->t;
+	uint32_t x;
+
+	if (s->kind != SK_TCP)
+		return -TE_NOPROTOOPT;
+	switch (name) {
+	case TCP_INFO_:
+		return (int)tcp_info_fill(st, s, v, room);
+	case TCP_CONGESTION_: {
+		static const char names[2][16] = {"cubic", "reno"};
+
+		memcpy(v, names[t->cc == TP_CC_RENO], MIN(room, 16u));
+		return (int)MIN(room, 16u);
+	}
+	case TCP_NODELAY_:
+		x = !!(t->flags & TF_NODELAY);
+		break;
+	case TCP_CORK_:
+		x = !!(t->flags & TF_CORK);
+		break;
+	case TCP_MAXSEG_:
+		x = s->state == TS_CLOSED || s->state == TS_LISTEN
+			? (t->user_mss ? t->user_mss : 536u)
+			: t->mss;
+		break;
+	case TCP_KEEPIDLE_:
+		x = t->keep_idle / 1000;
+		break;
+	case TCP_KEEPINTVL_:
+		x = t->keep_intvl / 1000;
+		break;
+	case TCP_KEEPCNT_:
+		x = t->keep_cnt;
+		break;
+	case TCP_SYNCNT_:
+		x = t->syn_retries ? t->syn_retries : SYN_RETRIES;
+		break;
+	case TCP_QUICKACK_:
+		x = t->quick || t->flags & TF_QUICKACK;
+		break;
+	case TCP_USER_TIMEOUT_:
+		x = t->user_timeout;
+		break;
+	case TCP_DEFER_ACCEPT_:
+		x = t->defer;
+		break;
+	case TCP_LINGER2_:
+		x = FIN_WAIT2_MS / 1000;
+		break;
+	case TCP_WINDOW_CLAMP_:
+		x = ring_size(&s->rx);
+		break;
+	case TCP_NOTSENT_LOWAT_:
+		x = UINT32_MAX;
+		break;
+	default:
+		return -TE_NOPROTOOPT;
+	}
+	return put_u32(v, room, x);
+}
+
+static uint32_t sock_mtu(struct tp_stack *st, struct sock *s)
+{
+	struct dst d;
+
+	return route_lookup(st, &s->raddr, &s->laddr, s->bound_if, &d) ? 0 : d.mtu;
+}
+
+static int get_ip(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v, uint32_t room)
+{
+	bool dg = s->kind != SK_TCP;
+	uint32_t x;
+
+	switch (name) {
+	case IP_TOS_:
+		x = s->tos;
+		break;
+	case IP_TTL_:
+		x = s->ttl ? s->ttl : 64;
+		break;
+	case IP_HDRINCL_:
+		x = dg && s->d.hdrincl;
+		break;
+	case IP_MTU_DISCOVER_:
+		x = dg ? (s->df ? 2 : 0) : 1;
+		break;
+	case IP_MTU_:
+		if (ipa_any(&s->raddr))
+			return -TE_NOTCONN;
+		x = sock_mtu(st, s);
+		break;
+	case IP_RECVERR_:
+		x = dg && s->d.recverr;
+		break;
+	case IP_MULTICAST_TTL_:
+		x = dg && s->d.mcast_ttl ? s->d.mcast_ttl : 1;
+		break;
+	case IP_MULTICAST_LOOP_:
+		x = dg && s->d.mcast_loop;
+		break;
+	case IP_MULTICAST_IF_:
+	case IP_PKTINFO_:
+	case IP_RECVTTL_:
+	case IP_RECVTOS_:
+	case IP_FREEBIND_:
+		x = 0;
+		break;
+	default:
+		return -TE_NOPROTOOPT;
+	}
+	return put_u32(v, room, x);
+}
+
+static int get_ip6(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
+		   uint32_t room)
+{
+	bool dg = s->kind != SK_TCP;
+	uint32_t x;
+
+	switch (name) {
+	case IPV6_V6ONLY_:
+		x = !!(s->flags & SF_V6ONLY);
+		break;
+	case IPV6_UNICAST_HOPS_:
+		x = s->ttl ? s->ttl : 64;
+		break;
+	case IPV6_TCLASS_:
+		x = s->tos;
+		break;
+	case IPV6_MULTICAST_HOPS_:
+		x = dg && s->d.mcast_ttl ? s->d.mcast_ttl : 1;
+		break;
+	case IPV6_MULTICAST_LOOP_:
+		x = dg && s->d.mcast_loop;
+		break;
+	case IPV6_MULTICAST_IF_:
+		x = dg ? s->d.mcast_if : 0;
+		break;
+	case IPV6_MTU_:
+		x = sock_mtu(st, s);
+		break;
+	case IPV6_MTU_DISCOVER_:
+		x = s->df ? 2 : 1;
+		break;
+	case IPV6_RECVERR_:
+		x = dg && s->d.recverr;
+		break;
+	default:
+		return -TE_NOPROTOOPT;
+	}
+	return put_u32(v, room, x);
+}
+
+/* Bytes written to v (room >= 1), or -errno. */
+int pv_getsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
+		  uint8_t *v, uint32_t room)
+{
+	if (!room)
+		return -TE_INVAL;
+	switch (level) {
+	case SOL_SOCKET_:
+		return get_socket(st, s, name, v, room);
+	case SOL_TCP_:
+		return get_tcp(st, s, name, v, room);
+	case SOL_IP_:
+		return get_ip(st, s, name, v, room);
+	case SOL_IPV6_:
+		return s->domain == PVS_AF_INET6 ? get_ip6(st, s, name, v, room)
+						 : -TE_NOPROTOOPT;
+	case SOL_UDP_:
+		if (s->kind == SK_UDP && name == 103)
+			return put_u32(v, room, s->d.gso_size);
+	}
+	return -TE_NOPROTOOPT;
+}

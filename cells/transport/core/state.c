@@ -1,0 +1,309 @@
+/*
+ * The state area: what outlives an instance, and how the next one decides to believe it.
+ *
+ * Layout: struct state, sockets (index 0 unused), early buffers. Everything is position
+ * independent: indexes, offsets, values.
+ *
+ * Belief. The header must match this build and configuration, the network part its check word.
+ * Each socket carries a check word made when it came to rest at the end of a batch. One whose
+ * word does not match although it was at rest is damaged and is reset, alone. One that was
+ * being changed when the instance died is adopted if every invariant below holds.
+ *
+ * Adoption waits for the client's region, since unacknowledged data and half-received
+ * streams lie there. Tables, wheel, free list and accept queues are rebuilt from the sockets.
+ * The scoreboard is gone: what was in flight becomes one record (tcp_timer.c) and the
+ * retransmission timer is started, so at worst a window is sent twice.
+ */
+#include "tcp.h"
+
+#define NET_FROM offsetof(struct state, ifs)
+
+void state_seal_net(struct tp_stack *st)
+{
+	if (st->s)
+		st->s->netcheck =
+		    check_words((uint8_t *)st->s + NET_FROM, sizeof(struct state) - NET_FROM);
+}
+
+static uint32_t sock_sum(const struct sock *s)
+{
+	const uint8_t *b = (const uint8_t *)s;
+	uint32_t a = check_words(b + 4, offsetof(struct sock, hnext) - 4);
+
+	return a ^ check_words(b + offsetof(struct sock, t),
+			       sizeof(struct sock) - offsetof(struct sock, t)) *
+		       3;
+}
+
+void state_seal(struct tp_stack *st, struct sock *s)
+{
+	s->check = sock_sum(s);
+}
+
+static size_t state_bytes(const struct tp_stack *st)
+{
+	return tp_state_size(&st->cfg);
+}
+
+static bool state_fits(const struct tp_stack *st)
+{
+	const struct state *s = st->s;
+
+	return s->magic == STATE_MAGIC && s->version == STATE_VERSION &&
+	       s->layout == sizeof(struct sock) && s->max_socks == st->cfg.max_socks &&
+	       s->early_bufs == st->cfg.early_bufs && s->early_order == st->cfg.early_order;
+}
+
+bool state_init(struct tp_stack *st, void *mem, size_t size)
+{
+	struct state *s = mem;
+
+	if (size < state_bytes(st))
+		return false;
+	st->s = s;
+	st->socks = (struct sock *)((uint8_t *)mem + ((sizeof(*s) + 63) & ~(size_t)63));
+	st->early = (uint8_t *)(st->socks + st->cfg.max_socks + 1);
+	st->high = 1;
+	if (state_fits(st)) {
+		s->starts++;
+		if (s->netcheck !=
+		    check_words((uint8_t *)s + NET_FROM, sizeof(*s) - NET_FROM)) {
+			memset((uint8_t *)s + NET_FROM, 0, sizeof(*s) - NET_FROM);
+			tp_logf(st, "state: network configuration damaged, starting afresh",
+				NULL, 0);
+		}
+		s->server_gen++;
+		/* Until adoption no socket exists; remember how far the table was used. */
+		st->high = st->s->max_socks + 1;
+		return true;
+	}
+	memset(mem, 0, sizeof(*s));
+	*s = (struct state){.magic = STATE_MAGIC,
+			    .version = STATE_VERSION,
+			    .layout = sizeof(struct sock),
+			    .max_socks = st->cfg.max_socks,
+			    .early_bufs = st->cfg.early_bufs,
+			    .early_order = st->cfg.early_order,
+			    .server_gen = 1,
+			    .starts = 1};
+	st->ops.random(st->ctx, s->secret, sizeof(s->secret));
+	/* Memory given for the first time is zeroed; what another build left is not. */
+	for (uint32_t i = 0; i <= st->cfg.max_socks; i++) {
+		if (st->socks[i].kind)
+			memset(&st->socks[i], 0, sizeof(st->socks[i]));
+	}
+	return true;
+}
+
+/* ---- judging one socket ---- */
+
+static bool ring_sane(struct tp_stack *st, const struct dring *r)
+{
+	struct pvs_rings c = {.rx_off = r->off, .rx_order = r->order};
+
+	if (r->space == SPACE_NONE)
+		return true;
+	if (r->space == SPACE_EARLY)
+		return r->off < st->s->early_bufs && r->order == st->s->early_order;
+	return r->space == SPACE_CLIENT && r->order && pv_rings_ok(st, &c);
+}
+
+static bool tcp_sane(const struct sock *s)
+{
+	const struct tcp *t = &s->t;
+	uint32_t flight = t->snd_nxt - t->snd_una;
+
+	if (s->state < TS_ESTABLISHED || s->state > TS_CLOSING)
+		return false;
+	if (s->state == TS_LISTEN)
+		return s->lport && t->backlog <= 4096;
+	if (s->state == TS_CLOSED)
+		return true;
+	if (!s->lport || !s->rport || t->nooo > OOO_MAX || t->ca_state > CA_LOSS || !t->mss ||
+	    t->snd_ws > 14 || t->rcv_ws > 14 || t->cc > TP_CC_RENO)
+		return false;
+	if (flight > ring_size(&s->tx) + 2 && s->state != TS_TIME_WAIT && s->tx.space)
+		return false;
+	for (unsigned i = 0; i < t->nooo; i++) {
+		if (SEQ_GE(t->ooo[i].start, t->ooo[i].end) ||
+		    SEQ_LT(t->ooo[i].start, t->rcv_nxt) ||
+		    t->ooo[i].end - t->rcv_nxt > ring_size(&s->rx))
+			return false;
+	}
+	return true;
+}
+
+static bool sock_sane(struct tp_stack *st, const struct sock *s)
+{
+	if (s->kind > SK_PACKET || (s->domain != PVS_AF_INET && s->domain != PVS_AF_INET6 &&
+				    s->domain != PVS_AF_PACKET))
+		return false;
+	if (s->slot != PVS_NO_SLOT &&
+	    (s->slot >= MIN(st->pv.nslots, st->pv.map_size) || st->pv.map[s->slot]))
+		return false;
+	if (s->slot == PVS_NO_SLOT && s->kind != SK_TCP)
+		return false;
+	if (!ring_sane(st, &s->tx) || !ring_sane(st, &s->rx) || s->ifi >= TP_MAX_IF)
+		return false;
+	if (s->rx_prod - s->rx_cons > MAX(ring_size(&s->rx), 1u) && s->rx.space)
+		return false;
+	if (s->tx_prod - s->tx_cons > MAX(ring_size(&s->tx), 1u) && s->tx.space)
+		return false;
+	return s->kind != SK_TCP || tcp_sane(s);
+}
+
+/* ---- bringing it back to life ---- */
+
+static void timers_revive(struct tp_stack *st, struct sock *s)
+{
+	struct tcp *t = &s->t;
+
+	t->rtx_kind = RTX_NONE;
+	t->seg_head = t->seg_tail = NIL;
+	t->sacked = t->lost = t->retrans = 0;
+	t->flags &= ~(TF_TX_WANT | TF_TLP_PENDING | TF_UNDO);
+	if (t->ca_state > CA_DISORDER)
+		t->cwnd = MAX(MIN(t->ssthresh, t->cwnd), t->mss * 2u);
+	t->ca_state = CA_OPEN;
+	t->rack_time = 0;
+	t->retries = t->backoff = 0;
+	if (s->state == TS_TIME_WAIT || (s->state == TS_FIN_WAIT2 && s->flags & SF_RELEASED))
+		timer_set(st, s, TMR_KEEP, st->now_ms + st->cfg.time_wait_ms);
+	else
+		tcp_keep_arm(st, s);
+	if (s->state == TS_LISTEN || s->state == TS_CLOSED || s->state == TS_TIME_WAIT)
+		return;
+	if (t->snd_una != t->snd_nxt) {
+		/* Do not wait for a timeout that was estimated for another purpose. */
+		t->rtx_kind = RTX_RTO;
+		timer_set(st, s, TMR_RTX,
+			  st->now_ms + MIN(MAX(t->srtt / 1000 * 2, 20u), 1000u));
+	}
+	t->flags |= TF_ACK_NOW; /* tells the peer what we have */
+	tcp_output_later(st, s);
+}
+
+static void sock_revive(struct tp_stack *st, struct sock *s)
+{
+	uint32_t keep = s->flags & (uint16_t) ~(SF_HASHED | SF_LHASHED | SF_DIRTY | SF_OUTPUT);
+
+	if (s->flags & SF_LHASHED || s->kind >= SK_RAW || s->state == TS_LISTEN)
+		keep |= SF_TRANSP; /* borrowed as a mark: belongs to the port table */
+	s->hnext = s->lnext = s->fnext = s->dnext = s->wnext = s->wprev = NIL;
+	s->wexp = 0;
+	memset(s->dl, 0, sizeof(s->dl));
+	s->flags = (uint16_t)(keep & ~SF_TRANSP);
+	s->route_gen = 0;
+	s->neigh = 0;
+	s->anext = NIL;
+	if (keep & SF_TRANSP && s->lport)
+		sock_lhash(st, s);
+	if (s->slot != PVS_NO_SLOT)
+		st->pv.map[s->slot] = sock_index(st, s);
+	if (s->rx.space == SPACE_EARLY)
+		st->early_used[s->rx.off / 64] |= 1ull << s->rx.off % 64;
+	st->nsocks++;
+	st->nraw += s->kind == SK_RAW || s->kind == SK_PING;
+	st->npacket += s->kind == SK_PACKET;
+	sock_touch(st, s);
+	if (s->kind != SK_TCP)
+		return;
+	if (s->state != TS_LISTEN && s->state != TS_CLOSED)
+		sock_hash(st, s);
+	st->ntw += s->state == TS_TIME_WAIT;
+	s->t.nsyn = 0;
+	s->t.nacc = 0;
+	s->t.acc_head = s->t.acc_tail = NIL;
+	timers_revive(st, s);
+}
+
+/* Children go back to their listener's queue; a half-open one is left to its peer. */
+static void child_revive(struct tp_stack *st, struct sock *s)
+{
+	struct sock *l = s->parent <= st->s->max_socks ? SOCK(st, s->parent) : NULL;
+
+	if (!s->parent)
+		return;
+	if (!l || l->kind != SK_TCP || l->state != TS_LISTEN || s->state == TS_SYN_RCVD) {
+		s->parent = NIL;
+		tcp_abort(st, s, 0, s->state != TS_SYN_RCVD);
+		return;
+	}
+	tcp_acceptq_restore(st, l, s);
+}
+
+static void sock_discard(struct tp_stack *st, struct sock *s)
+{
+	uint32_t slot = s->slot;
+
+	STAT(st, Tcp_AdoptFailed);
+	memset(s, 0, sizeof(*s));
+	if (slot >= MIN(st->pv.nslots, st->pv.map_size) || st->pv.map[slot])
+		return;
+	/* The client must hear of it: a socket in the closed state takes its place. */
+	s->kind = SK_TCP;
+	s->domain = PVS_AF_INET;
+	s->type = PVS_SOCK_STREAM;
+	s->state = TS_CLOSED;
+	s->t.flags = TF_RST_SENT;
+	s->t.mss = 536;
+	s->slot = slot;
+	st->pv.map[slot] = sock_index(st, s);
+	st->nsocks++;
+	sock_error(st, s, TE_CONNRESET);
+}
+
+/* The client's region is there: take over what it and we knew of each other. */
+void state_adopt_client(struct tp_stack *st)
+{
+	uint32_t i, last = 0;
+	bool same = st->s->client_gen == st->pv.gen;
+
+	memset(st->pv.map, 0, (size_t)st->pv.map_size * 4);
+	if (st->high != st->s->max_socks + 1 || st->nsocks) {
+		st->s->client_gen = st->pv.gen;
+		return; /* nothing left over, or this instance has sockets of its own */
+	}
+	st->high = 1;
+	for (i = 1; i <= st->s->max_socks; i++) {
+		struct sock *s = SOCK(st, i);
+
+		if (!s->kind)
+			continue;
+		last = i;
+	}
+	st->high = last + 1;
+	for (i = 1; i < st->high; i++) {
+		struct sock *s = SOCK(st, i);
+		bool sealed;
+
+		if (!s->kind) {
+			s->fnext = st->free_head;
+			st->free_head = i;
+			continue;
+		}
+		sealed = s->check == sock_sum(s) || s->flags & SF_DIRTY;
+		if (!same || !sealed || !sock_sane(st, s)) {
+			if (same)
+				tp_logf(st, "state: socket damaged, reset: number", NULL, i);
+			if (!same)
+				s->slot = PVS_NO_SLOT;
+			sock_discard(st, s);
+			if (!s->kind) {
+				s->fnext = st->free_head;
+				st->free_head = i;
+			}
+			continue;
+		}
+		sock_revive(st, s);
+		st->adopted++;
+		STAT(st, Tcp_Adopted);
+	}
+	for (i = 1; i < st->high; i++) {
+		if (SOCK(st, i)->kind == SK_TCP && SOCK(st, i)->parent)
+			child_revive(st, SOCK(st, i));
+	}
+	st->s->client_gen = st->pv.gen;
+	if (st->adopted)
+		tp_logf(st, "state: sockets adopted:", NULL, st->adopted);
+}

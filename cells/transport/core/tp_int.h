@@ -1,0 +1,783 @@
+/*
+ * What the stack's own files share. The theory is at the head of stack.c; each
+ * subsystem's is at the head of its file.
+ *
+ * Sockets are named by index into st->socks, never by pointer, in everything that lies in the
+ * state area: the area can be mapped elsewhere by the next instance. NIL (0) ends a list;
+ * socket 0 is never used.
+ */
+#ifndef TRANSPORT_TP_INT_H
+#define TRANSPORT_TP_INT_H
+
+#include <d0/pvsock.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "errno_linux.h"
+#include "tp.h"
+#include "wire.h"
+
+#define NIL           0u
+#define NSEC_PER_USEC 1000u
+#define USEC_PER_MSEC 1000u
+#define USEC_PER_SEC  1000000u
+#define NEVER         UINT64_MAX
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* ---- addresses: IPv4 as ::ffff:a.b.c.d ---- */
+struct ipa {
+	union {
+		uint8_t b[16];
+		uint32_t w[4];
+		uint64_t q[2];
+	};
+};
+
+#define V4_TAG 0xffff0000u /* 00 00 ff ff as a little-endian word */
+
+static inline bool ipa_is4(const struct ipa *a)
+{
+	return a->q[0] == 0 && a->w[2] == V4_TAG;
+}
+
+static inline struct ipa ipa_from4(uint32_t be)
+{
+	struct ipa a = {.w = {0, 0, V4_TAG, be}};
+
+	return a;
+}
+
+static inline struct ipa ipa_from6(const uint8_t *p)
+{
+	struct ipa a;
+
+	memcpy(a.b, p, 16);
+	return a;
+}
+
+static inline bool ipa_eq(const struct ipa *a, const struct ipa *b)
+{
+	return a->q[0] == b->q[0] && a->q[1] == b->q[1];
+}
+
+static inline bool ipa_zero6(const struct ipa *a)
+{
+	return (a->q[0] | a->q[1]) == 0;
+}
+
+/* The unspecified address of either family. */
+static inline bool ipa_any(const struct ipa *a)
+{
+	return a->q[0] == 0 && (a->q[1] == 0 || (a->w[2] == V4_TAG && a->w[3] == 0));
+}
+
+static inline bool ipa_multicast(const struct ipa *a)
+{
+	return ipa_is4(a) ? (a->b[12] & 0xf0) == 0xe0 : a->b[0] == 0xff;
+}
+
+static inline bool ipa_loopback(const struct ipa *a)
+{
+	return ipa_is4(a) ? a->b[12] == 127 : a->q[0] == 0 && a->q[1] == 1ull << 56;
+}
+
+static inline bool ipa_linklocal(const struct ipa *a)
+{
+	return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
+bool ipa_match(const struct ipa *a, const struct ipa *net, unsigned plen);
+
+/* ---- statistics: one table makes the fields and their names ---- */
+#define TP_STATS(X)                                                                            \
+	X(Ip, InReceives)                                                                      \
+	X(Ip, InHdrErrors) X(Ip, InAddrErrors) X(Ip, InUnknownProtos) X(Ip, InDiscards)        \
+	    X(Ip, InDelivers) X(Ip, OutRequests) X(Ip, OutDiscards) X(Ip, OutNoRoutes) X(      \
+		Ip, ReasmReqds) X(Ip, ReasmOKs) X(Ip, ReasmFails) X(Ip, FragOKs)               \
+		X(Ip, FragFails) X(Ip, FragCreates) X(Icmp, InMsgs) X(Icmp, InErrors) X(       \
+		    Icmp, OutMsgs) X(Icmp, OutErrors) X(Icmp, RateLimited) X(Tcp, ActiveOpens) \
+		    X(Tcp, PassiveOpens) X(Tcp, AttemptFails) X(Tcp, EstabResets) X(           \
+			Tcp, InSegs) X(Tcp, OutSegs) X(Tcp, RetransSegs) X(Tcp, InErrs)        \
+			X(Tcp, OutRsts) X(Tcp, InCsumErrors) X(Tcp, SyncookiesSent) X(         \
+			    Tcp, SyncookiesRecv) X(Tcp, SyncookiesFailed) X(Tcp, ChallengeACK) \
+			    X(Tcp, PAWSEstab) X(Tcp, TimeWaitRecycled) X(Tcp, LossProbes) X(   \
+				Tcp, Timeouts) X(Tcp, FastRetrans)                             \
+				X(Tcp, SpuriousRTOs) X(Tcp, OFOQueue) X(Tcp, OFODrop) X(       \
+				    Tcp, DSACKRecv) X(Tcp, ListenOverflows)                    \
+				    X(Tcp, MTUPFail) X(Tcp, ECERecv) X(Tcp, AbortOnTimeout) X( \
+					Tcp, KeepAlive) X(Tcp, Adopted) X(Tcp, AdoptFailed)    \
+					X(Tcp, PeerProtocol) X(Tcp, DelayedACKs)               \
+					    X(Tcp, RecordsExhausted) X(Udp, InDatagrams) X(    \
+						Udp, NoPorts) X(Udp, InErrors)                 \
+						X(Udp, OutDatagrams) X(Udp, RcvbufErrors)      \
+						    X(Udp, InCsumErrors) X(Arp, Conflicts)     \
+							X(Arp, InBad) X(Neigh, Failed) X(      \
+							    Nd, InBad) X(Dhcp, Acks)           \
+							    X(Dhcp, Naks) X(Dhcp, Timeouts) X( \
+								Dhcp, Bad) X(Pv, BadRequests)  \
+								X(Pv, Requests)                \
+								    X(Pv, Events)              \
+									X(Pv, Notifies)
+
+enum tp_stat_id {
+#define TP_STAT_ENUM(group, name) STAT_##group##_##name,
+	TP_STATS(TP_STAT_ENUM)
+#undef TP_STAT_ENUM
+	STAT_COUNT
+};
+
+#define STAT(st, name) ((st)->stat[STAT_##name]++)
+
+/* ---- data rings ---- */
+enum {
+	SPACE_NONE,
+	SPACE_CLIENT, /* offset into the client's region */
+	SPACE_EARLY   /* number of an early buffer */
+};
+
+struct dring {
+	uint32_t off;
+	uint8_t order;
+	uint8_t space;
+	uint16_t pad;
+};
+
+/* ---- sockets ---- */
+enum {
+	SK_FREE,
+	SK_TCP,
+	SK_UDP,
+	SK_PING, /* SOCK_DGRAM + IPPROTO_ICMP(V6) */
+	SK_RAW,
+	SK_PACKET
+};
+
+/* Linux's numbers (tcp_states.h): TCP_INFO and ss show them. */
+enum {
+	TS_ESTABLISHED = 1,
+	TS_SYN_SENT,
+	TS_SYN_RCVD,
+	TS_FIN_WAIT1,
+	TS_FIN_WAIT2,
+	TS_TIME_WAIT,
+	TS_CLOSED,
+	TS_CLOSE_WAIT,
+	TS_LAST_ACK,
+	TS_LISTEN,
+	TS_CLOSING
+};
+
+enum {
+	TMR_RTX, /* RTO, tail loss probe, RACK reordering, persist: t->rtx_kind */
+	TMR_DELACK,
+	TMR_KEEP, /* keepalive; FIN-WAIT-2 and TIME-WAIT */
+	TMR_CORK,
+	TMR_COUNT
+};
+
+enum {
+	RTX_NONE,
+	RTX_RTO,
+	RTX_TLP,
+	RTX_REO,
+	RTX_PERSIST
+};
+
+enum {
+	CA_OPEN,
+	CA_DISORDER,
+	CA_CWR,
+	CA_RECOVERY,
+	CA_LOSS
+};
+
+#define OOO_MAX 16
+
+struct seqrange {
+	uint32_t start, end;
+};
+
+/* Flags of struct tcp. */
+#define TF_TS          0x00000001u
+#define TF_SACK        0x00000002u
+#define TF_WS          0x00000004u
+#define TF_ECN         0x00000008u
+#define TF_ECN_ECHO    0x00000010u /* CE seen: send ECE until CWR */
+#define TF_SEND_CWR    0x00000020u
+#define TF_ACK_NOW     0x00000040u
+#define TF_FIN_QUEUED  0x00000080u /* shutdown: FIN after the data in the ring */
+#define TF_FIN_SENT    0x00000100u
+#define TF_NODELAY     0x00000200u
+#define TF_CORK        0x00000400u
+#define TF_QUICKACK    0x00000800u
+#define TF_KEEPALIVE   0x00001000u
+#define TF_RX_SHUT     0x00002000u
+#define TF_PASSIVE     0x00004000u
+#define TF_SAW_DSACK   0x00008000u
+#define TF_TLP_RETRANS 0x00010000u
+#define TF_TLP_PENDING 0x00020000u
+#define TF_UNDO        0x00040000u /* cwnd can be restored if the loss proves spurious */
+#define TF_RX_FULL     0x00080000u
+#define TF_BLACKHOLE   0x00100000u /* the MSS was cut because large segments vanish */
+#define TF_URG_OUT     0x00200000u
+#define TF_URG_IN      0x00400000u
+#define TF_PROBING     0x00800000u
+#define TF_REO_SEEN    0x01000000u
+#define TF_ACCEPTQ     0x02000000u
+#define TF_DSACK_OUT   0x04000000u
+#define TF_TX_WANT     0x08000000u /* the device's queue was full */
+#define TF_CWND_LIM    0x10000000u
+#define TF_RST_SENT    0x20000000u
+
+struct tcp {
+	/* RFC 9293 section 3.3.1. */
+	uint32_t snd_una, snd_nxt, snd_wnd, snd_wl1, snd_wl2, snd_up, iss;
+	uint32_t rcv_nxt, rcv_up, irs;
+	uint32_t rcv_adv; /* right edge of the window advertised */
+	uint32_t max_wnd; /* largest window the peer ever offered */
+	uint32_t flags;
+	uint16_t mss;      /* of segments we send, options taken off */
+	uint16_t peer_mss; /* from its SYN */
+	uint16_t adv_mss;  /* in ours */
+	uint16_t user_mss; /* TCP_MAXSEG */
+	uint8_t snd_ws, rcv_ws;
+	uint8_t ca_state, cc;
+	uint8_t rtx_kind, backoff, dupacks, quick;
+	uint8_t retries, probes, tlp_count, nooo;
+	uint8_t keep_cnt, keep_intvl_set, syn_retries, defer;
+	uint32_t ts_recent, ts_recent_ms, ts_off, last_ack_sent;
+	/* RFC 6298, microseconds. */
+	uint32_t srtt, rttvar, rto, min_rtt, min_rtt_ms;
+	/* Congestion control, bytes. */
+	uint32_t cwnd, ssthresh, acked_part, high_seq;
+	uint32_t prior_cwnd, prior_ssthresh, undo_marker, undo_retrans;
+	uint32_t prr_delivered, prr_out, recover_fs;
+	uint32_t cubic_wmax, cubic_k, cubic_epoch, cubic_west, cubic_origin;
+	uint32_t hs_round_end, hs_cur_min, hs_last_min, hs_count;
+	uint32_t snd_sml;    /* end of the last small segment: Nagle as Minshall has it */
+	uint32_t retrans_ts; /* TSval of the first retransmission: Eifel detection */
+	/* RACK, RFC 8985. */
+	uint64_t rack_time;
+	uint32_t rack_end, rack_rtt, rack_fack;
+	uint32_t tlp_end;
+	uint8_t reo_mult, reo_persist;
+	uint16_t base_mss;
+	uint32_t dsack_round;
+	/* Bytes of the scoreboard by kind. */
+	uint32_t sacked, lost, retrans;
+	uint32_t seg_head, seg_tail;  /* scoreboard records, of this instance only */
+	struct seqrange ooo[OOO_MAX]; /* received out of order, most recent first */
+	struct seqrange dsack;
+	/* Keepalive, ms. */
+	uint32_t keep_idle, keep_intvl, user_timeout, linger_ms, last_rx_ms, last_tx_ms;
+	uint32_t last_oow_ms; /* when out-of-window input was last answered */
+	uint32_t start_ms;    /* first transmission of what times out now */
+	/* Listening. */
+	uint32_t backlog, nsyn, nacc, acc_head, acc_tail;
+	/* TCP_INFO. */
+	uint32_t total_retrans, segs_out, segs_in, cookie_ms;
+	uint64_t bytes_acked, bytes_received;
+};
+
+struct dgram {
+	uint8_t hdrincl, recverr, checksum_off, pad;
+	uint8_t mcast_ttl, mcast_loop;
+	uint16_t ethertype;
+	uint32_t mcast_if;
+	uint32_t icmp_filter;
+	uint32_t promisc;
+	uint16_t gso_size;
+};
+
+#define SF_REUSEADDR 0x0001u
+#define SF_REUSEPORT 0x0002u
+#define SF_BROADCAST 0x0004u
+#define SF_V6ONLY    0x0008u
+#define SF_BOUND     0x0010u /* has a port of its own */
+#define SF_CONNECTED 0x0020u /* datagram: has a peer */
+#define SF_RELEASED  0x0040u /* the client closed it */
+#define SF_HASHED    0x0080u
+#define SF_LHASHED   0x0100u
+#define SF_LINGER    0x0200u
+#define SF_DIRTY     0x0400u
+#define SF_OUTPUT    0x0800u /* tcp_output is due at the end of the batch */
+#define SF_OOBINLINE 0x1000u
+#define SF_TRANSP    0x2000u
+#define SF_BINDADDR  0x4000u /* laddr was bound, not chosen by routing */
+#define SF_SHUT_RD   0x8000u
+
+struct sock {
+	uint32_t check; /* over the rest, made when the socket comes to rest */
+	uint8_t kind, state, domain, type;
+	uint8_t proto, ttl, tos, df; /* ttl 0: default */
+	uint8_t ifi;                 /* of the route in use */
+	uint8_t bound_if;
+	uint16_t flags;
+	uint32_t slot;   /* PVS_NO_SLOT: none */
+	uint32_t rel_id; /* request to answer when released, valid with SF_RELEASED + slot */
+	struct ipa laddr, raddr;
+	uint16_t lport, rport; /* host order */
+	uint16_t app_port;     /* published: the port the listener has */
+	uint16_t pad0;
+	uint32_t error, err_count;
+	uint32_t route_gen, neigh, mtu;
+	uint32_t sndbuf, rcvbuf, rcvlowat, sndlowat;
+	struct dring tx, rx;
+	uint32_t tx_prod, tx_cons; /* as last read and published */
+	uint32_t rx_prod, rx_cons;
+	uint32_t pub_state, pub_tx_cons;
+	uint32_t rx_drops, rx_urg_count;
+	uint32_t parent, anext;
+	uint32_t mark, prio;
+	uint32_t rcvtimeo, sndtimeo;
+	/* Links of this instance, rebuilt on adoption. */
+	uint32_t hnext, lnext, fnext, dnext;
+	uint32_t wnext, wprev;
+	uint32_t wexp; /* ms; 0: not in the wheel */
+	uint16_t wslot;
+	uint16_t pad1;
+	uint32_t dl[TMR_COUNT]; /* ms deadlines, 0: not set */
+	union {
+		struct tcp t;
+		struct dgram d;
+	};
+};
+_Static_assert(sizeof(struct sock) <= 1024, "10,000 idle connections stay under 32 MiB");
+
+/* Scoreboard: what is in flight, in sequence order. */
+#define SG_SACKED  1
+#define SG_LOST    2
+#define SG_RETRANS 4 /* a retransmission is in flight */
+#define SG_EVER    8 /* was ever retransmitted */
+#define SG_FIN     16
+
+struct seg {
+	uint32_t seq, len;
+	uint32_t next;
+	uint8_t flags, txcount;
+	uint16_t pad;
+	uint64_t xmit; /* us */
+};
+
+/* ---- configuration that outlives an instance ---- */
+#define MAX_ADDR  24
+#define MAX_ROUTE 48
+#define MAX_NEIGH 64
+#define MAX_PUB   64
+#define MAX_PMTU  32
+#define MAX_GROUP 32
+#define MAX_PEND  8
+#define PEND_SIZE 1664
+
+#define AF_TENTATIVE 0x01u
+#define AF_DADFAILED 0x08u
+#define AF_PERMANENT 0x80u
+#define AF_DHCP      0x02u
+#define AF_SLAAC     0x04u
+
+struct ifaddr {
+	struct ipa addr;
+	uint8_t plen; /* of 128 */
+	uint8_t ifi;  /* of a used entry; 0xff: free */
+	uint8_t flags;
+	uint8_t dad_left;
+	uint8_t used;
+	uint8_t pad[3];
+	uint64_t dad_at;           /* us */
+	uint64_t valid, preferred; /* us of expiry, NEVER */
+};
+
+struct route {
+	struct ipa dst, gw, src;
+	uint8_t plen, ifi, proto, used;
+	uint32_t metric;
+	uint64_t expires;
+};
+
+struct publish {
+	struct ipa host;
+	uint16_t host_port, port; /* host order */
+	uint8_t proto, used;
+	uint8_t pad[2];
+};
+
+struct netif {
+	uint8_t used, up, link, dhcp;
+	uint8_t slaac, rs_left, hop_limit, pad;
+	uint8_t mac[6];
+	uint16_t mtu, ip6_mtu;
+	uint32_t caps;
+	uint64_t rs_at;
+	char name[16];
+	uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes;
+	uint64_t rx_errors, tx_errors, rx_dropped, tx_dropped;
+};
+
+struct dhcp {
+	uint8_t state, ifi, tries, pad;
+	uint32_t xid, addr, server, mask, router;
+	uint64_t at;    /* us: next action */
+	uint64_t start; /* us */
+	uint64_t t1, t2, expire;
+};
+
+#define STATE_MAGIC   0x3154535054304401ull
+#define STATE_VERSION 1
+
+struct state {
+	uint64_t magic;
+	uint32_t version, layout; /* sizeof(struct sock), as a guard against other builds */
+	uint32_t max_socks, early_bufs, early_order;
+	uint32_t starts;
+	uint64_t secret[4];
+	uint32_t client_gen, server_gen;
+	uint32_t netcheck, pad;
+	/* Checked by netcheck from here on. */
+	struct netif ifs[TP_MAX_IF];
+	struct ifaddr addr[MAX_ADDR];
+	struct route route[MAX_ROUTE];
+	struct publish pub[MAX_PUB];
+	struct dhcp dhcp;
+	struct pvs_config net;
+};
+
+/* ---- what an instance keeps for itself ---- */
+enum {
+	NUD_INCOMPLETE = 1,
+	NUD_REACHABLE = 2,
+	NUD_STALE = 4,
+	NUD_DELAY = 8,
+	NUD_PROBE = 16,
+	NUD_FAILED = 32,
+	NUD_PERMANENT = 128
+};
+
+struct neigh {
+	struct ipa addr;
+	uint64_t at;   /* us: next step of the state machine */
+	uint64_t used; /* us */
+	uint8_t mac[6];
+	uint8_t state, ifi, probes, pend; /* pend: 1 + number of the waiting frame */
+};
+
+struct pmtu {
+	struct ipa dst;
+	uint64_t expires;
+	uint16_t mtu, used;
+};
+
+struct group {
+	struct ipa addr;
+	uint16_t ifi, refs;
+	uint64_t report_at;
+};
+
+struct fragq {
+	struct ipa src, dst;
+	uint32_t id;
+	uint8_t proto, used, nofrags, ifi;
+	uint64_t expires;
+	uint32_t got, total; /* bytes; total 0: the last fragment has not come */
+	uint32_t hdr_len;
+	uint8_t ttl, tos, is6, bad;
+	uint8_t hdr[64];         /* IP header of the first fragment */
+	uint8_t first[128];      /* start of the first fragment, for ICMP time exceeded */
+	uint64_t map[8192 / 64]; /* 8-byte blocks present */
+	uint8_t *data;
+};
+
+/* A UDP peer that reached us through a published port. */
+struct udpflow {
+	struct ipa host, peer;
+	uint16_t host_port, peer_port, port, used;
+	uint64_t at;
+};
+#define MAX_UDPFLOW 64
+
+struct wheel {
+	uint32_t now; /* ms, everything before it has fired */
+	uint32_t head[4 * 64];
+	uint64_t map[4];
+};
+
+struct pv {
+	uint8_t *base;
+	uint32_t mapped;
+	struct pvs_header *hdr;
+	bool up;
+	bool published; /* something for the client since the last notification */
+	uint32_t gen, size, nreq, nslots, heap;
+	struct pvs_req *req;
+	struct pvs_rsp *rsp;
+	struct pvs_slot *slot;
+	struct pvs_bitmap *kick, *event;
+	uint32_t req_cons, rsp_prod;
+	uint32_t *map; /* slot to socket */
+	uint32_t map_size;
+	uint32_t last_gen, last_bad;
+	/* RELEASEs whose answer waits for room in the response ring. */
+	struct {
+		uint32_t id, slot;
+	} * relq;
+	uint32_t rel_prod, rel_cons;
+};
+
+struct tp_stack {
+	struct tp_config cfg;
+	struct tp_ops ops;
+	void *ctx;
+	uint64_t now; /* us */
+	uint32_t now_ms;
+	uint64_t slow_at;
+	struct state *s;
+	struct sock *socks;
+	uint8_t *early;
+	uint64_t *early_used;
+	uint32_t free_head, nsocks, nsyn, ntw, high; /* high: first socket never used */
+	uint32_t *ehash, *lhash;
+	uint32_t ehash_mask, lhash_mask;
+	uint32_t dirty_head, out_head;
+	struct seg *segs;
+	uint32_t seg_free, seg_high, seg_count;
+	struct wheel wheel;
+	struct neigh neigh[MAX_NEIGH];
+	uint8_t *pend; /* MAX_PEND frames */
+	uint16_t pend_len[MAX_PEND];
+	struct tp_meta pend_meta[MAX_PEND];
+	uint8_t pend_ifi[MAX_PEND];
+	struct pmtu pmtu[MAX_PMTU];
+	struct group group[MAX_GROUP];
+	struct fragq *frag;
+	struct udpflow flow[MAX_UDPFLOW];
+	uint8_t *loop;
+	uint32_t loop_prod, loop_cons;
+	uint8_t *scratch; /* one datagram under construction */
+	uint32_t route_gen;
+	uint32_t ip_id, frag_id, port_hint;
+	uint32_t npacket, nraw; /* sockets of these kinds */
+	uint64_t icmp_tokens, icmp_at, chall_tokens, chall_at;
+	uint32_t txwait[64], ntxwait; /* sockets that found the device's queue full */
+	uint32_t adopted;
+	uint32_t in_input;
+	struct pv pv;
+	uint64_t stat[STAT_COUNT];
+};
+
+#define SOCK(st, i) (&(st)->socks[i])
+
+static inline uint32_t sock_index(const struct tp_stack *st, const struct sock *s)
+{
+	return (uint32_t)(s - st->socks);
+}
+
+/* ---- a packet on its way in: everything in private memory ---- */
+struct pkt {
+	uint8_t *frame; /* Ethernet header */
+	uint32_t frame_len;
+	uint8_t *ip;   /* IP header */
+	uint8_t *data; /* transport header */
+	uint32_t len;  /* from data on */
+	uint32_t ip_hlen;
+	struct ipa src, dst;
+	uint8_t ifi, proto, ttl, tos;
+	bool csum_ok, multicast, broadcast, is4, loop;
+	uint16_t gso_size;
+};
+
+/* ---- a packet on its way out ---- */
+struct dst {
+	struct ipa src, hop;
+	uint32_t mtu, neigh;
+	uint8_t ifi;
+	bool local, multicast, broadcast;
+};
+
+struct txp {
+	uint8_t *frame;
+	uint8_t *l4;
+	uint32_t l4_off, l4_len;
+	uint8_t ifi;
+	bool scratch;
+	bool df;
+	struct dst d;
+	struct ipa src, dst;
+	uint8_t proto;
+	struct tp_meta meta;
+};
+
+struct ipopt {
+	uint8_t ttl, tos;
+	bool df;
+};
+
+/* stack.c */
+void tp_time(struct tp_stack *st);
+void slow_arm(struct tp_stack *st, uint64_t at);
+void tp_logf(struct tp_stack *st, const char *what, const struct ipa *a, uint32_t n);
+void stack_ip_deliver(struct tp_stack *st, struct pkt *p);
+void loop_put(struct tp_stack *st, uint32_t len, const struct tp_meta *m);
+void *loop_get(struct tp_stack *st, uint32_t len);
+
+/* util.c */
+uint32_t csum_add(const void *p, uint32_t len, uint32_t sum);
+uint32_t csum_copy(void *dst, const void *src, uint32_t len, uint32_t sum);
+uint16_t csum_fold(uint32_t sum);
+uint32_t csum_pseudo(const struct ipa *src, const struct ipa *dst, uint8_t proto, uint32_t len);
+uint64_t siphash(const uint64_t key[2], const void *p, uint32_t len);
+uint32_t tp_random32(struct tp_stack *st);
+uint32_t check_words(const void *p, uint32_t len);
+void *arena_take(uint8_t **at, const uint8_t *end, size_t n);
+size_t ipa_format(const struct ipa *a, char *out);
+
+/* link.c: Ethernet, neighbours, ARP */
+void link_output(struct tp_stack *st, struct txp *t, uint32_t len);
+void arp_input(struct tp_stack *st, struct pkt *p);
+void arp_announce(struct tp_stack *st, unsigned ifi, uint32_t addr);
+void arp_probe(struct tp_stack *st, unsigned ifi, uint32_t addr);
+uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool create);
+void neigh_learn(struct tp_stack *st, unsigned ifi, const struct ipa *a, const uint8_t *mac,
+		 bool solicited, bool override, bool create);
+void neigh_confirm(struct tp_stack *st, uint32_t n);
+uint64_t neigh_tick(struct tp_stack *st);
+void eth_send(struct tp_stack *st, unsigned ifi, const uint8_t *dst, uint16_t type,
+	      const void *payload, uint32_t len);
+
+/* ip.c: IPv4 and IPv6 in and out */
+void ip4_input(struct tp_stack *st, struct pkt *p);
+void ip6_input(struct tp_stack *st, struct pkt *p);
+int ip_begin(struct tp_stack *st, struct txp *t, const struct dst *d, const struct ipa *dst,
+	     uint8_t proto, uint32_t len, const struct ipopt *o);
+#define CSUM_NONE UINT32_MAX
+bool ip_sum_needed(const struct tp_stack *st, const struct txp *t);
+void ip_finish(struct tp_stack *st, struct txp *t, uint32_t csum_off, uint32_t hdr_len,
+	       uint32_t sum);
+void ip_cancel(struct tp_stack *st, struct txp *t);
+
+/* frag.c */
+bool frag_input(struct tp_stack *st, struct pkt *p, uint32_t id, uint32_t off, bool more);
+uint64_t frag_tick(struct tp_stack *st);
+
+/* route.c */
+int route_lookup(struct tp_stack *st, const struct ipa *dst, const struct ipa *src,
+		 unsigned bound_if, struct dst *out);
+struct ifaddr *addr_find(struct tp_stack *st, const struct ipa *a);
+bool addr_local(struct tp_stack *st, const struct ipa *a, unsigned ifi);
+int addr_add(struct tp_stack *st, unsigned ifi, const struct ipa *a, unsigned plen,
+	     unsigned flags, uint64_t valid, uint64_t preferred);
+void addr_remove(struct tp_stack *st, struct ifaddr *a);
+int route_add(struct tp_stack *st, const struct route *r);
+int route_del(struct tp_stack *st, const struct route *r);
+void route_changed(struct tp_stack *st);
+void pmtu_update(struct tp_stack *st, const struct ipa *dst, uint32_t mtu);
+bool addr_broadcast(struct tp_stack *st, const struct ipa *a);
+const struct publish *publish_find(struct tp_stack *st, uint8_t proto, const struct ipa *host,
+				   uint16_t port);
+bool publish_host(struct tp_stack *st, const struct ipa *host);
+int group_join(struct tp_stack *st, unsigned ifi, const struct ipa *a);
+void group_leave(struct tp_stack *st, unsigned ifi, const struct ipa *a);
+uint64_t addr_tick(struct tp_stack *st);
+
+/* icmp.c, nd.c */
+void icmp4_input(struct tp_stack *st, struct pkt *p);
+void icmp6_input(struct tp_stack *st, struct pkt *p);
+void icmp_error(struct tp_stack *st, const struct pkt *p, uint8_t type, uint8_t code,
+		uint32_t rest);
+bool icmp_allow(struct tp_stack *st);
+void icmp_dispatch(struct tp_stack *st, const struct pkt *p, uint32_t off, uint8_t type,
+		   uint8_t code, uint32_t mtu);
+void nd_input(struct tp_stack *st, struct pkt *p);
+void nd_solicit(struct tp_stack *st, unsigned ifi, const struct ipa *target, bool dad,
+		const uint8_t *mac);
+void nd_if_up(struct tp_stack *st, unsigned ifi);
+void nd_advertise(struct tp_stack *st, unsigned ifi, const struct ipa *target);
+uint64_t nd_tick(struct tp_stack *st);
+void mld_report(struct tp_stack *st, unsigned ifi, const struct ipa *group, bool leave);
+
+/* dhcp.c */
+void dhcp_start(struct tp_stack *st, unsigned ifi);
+bool dhcp_input(struct tp_stack *st, struct pkt *p);
+void dhcp_conflict(struct tp_stack *st, uint32_t addr);
+uint64_t dhcp_tick(struct tp_stack *st);
+
+/* sock.c */
+struct sock *sock_alloc(struct tp_stack *st, uint8_t kind);
+void sock_free(struct tp_stack *st, struct sock *s);
+void sock_reclaim_now(struct tp_stack *st, struct sock *s);
+void sock_touch(struct tp_stack *st, struct sock *s);
+void sock_error(struct tp_stack *st, struct sock *s, int err);
+void sock_hash(struct tp_stack *st, struct sock *s);
+void sock_unhash(struct tp_stack *st, struct sock *s);
+void sock_lhash(struct tp_stack *st, struct sock *s);
+int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port);
+int sock_autobind(struct tp_stack *st, struct sock *s);
+struct sock *sock_lookup(struct tp_stack *st, const struct ipa *src, uint16_t sport,
+			 const struct ipa *dst, uint16_t dport, uint8_t ifi);
+struct sock *sock_lookup_bound(struct tp_stack *st, uint8_t kind, const struct ipa *src,
+			       uint16_t sport, const struct ipa *dst, uint16_t dport,
+			       uint8_t ifi);
+bool sock_bound_match(const struct sock *s, const struct ipa *src, uint16_t sport,
+		      const struct ipa *dst, uint16_t dport, uint8_t ifi, int *score);
+uint8_t *ring_base(struct tp_stack *st, const struct dring *r);
+uint32_t ring_size(const struct dring *r);
+void ring_write(struct tp_stack *st, const struct dring *r, uint32_t idx, const void *p,
+		uint32_t n);
+void ring_read(struct tp_stack *st, const struct dring *r, uint32_t idx, void *p, uint32_t n);
+uint32_t ring_read_csum(struct tp_stack *st, const struct dring *r, uint32_t idx, void *p,
+			uint32_t n);
+void early_take(struct tp_stack *st, struct dring *r);
+void early_drop(struct tp_stack *st, struct dring *r);
+bool sock_rx_room(struct tp_stack *st, struct sock *s, uint32_t *room);
+bool sock_tx_avail(struct tp_stack *st, struct sock *s, uint32_t *avail);
+void sock_flush(struct tp_stack *st);
+struct sock *lhash_first(struct tp_stack *st, uint8_t proto, uint16_t port);
+
+/* pv.c, pvopt.c, pvlist.c */
+void pv_poll(struct tp_stack *st);
+bool pv_pending(struct tp_stack *st);
+bool pv_rings_ok(const struct tp_stack *st, const struct pvs_rings *r);
+void pv_reset(struct tp_stack *st);
+void pv_publish(struct tp_stack *st, struct sock *s);
+void pv_released(struct tp_stack *st, struct sock *s);
+void pv_notify(struct tp_stack *st);
+void pv_setup(struct tp_stack *st);
+int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
+		  const uint8_t *val, uint32_t len);
+int pv_getsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
+		  uint8_t *val, uint32_t room);
+int pv_list(struct tp_stack *st, uint32_t what, uint32_t start, uint8_t *buf, uint32_t len);
+int pv_control(struct tp_stack *st, uint32_t what, uint32_t op, const uint8_t *buf,
+	       uint32_t len);
+void pv_addr_out(const struct sock *s, const struct ipa *a, uint16_t port,
+		 struct pvs_addr *out);
+const char *stat_name_of(unsigned i);
+struct ipa addr_apparent(struct tp_stack *st, const struct sock *s);
+uint32_t sock_state_bits(const struct sock *s);
+
+/* dgram.c: UDP, ping, raw, packet sockets */
+void udp_input(struct tp_stack *st, struct pkt *p);
+void dgram_kick(struct tp_stack *st, struct sock *s);
+bool raw_input(struct tp_stack *st, struct pkt *p);
+bool ping_input(struct tp_stack *st, struct pkt *p, uint16_t id);
+void packet_tap(struct tp_stack *st, unsigned ifi, const uint8_t *frame, uint32_t len,
+		uint8_t pkttype);
+void dgram_icmp(struct tp_stack *st, struct sock *s, int err);
+int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port);
+
+/* timer.c */
+void wheel_init(struct tp_stack *st);
+void timer_set(struct tp_stack *st, struct sock *s, unsigned which, uint32_t at_ms);
+void timer_clear(struct sock *s, unsigned which);
+void timer_remove(struct tp_stack *st, struct sock *s);
+void wheel_run(struct tp_stack *st);
+uint32_t wheel_next(struct tp_stack *st); /* ms, UINT32_MAX: none */
+
+/* state.c */
+bool state_init(struct tp_stack *st, void *mem, size_t size);
+void state_adopt_client(struct tp_stack *st);
+void state_seal(struct tp_stack *st, struct sock *s);
+void state_seal_net(struct tp_stack *st);
+
+#endif

@@ -1,0 +1,266 @@
+/* Sums, hashes, addresses: what every layer needs and nothing knows the stack for. */
+#include "tp_int.h"
+
+static uint32_t fold64(uint64_t s)
+{
+	s = (s & 0xffffffff) + (s >> 32);
+	s = (s & 0xffffffff) + (s >> 32);
+	return (uint32_t)s;
+}
+
+/*
+ * RFC 1071. Words are added as they lie in memory: the one's complement sum does not
+ * depend on byte order. Two accumulators of 32-bit halves never overflow at packet
+ * sizes and let the compiler use vectors.
+ */
+uint32_t csum_add(const void *p, uint32_t len, uint32_t sum)
+{
+	const uint8_t *b = p;
+	uint64_t lo = sum, hi = 0, w;
+
+	for (; len >= 32; len -= 32, b += 32) {
+		uint64_t v[4];
+
+		memcpy(v, b, 32);
+		lo += (v[0] & 0xffffffff) + (v[1] & 0xffffffff) + (v[2] & 0xffffffff) +
+		      (v[3] & 0xffffffff);
+		hi += (v[0] >> 32) + (v[1] >> 32) + (v[2] >> 32) + (v[3] >> 32);
+	}
+	for (; len >= 8; len -= 8, b += 8) {
+		memcpy(&w, b, 8);
+		lo += w & 0xffffffff;
+		hi += w >> 32;
+	}
+	if (len) {
+		w = 0;
+		memcpy(&w, b, len);
+		lo += w & 0xffffffff;
+		hi += w >> 32;
+	}
+	return fold64(lo + hi);
+}
+
+uint32_t csum_copy(void *dst, const void *src, uint32_t len, uint32_t sum)
+{
+	const uint8_t *b = src;
+	uint8_t *d = dst;
+	uint64_t lo = sum, hi = 0;
+
+	for (; len >= 32; len -= 32, b += 32, d += 32) {
+		uint64_t v[4];
+
+		memcpy(v, b, 32);
+		memcpy(d, v, 32);
+		lo += (v[0] & 0xffffffff) + (v[1] & 0xffffffff) + (v[2] & 0xffffffff) +
+		      (v[3] & 0xffffffff);
+		hi += (v[0] >> 32) + (v[1] >> 32) + (v[2] >> 32) + (v[3] >> 32);
+	}
+	memcpy(d, b, len);
+	return csum_add(d, len, fold64(lo + hi));
+}
+
+uint16_t csum_fold(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+uint32_t csum_pseudo(const struct ipa *src, const struct ipa *dst, uint8_t proto, uint32_t len)
+{
+	uint64_t s = (uint64_t)be32(len) + ((uint32_t)proto << 24);
+	unsigned i = ipa_is4(src) ? 3 : 0;
+
+	for (; i < 4; i++)
+		s += (uint64_t)src->w[i] + dst->w[i];
+	return fold64(s);
+}
+
+#define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
+#define SIPROUND                                                     \
+	do {                                                         \
+		v0 += v1, v1 = ROTL(v1, 13) ^ v0, v0 = ROTL(v0, 32); \
+		v2 += v3, v3 = ROTL(v3, 16) ^ v2;                    \
+		v0 += v3, v3 = ROTL(v3, 21) ^ v0;                    \
+		v2 += v1, v1 = ROTL(v1, 17) ^ v2, v2 = ROTL(v2, 32); \
+	} while (0)
+
+/* SipHash-2-4 (Aumasson, Bernstein): the keyed function behind ISNs, cookies and tables. */
+uint64_t siphash(const uint64_t key[2], const void *p, uint32_t len)
+{
+	uint64_t v0 = key[0] ^ 0x736f6d6570736575ull, v1 = key[1] ^ 0x646f72616e646f6dull;
+	uint64_t v2 = key[0] ^ 0x6c7967656e657261ull, v3 = key[1] ^ 0x7465646279746573ull;
+	const uint8_t *b = p;
+	uint64_t m, last = (uint64_t)len << 56;
+
+	for (; len >= 8; len -= 8, b += 8) {
+		memcpy(&m, b, 8);
+		v3 ^= m;
+		SIPROUND;
+		SIPROUND;
+		v0 ^= m;
+	}
+	m = 0;
+	memcpy(&m, b, len);
+	last |= m;
+	v3 ^= last;
+	SIPROUND;
+	SIPROUND;
+	v0 ^= last;
+	v2 ^= 0xff;
+	SIPROUND;
+	SIPROUND;
+	SIPROUND;
+	SIPROUND;
+	return v0 ^ v1 ^ v2 ^ v3;
+}
+
+uint32_t tp_random32(struct tp_stack *st)
+{
+	uint32_t r;
+
+	st->ops.random(st->ctx, &r, sizeof(r));
+	return r;
+}
+
+/* Detects flipped bits and torn writes in state; no defence against an adversary. */
+uint32_t check_words(const void *p, uint32_t len)
+{
+	const uint8_t *b = p;
+	uint64_t h[4] = {0x9e3779b97f4a7c15ull, 0xc2b2ae3d27d4eb4full, 0x165667b19e3779f9ull,
+			 0x85ebca77c2b2ae63ull};
+	uint64_t v[4];
+
+	for (; len >= 32; len -= 32, b += 32) {
+		memcpy(v, b, 32);
+		for (unsigned i = 0; i < 4; i++)
+			h[i] = ROTL((h[i] ^ v[i]) * 0x9fb21c651e98df25ull, 29);
+	}
+	memset(v, 0, sizeof(v));
+	memcpy(v, b, len);
+	for (unsigned i = 0; i < 4; i++)
+		h[i] = (h[i] ^ v[i]) * 0x9fb21c651e98df25ull;
+	h[0] ^= ROTL(h[1], 17) ^ ROTL(h[2], 31) ^ ROTL(h[3], 47);
+	return (uint32_t)(h[0] ^ h[0] >> 32);
+}
+
+void *arena_take(uint8_t **at, const uint8_t *end, size_t n)
+{
+	uint8_t *p = *at;
+
+	n = (n + 63) & ~(size_t)63;
+	if (n > (size_t)(end - p))
+		return NULL;
+	*at = p + n;
+	return p;
+}
+
+bool ipa_match(const struct ipa *a, const struct ipa *net, unsigned plen)
+{
+	unsigned full = plen / 8, rest = plen % 8;
+
+	if (memcmp(a->b, net->b, full))
+		return false;
+	return !rest || ((a->b[full] ^ net->b[full]) >> (8 - rest)) == 0;
+}
+
+static size_t put_num(char *out, unsigned v, unsigned base)
+{
+	char tmp[12];
+	size_t n = 0, i;
+
+	do
+		tmp[n++] = "0123456789abcdef"[v % base];
+	while (v /= base);
+	for (i = 0; i < n; i++)
+		out[i] = tmp[n - 1 - i];
+	return n;
+}
+
+/* Text of an address, at most 46 bytes with the NUL; IPv6 without zero compression. */
+size_t ipa_format(const struct ipa *a, char *out)
+{
+	size_t n = 0;
+	unsigned i;
+
+	if (ipa_is4(a)) {
+		for (i = 12; i < 16; i++) {
+			n += put_num(out + n, a->b[i], 10);
+			out[n++] = '.';
+		}
+	} else {
+		for (i = 0; i < 16; i += 2) {
+			n += put_num(out + n, get16(a->b + i), 16);
+			out[n++] = ':';
+		}
+	}
+	out[--n] = 0;
+	return n;
+}
+
+static int parse4(const char *s, uint8_t *out)
+{
+	unsigned i, v, digits;
+
+	for (i = 0; i < 4; i++) {
+		for (v = 0, digits = 0; *s >= '0' && *s <= '9' && digits < 4; s++, digits++)
+			v = v * 10 + (unsigned)(*s - '0');
+		if (!digits || v > 255 || *s != (i < 3 ? '.' : 0))
+			return -TE_INVAL;
+		out[i] = (uint8_t)v;
+		s++;
+	}
+	return 0;
+}
+
+static int hexval(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 4291 section 2.2, forms 1 and 2. */
+static int parse6(const char *s, uint8_t *out)
+{
+	uint16_t g[8] = {0};
+	int n = 0, gap = -1, v, digits;
+
+	if (s[0] == ':' && s[1] == ':') {
+		gap = 0;
+		s += 2;
+	}
+	while (*s && n < 8) {
+		for (v = 0, digits = 0; hexval(*s) >= 0 && digits < 5; s++, digits++)
+			v = v << 4 | hexval(*s);
+		if (!digits || digits > 4)
+			return -TE_INVAL;
+		g[n++] = (uint16_t)v;
+		if (*s == ':' && s[1] == ':' && gap < 0) {
+			gap = n;
+			s += 2;
+		} else if (*s == ':' && s[1]) {
+			s++;
+		} else {
+			break;
+		}
+	}
+	if (*s || (gap < 0 && n != 8) || (gap >= 0 && n > 7))
+		return -TE_INVAL;
+	memset(out, 0, 16);
+	for (int i = 0; i < n; i++)
+		put16(out + 2 * (gap >= 0 && i >= gap ? 8 - n + i : i), g[i]);
+	return 0;
+}
+
+int tp_parse_addr(const char *s, uint8_t out[16])
+{
+	struct ipa a = ipa_from4(0);
+
+	if (!parse4(s, a.b + 12)) {
+		memcpy(out, a.b, 16);
+		return 0;
+	}
+	return parse6(s, out);
+}
