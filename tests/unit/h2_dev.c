@@ -262,19 +262,20 @@ static uint64_t mix(uint64_t h, const void *buf, size_t len)
 
 static uint64_t content(struct digest *d, const struct h2_attr *a, uint64_t h)
 {
-	static uint8_t buf[200000];
+	size_t max = 200000;
+	uint8_t *buf = malloc(max); /* not static: a cut examines a copy while we read */
 	char names[4096];
 	long n = 0;
 
 	if ((a->mode & H2_S_IFMT) == H2_S_IFREG) {
 		for (uint64_t at = 0; at < a->size; at += n) {
-			n = h2_read(d->pfs, a->ino, at, buf, sizeof(buf));
+			n = h2_read(d->pfs, a->ino, at, buf, max);
 			if (n <= 0)
 				break;
 			h = mix(h, buf, n);
 		}
 	} else if ((a->mode & H2_S_IFMT) == H2_S_IFLNK) {
-		n = h2_readlink(d->pfs, a->ino, (char *)buf, sizeof(buf));
+		n = h2_readlink(d->pfs, a->ino, (char *)buf, max);
 		if (n > 0)
 			h = mix(h, buf, n);
 	}
@@ -282,12 +283,13 @@ static uint64_t content(struct digest *d, const struct h2_attr *a, uint64_t h)
 		d->err = (int)n;
 	n = h2_listxattr(d->pfs, a->ino, names, sizeof(names));
 	for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
-		long len = h2_getxattr(d->pfs, a->ino, name, buf, sizeof(buf));
+		long len = h2_getxattr(d->pfs, a->ino, name, buf, max);
 		if (len < 0)
 			d->err = (int)len;
 		else
 			h += mix(mix(1, name, strlen(name)), buf, len); /* any order */
 	}
+	free(buf);
 	return h;
 }
 
