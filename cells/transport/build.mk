@@ -7,3 +7,6 @@ $(eval $(call host_lib,pvs_client,$(TRANSPORT_CLIENT)))
 
 TCP_SIM := tests/unit/tcp_sim.c
 $(eval $(call unit_test,tcp_transfer,tests/unit/tcp_transfer.c $(TCP_SIM),transport pvs_client))
+
+$(eval $(call cell,transport,cells/transport/main.c,transport vnet_port))
+$(eval $(call hosted_cell,transport,cells/transport/main.c,transport vnet_port))

@@ -1,0 +1,400 @@
+/*
+ * The transport cell: one container's TCP/IP stack between a port of the nic cell and one
+ * client's PV sockets. All of the protocol work is in core/; this file is the event loop
+ * that joins it to libcell.
+ *
+ * Channels: D0_PROTO_NET, we are the client (one to three; the first is eth0);
+ * D0_PROTO_SOCKET, we are the server (one). Either may come, go and come back at any time.
+ *
+ * Arguments, of the cell or (for the addresses) of the NET channel, which wins:
+ *	ip=A/N gw=A ip6=A/N gw6=A   static addresses and default routes
+ *	dhcp, slaac                 ask the network instead
+ *	dns=A,A hostname=NAME       what the client is told (LIST config)
+ *	publish=PROTO:HOST:PORT:PORT,...
+ *	socks=N                     table size, default 256, bounded by the memory given
+ *	cc=reno, ecn, nocontrol, noipv6
+ *
+ * Restart. The state region keeps connections; core/state.c says how they are adopted.
+ * When the nic cell restarts, frames in flight are lost and the link is seen to bounce.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "cells/transport/core/tp.h"
+#include "cells/transport/core/tp_conf.h"
+#include "libcell/cell.h"
+#include "libcell/clock.h"
+#include "libcell/counters.h"
+#include "libcell/log.h"
+#include "libcell/panic.h"
+#include "libcell/random.h"
+#include "libcell/vnet/vnet_port.h"
+
+#define RX_BUDGET     64u
+#define FRAME_MAX     (D0_VNET_FRAME_MAX + 64u)
+#define COUNTERS_NS   (200 * CLOCK_NS_PER_MS)
+#define SOCKS_DEFAULT 256u
+
+#define WANTED                                                                          \
+	(D0_VNET_F(CSUM) | D0_VNET_F(GUEST_CSUM) | D0_VNET_F(MTU) | D0_VNET_F(STATUS) | \
+	 D0_VNET_F(GUEST_TSO4) | D0_VNET_F(GUEST_TSO6) | D0_VNET_F(GUEST_ECN) |         \
+	 D0_VNET_F(HOST_TSO4) | D0_VNET_F(HOST_TSO6) | D0_VNET_F(HOST_ECN))
+
+struct net {
+	struct vnet_port port;
+	int channel; /* -1: none */
+	uint32_t generation;
+	bool known; /* the stack has this interface */
+	bool full;  /* tx_get found no room */
+};
+
+struct cell {
+	struct tp_stack *st;
+	struct net net[TP_MAX_IF]; /* by interface number; 0 unused */
+	int client;                /* the PV socket channel, -1: none */
+	uint32_t client_gen;
+	uint8_t *frame; /* private copy of the frame being received */
+	uint32_t begun; /* interface whose frame is being built */
+	uint64_t counters_at;
+	uint64_t *counter[16];
+};
+
+static struct cell cell;
+
+/* ---- what the stack asks of us ---- */
+
+static void *op_tx_get(void *ctx, unsigned ifi, uint32_t len)
+{
+	struct net *n = &cell.net[ifi];
+	void *p = n->channel >= 0 ? vnet_port_tx_begin(&n->port, 0, len) : NULL;
+
+	n->full |= !p;
+	return p;
+}
+
+static void op_tx_put(void *ctx, unsigned ifi, void *frame, uint32_t len,
+		      const struct tp_meta *m)
+{
+	struct d0_vnet_hdr h = {.flags = m->flags & TP_META_NEEDS_CSUM,
+				.gso_type = m->gso_type,
+				.hdr_len = m->hdr_len,
+				.gso_size = m->gso_size,
+				.csum_start = m->csum_start,
+				.csum_offset = m->csum_offset};
+
+	if (len) /* a frame begun and not committed is simply begun over */
+		vnet_port_tx_commit(&cell.net[ifi].port, 0, &h, len);
+}
+
+static uint64_t op_now(void *ctx)
+{
+	return clock_ns();
+}
+
+static void op_random(void *ctx, void *buf, uint32_t len)
+{
+	cell_random_bytes(buf, len);
+}
+
+static void op_notify(void *ctx)
+{
+	if (cell.client >= 0)
+		cell_notify((unsigned)cell.client);
+}
+
+static void op_log(void *ctx, const char *line)
+{
+	log_info("%s", line);
+}
+
+static void doorbell(void *arg)
+{
+	cell_notify((unsigned)((struct net *)arg)->channel);
+}
+
+/* ---- frames in ---- */
+
+static uint32_t rx_copy(const struct vnet_rx *rx)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < rx->nseg; i++) {
+		if (rx->seg[i].len > FRAME_MAX - at)
+			return 0;
+		memcpy(cell.frame + at, rx->seg[i].data, rx->seg[i].len);
+		at += rx->seg[i].len;
+	}
+	return at;
+}
+
+/* true: the budget ran out with more to come, perhaps. */
+static bool rx_poll(unsigned ifi)
+{
+	struct net *n = &cell.net[ifi];
+	struct vnet_rx rx;
+
+	for (unsigned i = 0; i < RX_BUDGET; i++) {
+		struct tp_meta m;
+		uint32_t len;
+
+		if (!vnet_port_rx(&n->port, 0, &rx))
+			return false;
+		len = rx_copy(&rx);
+		m = (struct tp_meta){.flags = rx.hdr.flags & 3,
+				     .gso_type = rx.hdr.gso_type & 0x7f,
+				     .gso_size = rx.hdr.gso_size};
+		vnet_port_rx_done(&n->port, 0, &rx);
+		if (len)
+			tp_input(cell.st, ifi, cell.frame, len, &m);
+	}
+	return true;
+}
+
+/* ---- interfaces ---- */
+
+static void net_up(unsigned ifi)
+{
+	struct net *n = &cell.net[ifi];
+	const struct d0_channel *ch = cell_channel((unsigned)n->channel);
+	struct tp_if_config c = {.mtu = n->port.mtu, .name = "eth0"};
+	const char *args[2] = {ch ? ch->args : "", ifi == 1 ? cell_info()->args : ""};
+
+	memcpy(c.mac, n->port.mac, 6);
+	c.name[3] = (char)('0' + ifi - 1);
+	if (n->port.features & D0_VNET_F(CSUM))
+		c.caps |= TP_CAP_CSUM;
+	if (n->port.features & D0_VNET_F(HOST_TSO4))
+		c.caps |= TP_CAP_TSO4;
+	if (n->port.features & D0_VNET_F(HOST_TSO6))
+		c.caps |= TP_CAP_TSO6;
+	tp_conf_if(&c, args, 2);
+	tp_if_add(cell.st, ifi, &c);
+	if (!n->known && tp_conf_addresses(cell.st, ifi, args, 2))
+		log_error("bad address in arguments: %s %s", args[0], args[1]);
+	n->known = true;
+	tp_if_link(cell.st, ifi, n->port.link_up);
+	log_info("%s up, mtu %u, %02x:%02x:%02x:%02x:%02x:%02x", c.name, n->port.mtu, c.mac[0],
+		 c.mac[1], c.mac[2], c.mac[3], c.mac[4], c.mac[5]);
+}
+
+static void net_poll_events(unsigned ifi)
+{
+	struct net *n = &cell.net[ifi];
+	unsigned ev = vnet_port_poll(&n->port);
+
+	if (ev & VNET_EV_ERROR)
+		log_warn("eth%u: the nic cell broke the rules of the port; attaching again",
+			 ifi - 1);
+	if (ev & VNET_EV_DOWN && n->known)
+		tp_if_link(cell.st, ifi, 0);
+	if (ev & VNET_EV_UP)
+		net_up(ifi);
+	else if (ev & VNET_EV_CONFIG && n->known)
+		tp_if_link(cell.st, ifi, n->port.link_up);
+	if (n->full && vnet_port_live(&n->port)) {
+		n->full = false;
+		tp_tx_ready(cell.st, ifi);
+	}
+}
+
+static void net_open(unsigned ifi, int channel)
+{
+	struct net *n = &cell.net[ifi];
+	size_t size;
+	struct vnet_port_cfg cfg = {.ring = cell_channel_ring((unsigned)channel, &size),
+				    .features = WANTED,
+				    .pairs = 1,
+				    .doorbell = doorbell,
+				    .arg = n};
+
+	cfg.size = size;
+	n->channel = channel;
+	n->generation = cell_channel((unsigned)channel)->generation;
+	if (!cfg.ring || vnet_port_open(&n->port, &cfg)) {
+		log_error("channel %d: no usable ring", channel);
+		n->channel = -1;
+	}
+}
+
+/* ---- channels come and go ---- */
+
+static bool channel_same(int channel, uint32_t generation)
+{
+	const struct d0_channel *c = channel >= 0 ? cell_channel((unsigned)channel) : NULL;
+
+	return c && c->state == D0_CHANNEL_OPEN && c->generation == generation;
+}
+
+static void client_scan(void)
+{
+	int ch;
+	size_t size;
+	void *ring;
+
+	if (cell.client >= 0 && channel_same(cell.client, cell.client_gen))
+		return;
+	ch = cell_channel_find(0, D0_PROTO_SOCKET, D0_ROLE_SERVER, NULL);
+	cell.client = ch;
+	if (ch < 0)
+		return;
+	ring = cell_channel_ring((unsigned)ch, &size);
+	cell.client_gen = cell_channel((unsigned)ch)->generation;
+	if (ring)
+		tp_attach_client(cell.st, ring,
+				 (uint32_t)(size > UINT32_MAX ? UINT32_MAX : size));
+}
+
+static void net_scan(void)
+{
+	int ch = -1;
+
+	for (unsigned i = 1; i < TP_MAX_IF; i++) {
+		struct net *n = &cell.net[i];
+
+		ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_NET, D0_ROLE_CLIENT, NULL);
+		if (ch < 0) {
+			if (n->channel >= 0 && n->known)
+				tp_if_link(cell.st, i, 0);
+			n->channel = -1;
+			ch = D0_CHANNELS_MAX - 1;
+		} else if (n->channel != ch || !channel_same(ch, n->generation)) {
+			net_open(i, ch);
+		}
+	}
+}
+
+static void scan(void)
+{
+	client_scan(); /* first: connections are adopted before frames are looked at */
+	net_scan();
+}
+
+/* ---- counters ---- */
+
+static const char *const exported[] = {
+    "Ip.InReceives",      "Ip.OutRequests",  "Ip.InAddrErrors",  "Tcp.InSegs",
+    "Tcp.OutSegs",        "Tcp.RetransSegs", "Tcp.PassiveOpens", "Tcp.ActiveOpens",
+    "Tcp.InErrs",         "Tcp.OutRsts",     "Tcp.Timeouts",     "Tcp.ChallengeACK",
+    "Tcp.SyncookiesSent", "Udp.InDatagrams", "Pv.Notifies"};
+#define EXPORTED (sizeof(exported) / sizeof(exported[0]))
+
+static void counters_init(void)
+{
+	for (unsigned i = 0; i < EXPORTED; i++)
+		cell.counter[i] = counter_register(exported[i]);
+	cell.counter[EXPORTED] = counter_register("sockets");
+}
+
+static void counters_update(void)
+{
+	uint64_t now = clock_ns();
+
+	if (now < cell.counters_at)
+		return;
+	cell.counters_at = now + COUNTERS_NS;
+	for (unsigned i = 0; i < EXPORTED; i++)
+		counter_set(cell.counter[i], tp_stat(cell.st, exported[i]));
+	counter_set(cell.counter[EXPORTED], tp_sock_count(cell.st));
+}
+
+/* ---- the loop ---- */
+
+static void take_events(void)
+{
+	uint64_t f = cell_flags_take(~0ull);
+
+	for (unsigned w = 0; w < D0_CHANNELS_MAX / 64; w++)
+		cell_events_take(w);
+	if (f & D0_EV_STOP)
+		cell_exit(0, "asked to stop");
+	if (f & D0_EV_CONFIG)
+		scan();
+}
+
+static _Noreturn void run(void)
+{
+	for (;;) {
+		bool more = false;
+		uint64_t next;
+
+		take_events();
+		for (unsigned i = 1; i < TP_MAX_IF; i++) {
+			if (cell.net[i].channel < 0)
+				continue;
+			net_poll_events(i);
+			more |= rx_poll(i);
+		}
+		next = tp_poll(cell.st);
+		for (unsigned i = 1; i < TP_MAX_IF; i++) {
+			if (cell.net[i].channel >= 0)
+				vnet_port_kick(&cell.net[i].port);
+		}
+		counters_update();
+		if (more || !next) {
+			cell_duty();
+			continue;
+		}
+		if (!tp_idle_begin(cell.st))
+			continue;
+		for (unsigned i = 1; i < TP_MAX_IF; i++) {
+			if (cell.net[i].channel >= 0 &&
+			    vnet_port_arm(&cell.net[i].port, cell.net[i].full))
+				more = true;
+		}
+		if (!more)
+			cell_wait(next == UINT64_MAX ? D0_NEVER : next);
+		tp_idle_end(cell.st);
+	}
+}
+
+/* The largest table that the memory given can hold, at most what was asked for. */
+static bool memory_take(struct tp_config *c, void **arena, size_t *arena_size, void **state,
+			size_t *state_size)
+{
+	const struct d0_region *r = cell_region(D0_REGION_STATE, 0);
+
+	for (; c->max_socks >= 16; c->max_socks /= 2) {
+		*arena_size = tp_arena_size(c);
+		*state_size = tp_state_size(c);
+		if (r && r->size < *state_size)
+			continue;
+		*arena = aligned_alloc(64, (*arena_size + 63) & ~(size_t)63);
+		*state =
+		    r ? cell_ptr(r->base) : aligned_alloc(64, (*state_size + 63) & ~(size_t)63);
+		if (*arena && *state) {
+			memset(*arena, 0, *arena_size);
+			if (!r)
+				memset(*state, 0, *state_size);
+			return true;
+		}
+		free(*arena);
+		if (!r)
+			free(*state);
+	}
+	return false;
+}
+
+int cell_main(const struct d0_info *info)
+{
+	static const struct tp_ops ops = {op_tx_get, op_tx_put, op_now,
+					  op_random, op_notify, op_log};
+	struct tp_config c = {0};
+	void *arena, *state;
+	size_t arena_size, state_size;
+
+	tp_conf_stack(&c, info->args);
+	c.max_socks = (uint32_t)cell_arg_u64(info->args, "socks", SOCKS_DEFAULT);
+	cell.client = -1;
+	for (unsigned i = 0; i < TP_MAX_IF; i++)
+		cell.net[i].channel = -1;
+	cell.frame = malloc(FRAME_MAX);
+	if (!cell.frame || !memory_take(&c, &arena, &arena_size, &state, &state_size))
+		panic("too little memory for a TCP/IP stack");
+	cell.st = tp_init(arena, arena_size, state, state_size, &c, &ops, NULL);
+	ASSERT(cell.st);
+	tp_conf_services(cell.st, info->args);
+	counters_init();
+	scan();
+	log_info("transport: %u sockets, %zu KiB", c.max_socks,
+		 (arena_size + state_size) / 1024);
+	run();
+}
