@@ -34,8 +34,9 @@
  *
  * Cache advice: replies carry entry and attribute timeouts of D0_VFS_VALID_S, and
  * FOPEN_KEEP_CACHE: one PFS mounted read-write has one client, so what the client changed
- * itself is all that changes. WRITEBACK_CACHE is offered. Permissions are the client's
- * business (as Linux's default_permissions): the server checks none.
+ * itself is all that changes. WRITEBACK_CACHE is offered; with it LSEEK gives ENOSYS.
+ *Permissions are the client's business (as Linux's default_permissions): the server checks
+ *none.
  */
 #ifndef D0_VFS_H
 #define D0_VFS_H
