@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: ISC
+"""D0 boots, everywhere it should, and its cells beat."""
+
+import os
+
+import pytest
+from machine import TOP
+
+READY = r"^d0: ready: (\d+) cells on (\d+) CPUs?, (\d+\.\d+) s"
+
+
+def check_beats(m, lines=2):
+    for _ in range(lines):
+        m.expect(r"^beat-b: heartbeat \d+ gap_max_us \d+", timeout=30)
+
+
+@pytest.mark.parametrize("smp", [1, 2, 4])
+def test_svm_in_qemu(boot, archive, pair, monitor, smp):
+    m = boot(archive(pair + monitor, ["heartbeat", "monitor"]), smp=smp)
+    ready = m.expect(READY, timeout=60)
+    assert ready.group(1) == "3" and ready.group(2) == str(smp)
+    check_beats(m)
+    m.command("poweroff", r"power off by cell monitor")
+    assert m.wait_exit() == 0
+
+
+def test_monitor_commands(boot, archive, pair, monitor):
+    m = boot(archive(pair + monitor, ["heartbeat", "monitor"]), smp=2)
+    m.expect(READY, timeout=60)
+    m.command("ps", r"^monitor: +0 beat-a +heartbeat +running")
+    m.command("regions beat-a", r"^monitor: .* r-x text")
+    m.command("ring", r"^monitor: +beat-a +-> +\S+ +\d+ pages checked, 0 bad")
+    m.command("events", r"^monitor: .*beat-a")
+    m.command("counters beat-b", r"^monitor: +beats +\d+")
+    m.command("status", r"^monitor: +up \d+\.\d+ s, ready after \d+ ms; 2 CPUs, 3 cells")
+    m.command("devices", r"^monitor: +0000:00:1f\.2 8086:2922")
+    m.command("help", r"^monitor: +poweroff")
+    m.command("nonsense", r"no command 'nonsense'")
+    m.command("restart beat-a", r"^monitor: beat-a: restarted")
+    check_beats(m)
+    m.command("restart monitor", r"^monitor: refused")  # nobody saws at his own branch
+    m.command("ps", r"^monitor: +0 beat-a +heartbeat +running +1 +2 ")
+
+
+def test_small_memory(boot, archive, pair):
+    m = boot(archive(pair, ["heartbeat"]), mem="64M")
+    m.expect(READY, timeout=60)
+    check_beats(m, 1)
+
+
+def test_no_acpi(boot, archive, pair):
+    m = boot(archive(pair, ["heartbeat"]), extra=["-machine", "acpi=off"])
+    m.expect(READY, timeout=60)
+    check_beats(m, 1)
+
+
+def test_no_svm_is_said(boot, archive, pair):
+    m = boot(archive(pair, ["heartbeat"]), cpu="max,-svm")
+    m.expect(r"^d0: (HALT|check: MISSING).*(SVM|VMX)", timeout=60)
+
+
+def test_grub_iso_by_bios(boot, archive, iso, pair):
+    m = boot(iso=iso(archive(pair, ["heartbeat"])), smp=2)
+    m.expect(r"multiboot2 boot", timeout=60)
+    m.expect(READY, timeout=60)
+    check_beats(m, 1)
+
+
+def test_grub_iso_by_uefi(boot, archive, iso, pair):
+    m = boot(iso=iso(archive(pair, ["heartbeat"])), uefi=True, smp=2)
+    m.expect(r"multiboot2 boot", timeout=90)
+    m.expect(READY, timeout=60)
+    check_beats(m, 1)
+
+
+def test_svm_in_bochs(bochs, archive, iso, pair):
+    m = bochs(iso(archive(pair, ["heartbeat"])), "ryzen")
+    m.expect(READY, timeout=120)
+    check_beats(m, 1)
+
+
+@pytest.mark.skipif(not os.path.exists(f"{TOP}/nucleus/vm_hypervisor/vmx.c"), reason="no VMX yet")
+def test_vmx_in_bochs(bochs, archive, iso, pair):
+    m = bochs(iso(archive(pair, ["heartbeat"])), "corei7_skylake_x")
+    m.expect(READY, timeout=120)
+    check_beats(m, 1)
