@@ -10,3 +10,5 @@ $(eval $(call unit_test,tcp_transfer,tests/unit/tcp_transfer.c $(TCP_SIM),transp
 
 $(eval $(call cell,transport,cells/transport/main.c,transport vnet_port))
 $(eval $(call hosted_cell,transport,cells/transport/main.c,transport vnet_port))
+$(eval $(call host_prog,transportd,cells/transport/hosted/transportd.c \
+  cells/transport/hosted/tap.c cells/transport/hosted/serve.c,transport pvs_client))

@@ -7,6 +7,10 @@
  * the life of the state area, saying nothing about the hardware. Every message is
  * believed only with hop limit 255, which proves that it came from this link.
  * Redirects are ignored.
+ *
+ * Duplicate detection is optimistic (RFC 4429): an address works at once, but until it is
+ * known to be ours alone we neither override a neighbour's entry nor name our MAC in
+ * solicitations. A cell answers within milliseconds of its start.
  */
 #include "tp_int.h"
 
@@ -58,9 +62,15 @@ void nd_solicit(struct tp_stack *st, unsigned ifi, const struct ipa *target, boo
 	memcpy(dst.b + 13, target->b + 13, 3);
 	memcpy(m + 8, target->b, 16);
 	if (!dad) {
+		const struct ifaddr *a;
+
 		if (route_lookup(st, target, NULL, ifi, &d))
 			return;
 		src = d.src;
+		a = addr_find(st, &src);
+		dad = a && a->flags & AF_TENTATIVE;
+	}
+	if (!dad) {
 		m[24] = 1;
 		m[25] = 1;
 		memcpy(m + 26, st->s->ifs[ifi].mac, 6);
@@ -71,9 +81,12 @@ void nd_solicit(struct tp_stack *st, unsigned ifi, const struct ipa *target, boo
 static void nd_answer(struct tp_stack *st, unsigned ifi, const struct ipa *target,
 		      const struct ipa *to, const uint8_t *mac, bool solicited)
 {
+	const struct ifaddr *a = addr_find(st, target);
 	uint8_t m[32] = {136};
 
-	m[4] = solicited ? 0x60 : 0x20; /* S, O */
+	m[4] = solicited ? 0x40 : 0;
+	if (!a || !(a->flags & AF_TENTATIVE))
+		m[4] |= 0x20; /* override */
 	memcpy(m + 8, target->b, 16);
 	m[24] = 2;
 	m[25] = 1;
@@ -107,7 +120,7 @@ void nd_if_up(struct tp_stack *st, unsigned ifi)
 
 	addr_add(st, ifi, &a, 64, AF_PERMANENT, NEVER, NEVER);
 	n->rs_left = n->slaac ? 3 : 0;
-	n->rs_at = n->slaac ? st->now + (st->cfg.ipv6_no_dad ? 0 : 1100000) : NEVER;
+	n->rs_at = n->slaac ? st->now : NEVER;
 	slow_arm(st, n->rs_at);
 }
 
@@ -206,9 +219,10 @@ static void ns_input(struct tp_stack *st, struct pkt *p)
 
 	if (!a || a->ifi != p->ifi)
 		return;
-	if (a->flags & AF_TENTATIVE) {
-		if (ipa_zero6(&p->src))
-			dad_failed(st, a);
+	if (a->flags & AF_DADFAILED)
+		return;
+	if (a->flags & AF_TENTATIVE && ipa_zero6(&p->src)) {
+		dad_failed(st, a);
 		return;
 	}
 	if (ipa_zero6(&p->src)) {

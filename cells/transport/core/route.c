@@ -32,8 +32,6 @@ bool addr_local(struct tp_stack *st, const struct ipa *a, unsigned ifi)
 	i = addr_find(st, a);
 	if (!i || i->flags & AF_DADFAILED)
 		return false;
-	if (i->flags & AF_TENTATIVE)
-		return false;
 	return ifi == 0xff || !ipa_linklocal(a) || i->ifi == ifi || ifi == 0;
 }
 
@@ -251,8 +249,7 @@ static const struct ipa *src_select(struct tp_stack *st, const struct ipa *dst, 
 	for (struct ifaddr *a = st->s->addr; a < st->s->addr + MAX_ADDR; a++) {
 		unsigned score;
 
-		if (!a->used || a->flags & (AF_TENTATIVE | AF_DADFAILED) ||
-		    ipa_is4(&a->addr) != ipa_is4(dst))
+		if (!a->used || a->flags & AF_DADFAILED || ipa_is4(&a->addr) != ipa_is4(dst))
 			continue;
 		if (ipa_loopback(&a->addr) != ipa_loopback(dst))
 			continue;
@@ -261,6 +258,8 @@ static const struct ipa *src_select(struct tp_stack *st, const struct ipa *dst, 
 			score += 1000;
 		if (a->preferred > st->now)
 			score += 300;
+		if (!(a->flags & AF_TENTATIVE))
+			score += 200;
 		if (a->ifi == ifi)
 			score += 3000;
 		if (score > top) {

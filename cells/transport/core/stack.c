@@ -37,8 +37,9 @@ static void config_defaults(struct tp_config *c)
 	c->max_socks = c->max_socks ? MIN(c->max_socks, 65536u) : 256;
 	segs = MIN(c->max_socks * 8, 8192u);
 	c->seg_records = c->seg_records ? c->seg_records : MAX(segs, 1024u);
-	c->early_bufs = c->early_bufs ? MIN(c->early_bufs, 1024u) : 16;
-	c->early_order = c->early_order ? MIN(MAX(c->early_order, 9u), 16u) : 12;
+	c->early_bufs =
+	    c->early_bufs ? MIN(c->early_bufs, 1024u) : MIN(MAX(c->max_socks / 8, 32u), 512u);
+	c->early_order = c->early_order ? MIN(MAX(c->early_order, 9u), 16u) : 11;
 	c->frag_slots = c->frag_slots ? MIN(c->frag_slots, 64u) : 2;
 	c->loop_size = c->loop_size ? c->loop_size : 131072;
 	c->initcwnd = c->initcwnd ? MIN(c->initcwnd, 64u) : 10;

@@ -170,6 +170,12 @@ static uint32_t cookie_ts(struct tp_stack *st, const struct pkt *p, const struct
 	return ts;
 }
 
+/* What is sure to find room before ACCEPT. */
+static uint16_t cookie_window(const struct tp_stack *st)
+{
+	return (uint16_t)MIN(1u << st->s->early_order, 65535u);
+}
+
 static void cookie_reply(struct tp_stack *st, const struct sock *l, const struct pkt *p,
 			 const struct segin *in, uint16_t sport, uint16_t dport)
 {
@@ -254,7 +260,7 @@ static void cookie_input(struct tp_stack *st, struct sock *l, struct pkt *p, str
 	t = &s->t;
 	child_numbers(s, in->ack - 1, in->seq - 1);
 	t->snd_una = in->ack;
-	t->rcv_adv = t->rcv_nxt + 4096;
+	t->rcv_adv = t->rcv_nxt + cookie_window(st);
 	t->peer_mss = mss;
 	t->flags &= ~(TF_TS | TF_SACK | TF_WS);
 	if (in->ts) {

@@ -56,10 +56,11 @@ struct tp_ops {
 
 /* Sizes and policy, fixed at tp_init. Zero means the default. */
 struct tp_config {
-	uint32_t max_socks;    /* default 256, at most 65,536 */
-	uint32_t seg_records;  /* scoreboard records, default 8 * max_socks up to 8,192 */
-	uint32_t early_bufs;   /* buffers for data that comes before ACCEPT, default 16 */
-	uint32_t early_order;  /* log2 of their size, default 12 */
+	uint32_t max_socks;   /* default 256, at most 65,536 */
+	uint32_t seg_records; /* scoreboard records, default 8 * max_socks up to 8,192 */
+	uint32_t
+	    early_bufs; /* buffers for data that comes before ACCEPT, default max_socks / 8 */
+	uint32_t early_order;  /* log2 of their size, default 11 */
 	uint32_t frag_slots;   /* datagrams in reassembly, default 2 */
 	uint32_t loop_size;    /* loopback queue in bytes, a power of two, default 131,072 */
 	uint32_t cc;           /* TP_CC_*: default of new sockets */
