@@ -120,7 +120,7 @@ def test_wrong_configuration(boot, archive):
 
 
 def broken_elf(tmp_path, change):
-    with open(f"{BUILD}/cells/heartbeat.elf", "rb") as f:
+    with open(f"{BUILD}/cells/monitor.elf", "rb") as f:
         data = bytearray(f.read())
     change(data)
     path = tmp_path / "broken.elf"
@@ -129,7 +129,8 @@ def broken_elf(tmp_path, change):
 
 
 def elf_entry_in_data(data):
-    struct.pack_into("<Q", data, 24, 0x9000)
+    phoff = struct.unpack_from("<Q", data, 32)[0]
+    struct.pack_into("<Q", data, 24, struct.unpack_from("<Q", data, phoff + 3 * 56 + 16)[0])
 
 
 def elf_reloc_in_text(data):
