@@ -14,8 +14,10 @@ class Gdb:
         self._sock = sock
         self._sock.settimeout(20)
         self._buf = b""
-        self._ask("?")
-        assert self._ask("Qqemu.PhyMemMode:1") == "OK"
+        answer = self._ask("Qqemu.PhyMemMode:1")
+        while answer.startswith("T"):  # connecting stopped the machine, and it says so
+            answer = self._packet()
+        assert answer == "OK", answer
         self.running = False
 
     def _byte(self):

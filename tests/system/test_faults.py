@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: ISC
+"""Bits flip in verified pages, from outside. Each has to be found and put right while
+everything runs on."""
+
+import re
+import time
+
+import pytest
+from faults import pick_flips, verified_frames
+from machine import BUILD, PATIENCE
+
+READY = r"^d0: ready: "
+MEM = 64 << 20
+KERNEL_AT = (0x200000, 0x400000)  # where the boot loader put the nucleus before it moved
+
+
+@pytest.fixture
+def machine(boot, archive, pair, monitor):
+    conf = pair + monitor + "cell idle image=hostile heap=64K\nargs idle attack=spinless\n"
+    m = boot(archive(conf, ["heartbeat", "monitor", "hostile"]), smp=2, mem="64M", gdb=True)
+    m.expect(READY, timeout=60)
+    m.expect(r"^beat-b: heartbeat 50 ", timeout=30)
+    return m
+
+
+def flip_and_wait(gdb, flips, limit=25):
+    """Flips all; returns how long it took until every byte was as before."""
+    before = []
+    gdb.pause()
+    for addr, bit in flips:
+        byte = gdb.read(addr, 1)[0]
+        before.append(byte)
+        gdb.write(addr, bytes([byte ^ 1 << bit]))
+    gdb.resume()
+    start = time.monotonic()
+    while True:
+        time.sleep(0.3)
+        gdb.pause()
+        wrong = [hex(a) for (a, _), b in zip(flips, before) if gdb.read(a, 1)[0] != b]
+        gdb.resume()
+        if not wrong:
+            return time.monotonic() - start
+        assert time.monotonic() - start < limit * PATIENCE, f"not repaired: {wrong}"
+
+
+def heartbeat_goes_on(m):
+    at = len(m.log)
+    m.expect(r"^beat-b: heartbeat \d+ gap_max_us \d+", timeout=30)
+    gaps = [int(g.group(1)) for g in m.find(r"^beat-b: heartbeat \d+ gap_max_us (\d+)")]
+    assert max(gaps) < 3_000_000, gaps
+    assert not re.search(r"^d0: (PANIC|cell_failed|cell_restarted)", m.log[:at], re.M), m.tail()
+
+
+def flip_rounds(m, image, total, batch, skip=()):
+    """Batches of flips until `total` were made; every one must be put right."""
+    frames = verified_frames(m.dump(MEM), image, skip)
+    assert len(frames) >= 3, "found neither the live pages nor two golden copies"
+    gdb = m.gdb()
+    gdb.resume()
+    done = 0
+    while done < total:
+        flips = pick_flips(frames, min(batch, total - done), seed=done)
+        flip_and_wait(gdb, flips)
+        done += len(flips)
+    gdb.close()
+    return done
+
+
+@pytest.mark.parametrize("image,flips", [("cells/heartbeat.elf", 60), ("cells/monitor.elf", 60)])
+def test_flips_in_cells(machine, image, flips):
+    flip_rounds(machine, f"{BUILD}/{image}", flips, batch=6)
+    heartbeat_goes_on(machine)
+    reports = machine.find(r"^d0: (page_repaired|golden_bad): ")
+    assert len(reports) >= flips, machine.tail()
+    machine.command("ring", r"flips found (\d+), repaired (\d+)")
+
+
+def test_flips_in_the_nucleus(machine):
+    flip_rounds(machine, f"{BUILD}/d0.elf", 80, batch=10, skip=[KERNEL_AT])
+    heartbeat_goes_on(machine)
