@@ -310,11 +310,10 @@ static void owner_channels_free(void *arg, u32 first, u32 count)
 	}
 }
 
+/* The caller, a vector handler of device_manager, holds the lock. */
 static void owner_irq(void *arg, u32 channel)
 {
-	nucleus_lock();
 	cell_raise(arg, channel);
-	nucleus_unlock();
 }
 
 const struct device_owner_ops cell_owner_ops = {.map = owner_map,
@@ -323,6 +322,18 @@ const struct device_owner_ops cell_owner_ops = {.map = owner_map,
 						.channels = owner_channels,
 						.channels_free = owner_channels_free,
 						.irq = owner_irq};
+
+void cell_dma_fault(void *arg, u32 pci_address, u64 address, bool write, u32 reason)
+{
+	struct cell *cell = arg;
+	char text[64];
+	if (!cell || (cell->state != D0_CELL_RUNNING && cell->state != D0_CELL_PAUSED))
+		return;
+	n_snprintf(text, sizeof(text), "%s by its device %02x:%02x.%x, reason 0x%x",
+		   write ? "write" : "read", pci_address >> 8 & 0xff, pci_address >> 3 & 31,
+		   pci_address & 7, reason);
+	cell_fail(cell, NULL, "DMA outside", address, text);
+}
 
 int cell_grant(struct cell *cell, struct device *dev)
 {

@@ -334,9 +334,14 @@ void cell_fail(struct cell *cell, struct vcpu *v, const char *rule, u64 address,
 {
 	u64 rip = v ? vcpu_ops->rip(v) : 0;
 	u64 code = rip - cell->va_offset - cell->image_base.v;
-	journal(D0_EVENT_cell_failed, cell->number, address,
-		"cell %s failed: %s at 0x%lx (%s), code image+0x%lx", cell->config.name, rule,
-		address, detail, code);
+	if (v)
+		journal(D0_EVENT_cell_failed, cell->number, address,
+			"cell %s failed: %s at 0x%lx (%s), code image+0x%lx",
+			cell->config.name, rule, address, detail, code);
+	else /* not by an instruction of it: a device, a request */
+		journal(D0_EVENT_cell_failed, cell->number, address,
+			"cell %s failed: %s at 0x%lx (%s)", cell->config.name, rule, address,
+			detail);
 	n_snprintf(cell->reason, sizeof(cell->reason), "%s at 0x%lx (%s)", rule, address,
 		   detail);
 	cell_end(cell, D0_CELL_FAILED, -1, cell->reason);

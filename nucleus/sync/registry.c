@@ -262,4 +262,5 @@ void sync_init(void)
 	_Static_assert(sizeof(struct d0_events) * D0_VCPUS_MAX <= 512,
 		       "events before counters");
 	memset(table, 0, sizeof(table));
+	iommu_on_fault(cell_dma_fault);
 }

@@ -56,6 +56,8 @@ extern const struct device_owner_ops cell_owner_ops;
 /* It is granted at the next start. Stopped cells only. */
 int cell_add_device(struct cell *cell, struct device *dev);
 int cell_grant(struct cell *cell, struct device *dev);
+/* The IOMMU stopped a device of the cell: an iommu_fault_fn. */
+void cell_dma_fault(void *cell, u32 pci_address, u64 address, bool write, u32 reason);
 void cell_revoke_all(struct cell *cell);
 
 /* ---- control.c ---- */

@@ -1,0 +1,2 @@
+# Cells that only tests run.
+$(eval $(call cell,devtest,tests/cells/devtest.c))
