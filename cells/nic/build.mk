@@ -4,13 +4,17 @@
 nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
               $(addprefix switch/,fdb.c gso.c policy.c switch.c))
 $(eval $(call host_lib,nic,$(nic_core)))
-$(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c))
+$(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c cells/nic/hosted/tap.c))
 
+nic_drivers := $(wildcard cells/nic/drivers/*.c)
 nic_test := tests/unit/nic_env.c
 $(eval $(call unit_test,nic_switch_test,tests/unit/nic_switch_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 $(eval $(call unit_test,nic_policy_test,tests/unit/nic_policy_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 
-nic_drivers := $(wildcard cells/nic/drivers/*.c)
 $(eval $(call cell,nic,cells/nic/main.c cells/nic/bare/platform.c $(nic_drivers),nic))
+$(eval $(call hosted_cell,nic,cells/nic/main.c cells/nic/hosted/cards.c,nic nic-host))
+# Drivers against QEMU's device models.
+$(eval $(call unit_test,nic_driver_test,tests/unit/nic_driver_test.c tests/unit/nic_qtest.c \
+  $(nic_test) $(nic_drivers),nic vnet_port libcell libcell-hosted))

@@ -124,12 +124,14 @@ void net_init_revive(struct nic *nic, uint64_t now_ns)
 		}
 		if (now_ns < nd->retry_ns)
 			continue;
+		nd->failed = false;
 		if (nd->driver->attach(nd) == 0) {
-			nd->failed = nd->detached = false;
+			nd->detached = false;
 			nd->restarts++;
 			say_up(nd);
 			nic_uplink_changed(nic, nd);
 		} else {
+			nd->failed = true;
 			nd->retry_ns = now_ns + REVIVE_NS;
 		}
 	}

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 #include "tests/unit/nic_env.h"
-#include "libcell/cell.h"
-#include "libcell/panic.h"
 
 #include <assert.h>
 
@@ -180,17 +178,27 @@ void env_run(struct nic *nic)
 	}
 }
 
+static void *heap_ring(size_t size, uint64_t *dma)
+{
+	void *p = aligned_alloc(4096, size);
+
+	*dma = (uintptr_t)p;
+	return memset(p, 0, size);
+}
+
+void *(*env_ring_alloc)(size_t size, uint64_t *dma) = heap_ring;
+
 void env_port_new(struct nic *nic, struct env_port *p, unsigned number, size_t size,
 		  const char *args, uint64_t features, uint32_t pairs)
 {
 	memset(p, 0, sizeof(*p));
-	p->ring = aligned_alloc(4096, size);
-	memset(p->ring, 0, size);
+	uint64_t dma;
+
+	p->ring = env_ring_alloc(size, &dma);
 	p->size = size;
 	p->number = number;
 	p->nic = nic;
-	p->dev =
-	    nic_port_add(nic, number, p->ring, size, (uintptr_t)p->ring, args, dev_bell, p);
+	p->dev = nic_port_add(nic, number, p->ring, size, dma, args, dev_bell, p);
 	assert(p->dev);
 	struct vnet_port_cfg cfg = {.ring = p->ring,
 				    .size = size,
@@ -210,7 +218,8 @@ void env_port_free(struct env_port *p)
 {
 	if (p->nic->port[p->number] == p->dev)
 		nic_port_remove(p->nic, p->number);
-	free(p->ring);
+	if (env_ring_alloc == heap_ring)
+		free(p->ring);
 }
 
 bool env_port_send(struct env_port *p, unsigned pair, const struct d0_vnet_hdr *h,
@@ -339,24 +348,4 @@ bool env_sums_ok(const uint8_t *data, uint32_t len)
 	uint32_t sum = net_sum_pseudo(&in, data, l4_len);
 
 	return net_sum_fold(net_sum(data + in.l4_off, l4_len, sum, false)) == 0xffff;
-}
-
-/* ---- libcell's back-end, as far as the switch needs one ---- */
-
-__attribute__((weak)) void backend_log(const char *text, size_t len);
-void backend_log(const char *text, size_t len)
-{
-}
-__attribute__((weak)) size_t backtrace_take(uintptr_t *pc, size_t max)
-{
-	return 0;
-}
-__attribute__((weak)) const char *backtrace_symbol(uintptr_t pc, size_t *offset)
-{
-	return NULL;
-}
-__attribute__((weak)) void cell_exit(int code, const char *reason)
-{
-	fprintf(stderr, "cell_exit %d: %s\n", code, reason ? reason : "");
-	abort();
 }

@@ -56,6 +56,9 @@ void env_card_rx(struct env_card *card, const void *data, uint32_t len, uint32_t
 	 D0_VNET_F(HOST_TSO6) | D0_VNET_F(HOST_ECN) | D0_VNET_F(GUEST_USO4) |  \
 	 D0_VNET_F(GUEST_USO6) | D0_VNET_F(HOST_USO))
 
+/* Where ring regions come from, and what devices call them. */
+extern void *(*env_ring_alloc)(size_t size, uint64_t *dma);
+
 /* Makes both sides and runs them until attached. */
 void env_port_new(struct nic *nic, struct env_port *p, unsigned number, size_t size,
 		  const char *args, uint64_t features, uint32_t pairs);
