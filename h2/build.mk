@@ -7,3 +7,11 @@ CFLAGS.h2 += -Wno-psabi
 
 $(eval $(call host_lib,h2,$(H2_SRC)))
 $(eval $(call host_lib,h2codec,h2/codec.c))
+
+H2_TEST_LIBS := -llz4 -lz
+$(eval $(call unit_test,h2_model,tests/unit/h2_model_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
+$(eval $(call unit_test,h2_crash,tests/unit/h2_crash_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
+
+$(eval $(call fuzz_target,h2_volume,tests/fuzz/h2_volume_fuzz.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
+$(eval $(call unit_test,h2_golden,tests/unit/h2_golden_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
+$(eval $(call unit_test,h2_fs,tests/unit/h2_fs_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))

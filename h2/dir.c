@@ -171,8 +171,7 @@ int h2_dir_del(struct h2_vol *v, struct h2_node *dir, const char *name, size_t l
 	return err;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int dir_get(struct h2_pfs *p, uint64_t ino, struct h2_node **out)
 {
@@ -313,8 +312,7 @@ bool h2_dir_empty(struct h2_vol *v, struct h2_node *dir, int *err)
 	return false;
 }
 
-/* ---- changing
- * ------------------------------------------------------------------------------------ */
+/* ---- changing ---- */
 
 #define OP_SPACE (256u * 1024) /* what one operation may dirty on the way up */
 

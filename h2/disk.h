@@ -34,7 +34,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "HAMMER2 media is litt
 #define H2_VOLUME_MAGIC_SWAP 0x11201705324d4148ull
 #define H2_XXH_SEED          0x4d617474446c6c6eull
 
-/* ---- block reference ------------------------------------------------------------------- */
+/* ---- block reference ---- */
 
 enum {
 	H2_BREF_EMPTY = 0,
@@ -98,7 +98,7 @@ _Static_assert(offsetof(struct h2_bref, check) == 0x40, "bref, section 4");
 #define H2_SET_COUNT     4
 #define H2_DIRENT_INLINE 64
 
-/* ---- volume header --------------------------------------------------------------------- */
+/* ---- volume header ---- */
 
 struct h2_volhdr {
 	uint64_t magic;
@@ -144,7 +144,7 @@ _Static_assert(offsetof(struct h2_volhdr, volu_loff) == 0xe00, "volume header, s
 _Static_assert(offsetof(struct h2_volhdr, icrc_volheader) == 0xfffc,
 	       "volume header, section 2");
 
-/* ---- inode ----------------------------------------------------------------------------- */
+/* ---- inode ---- */
 
 enum {
 	H2_OBJ_DIR = 1,
@@ -218,7 +218,7 @@ _Static_assert(offsetof(struct h2_inode, decrypt_check) == 0xe0, "inode, section
 _Static_assert(offsetof(struct h2_inode, filename) == 0x100, "inode, section 5");
 _Static_assert(offsetof(struct h2_inode, u) == 0x200, "inode, section 5");
 
-/* ---- freemap --------------------------------------------------------------------------- */
+/* ---- freemap ---- */
 
 #define H2_FM_BYTES             32768u
 #define H2_FM_RADIX             15
@@ -256,9 +256,12 @@ static inline uint32_t h2_bref_radix(const struct h2_bref *b)
 	return b->data_off & H2_RADIX_MASK;
 }
 
+/* Size of the block; 0 for none and for impossible radixes. */
 static inline uint32_t h2_bref_bytes(const struct h2_bref *b)
 {
-	return h2_bref_radix(b) ? 1u << h2_bref_radix(b) : 0;
+	uint32_t radix = h2_bref_radix(b);
+
+	return radix >= H2_RADIX_MIN && radix <= H2_RADIX_MAX ? 1u << radix : 0;
 }
 
 /* Last key of the range; keybits of 64 (only in memory roots) cover everything. */

@@ -55,7 +55,7 @@ static void fill_event(struct h2_event *ev, enum h2_event_kind kind, const struc
 	ev->what = what;
 	if (b) {
 		ev->off = h2_bref_off(b);
-		ev->len = h2_bref_radix(b) <= H2_RADIX_MAX ? h2_bref_bytes(b) : 0;
+		ev->len = h2_bref_bytes(b);
 		ev->bref_type = b->type;
 		ev->methods = b->methods;
 		ev->key = b->key;

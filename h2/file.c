@@ -11,8 +11,7 @@
 #define SIZE_MAX_FILE (1ull << 62)
 #define OP_SPACE      (256u * 1024)
 
-/* ---- storing blocks
- * ---------------------------------------------------------------------------- */
+/* ---- storing blocks ---- */
 
 /* `stored` is final (compressed, padded); b->methods and code are set here or by prepare. */
 static int put_block(struct h2_vol *v, struct h2_bref *b, const void *stored, uint32_t bytes)
@@ -97,8 +96,7 @@ static int remove_block(struct h2_vol *v, struct h2_node *n, uint64_t key)
 	return 0;
 }
 
-/* ---- cached blocks
- * -------------------------------------------------------------------------------- */
+/* ---- cached blocks ---- */
 
 /* The block at key, pinned, with room for `bytes`; made (dirty, zeros) when there is none. */
 static int get_block(struct h2_vol *v, struct h2_node *n, uint64_t key, uint32_t bytes,
@@ -168,8 +166,7 @@ static int embed_out(struct h2_vol *v, struct h2_node *n)
 	return 0;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ---- */
 
 static int write_whole(struct h2_vol *v, struct h2_node *n, uint64_t key, const void *buf)
 {
@@ -459,8 +456,7 @@ long h2_readlink(struct h2_pfs *p, uint64_t ino, char *buf, size_t len)
 	return done;
 }
 
-/* ---- cutting and punching
- * ------------------------------------------------------------------------------ */
+/* ---- cutting and punching ---- */
 
 /* Blocks with keys in [from, to) go. */
 static int remove_range(struct h2_vol *v, struct h2_node *n, uint64_t from, uint64_t to)

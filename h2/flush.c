@@ -31,7 +31,7 @@ int h2_space(struct h2_vol *v, uint64_t bytes, bool privileged)
 
 	if (!privileged && !v->no_reserve)
 		need += v->reserve;
-	if (need <= v->fm.free)
+	if (need <= h2_fm_usable(v))
 		return 0;
 	if (!v->near_full) {
 		v->near_full = true;
@@ -57,8 +57,7 @@ void h2_table_stats(const struct h2_bref *t, unsigned n, uint64_t *data, uint64_
 		*leaves = 65535;
 }
 
-/* ---- one node
- * --------------------------------------------------------------------------------- */
+/* ---- one node ---- */
 
 static int write_table(struct h2_vol *v, struct h2_node *n, struct h2_bref *b)
 {
@@ -104,8 +103,7 @@ int h2_node_write(struct h2_vol *v, struct h2_node *n)
 	return 0;
 }
 
-/* ---- the whole tree
- * ------------------------------------------------------------------------------ */
+/* ---- the whole tree ---- */
 
 static bool vanishes(const struct h2_node *n)
 {
@@ -149,8 +147,7 @@ static int flush_below(struct h2_vol *v, struct h2_node *n)
 	return err;
 }
 
-/* ---- the volume header
- * ------------------------------------------------------------------------- */
+/* ---- the volume header ---- */
 
 unsigned h2_header_copies(uint64_t size)
 {

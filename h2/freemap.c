@@ -21,8 +21,7 @@ uint64_t h2_fm_level_count(uint64_t size, unsigned level)
 	return (size >> bits) + ((size & ((1ull << bits) - 1)) != 0);
 }
 
-/* ---- leaves --------------------------------------------------------------------------------
- */
+/* ---- leaves ---- */
 
 bool h2_fm_reserved(const struct h2_vol *v, uint64_t off)
 {
@@ -194,8 +193,27 @@ void h2_fm_leaf_dirty(struct h2_vol *v, struct h2_fmleaf *leaf)
 		v->fm.level[l][(uint64_t)leaf->index >> (8 * l)].dirty = true;
 }
 
-/* ---- allocation
- * ------------------------------------------------------------------------------- */
+/* ---- allocation ---- */
+
+/*
+ * allocator_free also counts what can never be allocated: the rest of the segment in which the
+ * static inodes lie, and a part of a segment at the end.
+ */
+static uint64_t never_usable(const struct h2_vol *v)
+{
+	const struct h2_volhdr *h = v->hdr;
+	uint64_t first = (h->allocator_beg + H2_SEGMENT_SIZE - 1) & ~(H2_SEGMENT_SIZE - 1);
+	uint64_t from = h->aux_end > H2_RESERVE_SIZE ? h->aux_end : H2_RESERVE_SIZE;
+
+	return (first > from ? first - from : 0) + v->size % H2_SEGMENT_SIZE;
+}
+
+uint64_t h2_fm_usable(const struct h2_vol *v)
+{
+	uint64_t lost = never_usable(v);
+
+	return v->fm.free > lost ? v->fm.free - lost : 0;
+}
 
 /* First cell of a free, naturally aligned run of 1, 2 or 4 cells; -1 = none. */
 static int find_run(const struct h2_bmap *m, unsigned cells)
@@ -364,8 +382,7 @@ int h2_fm_mark_used(struct h2_vol *v, uint64_t data_off)
 	return set_used(v, data_off);
 }
 
-/* ---- the tree on disk
- * ---------------------------------------------------------------------------- */
+/* ---- the tree on disk ---- */
 
 /* Does the node at `level` have anything below? */
 static bool populated(const struct h2_vol *v, unsigned level, uint32_t index)
@@ -447,8 +464,7 @@ int h2_fm_flush(struct h2_vol *v)
 	return 0;
 }
 
-/* ---- mount
- * ------------------------------------------------------------------------------------------ */
+/* ---- mount ---- */
 
 static int load(struct h2_vol *v, const struct h2_bref *t, unsigned n, unsigned parent_level)
 {
@@ -466,7 +482,7 @@ static int load(struct h2_vol *v, const struct h2_bref *t, unsigned n, unsigned 
 		    (level > 1) != (b->type == H2_BREF_FMNODE) ||
 		    b->methods >> 4 != H2_CHECK_FREEMAP || h2_bref_radix(b) != H2_FM_RADIX)
 			err = -H2_EUCLEAN;
-		index = b->key >> b->keybits;
+		index = err ? 0 : b->key >> b->keybits;
 		if (!err &&
 		    (index >= v->fm.count[level - 1] ||
 		     h2_bref_off(b) > v->size - H2_FM_BYTES || (b->data_off >> 16 & 63) == 0 ||

@@ -41,8 +41,7 @@
 
 #include "h2/impl.h"
 
-/* ---- choosing a header
- * ------------------------------------------------------------------------ */
+/* ---- choosing a header ---- */
 
 static int read_header(struct h2_vol *v, unsigned copy, struct h2_volhdr *hdr)
 {
@@ -122,8 +121,7 @@ static int check_header(struct h2_vol *v)
 	return 0;
 }
 
-/* ---- recovery
- * ------------------------------------------------------------------------------------ */
+/* ---- recovery ---- */
 
 /*
  * Others may commit a topology newer than its freemap (freemap_tid < mirror_tid): then blocks
@@ -152,8 +150,7 @@ static int recover(struct h2_vol *v)
 	return err;
 }
 
-/* ---- mount and unmount
- * ------------------------------------------------------------------------------ */
+/* ---- mount and unmount ---- */
 
 /* The memory root: a table of the four sroot entries of the header. */
 static int open_root(struct h2_vol *v)

@@ -42,8 +42,7 @@ struct fsck {
 	struct h2_walk *walk;
 };
 
-/* ---- reporting
- * --------------------------------------------------------------------------------- */
+/* ---- reporting ---- */
 
 struct text {
 	char *out;
@@ -100,7 +99,7 @@ static void finding(struct fsck *k, bool error, const struct h2_bref *b, const c
 	f.where.what = error ? "error" : "warning";
 	if (b) {
 		f.where.off = h2_bref_off(b);
-		f.where.len = h2_bref_radix(b) <= H2_RADIX_MAX ? h2_bref_bytes(b) : 0;
+		f.where.len = h2_bref_bytes(b);
 		f.where.bref_type = b->type;
 		f.where.methods = b->methods;
 		f.where.key = b->key;
@@ -119,8 +118,7 @@ static void finding(struct fsck *k, bool error, const struct h2_bref *b, const c
 		k->cb(k->arg, &f);
 }
 
-/* ---- the map of used space
- * ------------------------------------------------------------------------ */
+/* ---- the map of used space ---- */
 
 enum mark {
 	MARK_NEW,
@@ -155,8 +153,7 @@ static bool cell_in_use(const uint8_t *page, unsigned cell)
 	return page && !h2_is_zero(page + cell * 16, 16);
 }
 
-/* ---- inodes of a PFS
- * ------------------------------------------------------------------------------- */
+/* ---- inodes of a PFS ---- */
 
 static int inodes_grow(struct fsck *k)
 {
@@ -235,8 +232,7 @@ static void pfs_end(struct fsck *k)
 	k->in_pfs = k->judging = false;
 }
 
-/* ---- single blocks
- * ------------------------------------------------------------------------------------- */
+/* ---- single blocks ---- */
 
 static void check_order(struct fsck *k, const struct h2_bref *b, const struct h2_bref *t,
 			unsigned n)
@@ -434,8 +430,7 @@ static void check_item(struct fsck *k, const struct h2_walk_item *it)
 	}
 }
 
-/* ---- topology and freemap
- * ----------------------------------------------------------------------------- */
+/* ---- topology and freemap ---- */
 
 static int check_topology(struct fsck *k, const struct h2_bref *set, uint64_t tid)
 {

@@ -52,7 +52,7 @@
 /* A short English text for an error returned by this library (sign ignored). */
 const char *h2_strerror(int err);
 
-/* ---- what the user of the library supplies ------------------------------------------- */
+/* ---- what the user of the library supplies ---- */
 
 /*
  * The block device. Offsets and lengths are multiples of 1 KiB; a device with larger sectors
@@ -135,7 +135,7 @@ struct h2_env {
 	const struct h2_codec *codec; /* may be NULL: no compression */
 };
 
-/* ---- constants of the format that users choose from ---------------------------------- */
+/* ---- constants of the format that users choose from ---- */
 
 enum h2_check {
 	H2_CHECK_NONE = 0,
@@ -167,7 +167,7 @@ enum h2_comp {
 #define H2_S_IFCHR  0020000u
 #define H2_S_IFIFO  0010000u
 
-/* ---- volumes ------------------------------------------------------------------------- */
+/* ---- volumes ---- */
 
 struct h2_newfs_opts {
 	uint64_t size;         /* 0 = device size; rounded down to 8 MiB; at least 24 MiB */
@@ -226,7 +226,7 @@ struct h2_vol_info {
 };
 void h2_vol_info(const struct h2_vol *vol, struct h2_vol_info *out);
 
-/* ---- PFSs (labels are PFS names) ----------------------------------------------------- */
+/* ---- PFSs (labels are PFS names) ---- */
 
 struct h2_pfs_info {
 	char label[256];
@@ -281,7 +281,7 @@ void h2_pfs_close(struct h2_pfs *pfs);
 const char *h2_pfs_label(const struct h2_pfs *pfs);
 struct h2_vol *h2_pfs_vol(const struct h2_pfs *pfs);
 
-/* ---- files and directories ----------------------------------------------------------- */
+/* ---- files and directories ---- */
 
 struct h2_time {
 	int64_t sec;
@@ -416,7 +416,7 @@ int h2_setxattr(struct h2_pfs *pfs, uint64_t ino, const char *name, const void *
 long h2_listxattr(struct h2_pfs *pfs, uint64_t ino, char *buf, size_t max);
 int h2_removexattr(struct h2_pfs *pfs, uint64_t ino, const char *name);
 
-/* ---- blocks prepared outside the library (threads of an importer) ---------------------- */
+/* ---- blocks prepared outside the library (threads of an importer) ---- */
 
 /*
  * h2_block_prepare() compresses and checks one block; it is pure and may run on any thread
@@ -443,12 +443,12 @@ int h2_file_methods(struct h2_pfs *pfs, uint64_t ino, uint8_t *check, uint8_t *c
 int h2_block_encode(const struct h2_codec *codec, void *work, uint8_t methods, uint8_t level,
 		    const void *in, uint32_t len, void *out, uint32_t stored);
 
-/* ---- dedup ----------------------------------------------------------------------------- */
+/* ---- dedup ---- */
 
 /* Remember the data blocks of a PFS, so that equal blocks written later are shared. */
 int h2_dedup_learn(struct h2_vol *vol, const char *label);
 
-/* ---- long work: begin, step until it returns 0, end ------------------------------------ */
+/* ---- long work: begin, step until it returns 0, end ---- */
 
 struct h2_progress {
 	uint64_t done_bytes;  /* stored bytes read and checked so far */
@@ -499,7 +499,7 @@ typedef void h2_finding_cb(void *arg, const struct h2_finding *f);
 long h2_check(struct h2_vol *vol, unsigned flags, h2_finding_cb *cb, void *arg,
 	      struct h2_progress *out);
 
-/* ---- pure helpers ---------------------------------------------------------------------- */
+/* ---- pure helpers ---- */
 
 uint64_t h2_name_hash(const char *name, size_t len); /* directory key, before collisions */
 uint32_t h2_crc32c(uint32_t crc, const void *buf, size_t len); /* crc: 0 or the last result */

@@ -10,8 +10,7 @@
 #define COLLISIONS 0x7fffull
 #define OP_SPACE   (256u * 1024)
 
-/* ---- finding
- * ------------------------------------------------------------------------------------ */
+/* ---- finding ---- */
 
 static bool label_is(struct h2_node *n, const char *label)
 {
@@ -120,8 +119,7 @@ int h2_pfs_stat(struct h2_vol *v, const char *label, struct h2_pfs_info *out)
 	return 0;
 }
 
-/* ---- inserting and removing
- * ------------------------------------------------------------------------ */
+/* ---- inserting and removing ---- */
 
 static int not_there(struct h2_vol *v, const char *label)
 {
@@ -406,8 +404,7 @@ int h2_pfs_set_comp(struct h2_vol *v, const char *label, uint8_t comp, uint8_t l
 	return 0;
 }
 
-/* ---- handles
- * ---------------------------------------------------------------------------------------- */
+/* ---- handles ---- */
 
 static void pfs_free(struct h2_pfs *p)
 {
@@ -504,13 +501,13 @@ int h2_statfs(struct h2_pfs *p, struct h2_statfs *out)
 {
 	struct h2_vol *v = p->vol;
 	unsigned leaves;
-	uint64_t data, used = v->dirty_used, keep = used + v->reserve;
+	uint64_t usable = h2_fm_usable(v), data, used = v->dirty_used, keep = used + v->reserve;
 
 	memset(out, 0, sizeof(*out));
 	out->block_size = H2_CELL_SIZE;
 	out->blocks = v->hdr->allocator_size / H2_CELL_SIZE;
-	out->free = (v->fm.free > used ? v->fm.free - used : 0) / H2_CELL_SIZE;
-	out->avail = (v->fm.free > keep ? v->fm.free - keep : 0) / H2_CELL_SIZE;
+	out->free = (usable > used ? usable - used : 0) / H2_CELL_SIZE;
+	out->avail = (usable > keep ? usable - keep : 0) / H2_CELL_SIZE;
 	out->name_max = H2_NAME_MAX;
 	h2_table_stats(h2_node_table(p->root), p->root->live, &data, &out->files, &leaves);
 	return 0;

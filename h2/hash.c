@@ -3,7 +3,7 @@
 
 #include "h2/impl.h"
 
-/* ---- CRC-32C (Castagnoli, reflected) ---------------------------------------------------- */
+/* ---- CRC-32C (Castagnoli, reflected) ---- */
 
 static uint32_t crc_table[8][256];
 
@@ -47,8 +47,7 @@ uint32_t h2_crc32c(uint32_t crc, const void *buf, size_t len)
 	return ~crc;
 }
 
-/* ---- XXH64 --------------------------------------------------------------------------------
- */
+/* ---- XXH64 ---- */
 
 #define P1 0x9e3779b185ebca87ull
 #define P2 0xc2b2ae3d27d4eb4full
@@ -120,8 +119,7 @@ uint64_t h2_xxh64(const void *buf, size_t len, uint64_t seed)
 	return xxh_tail(h + len, p, left);
 }
 
-/* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------
- */
+/* ---- SHA-256 (FIPS 180-4) ---- */
 
 static const uint32_t sha_k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
@@ -213,8 +211,7 @@ void h2_sha192(const void *buf, size_t len, uint8_t out[24])
 	memcpy(out, full, 24);
 }
 
-/* ---- directory keys (section 7) -------------------------------------------------------------
- */
+/* ---- directory keys (section 7) ---- */
 
 uint64_t h2_name_hash(const char *name, size_t len)
 {
@@ -233,8 +230,7 @@ uint64_t h2_name_hash(const char *name, size_t len)
 	return (uint64_t)(sum | 0x80000000u) << 32 | (whole & 0xffff0000u) | 0x8000u;
 }
 
-/* ---- check codes over blocks
- * ------------------------------------------------------------------ */
+/* ---- check codes over blocks ---- */
 
 /* Fill the check area of `bref` for the block. */
 void h2_code_set(struct h2_bref *bref, const void *buf, size_t len)

@@ -5,7 +5,7 @@
 #include "h2/disk.h"
 #include "h2/h2.h"
 
-/* ---- hashes ------------------------------------------------------------------------------ */
+/* ---- hashes ---- */
 
 #define H2_CPU_PROBED 1
 #define H2_CPU_SSE42  2
@@ -18,8 +18,7 @@ void h2_sha192(const void *buf, size_t len, uint8_t out[24]);
 void h2_code_set(struct h2_bref *bref, const void *buf, size_t len);
 int h2_code_test(const struct h2_bref *bref, const void *buf, size_t len);
 
-/* ---- the block cache ------------------------------------------------------------------------
- */
+/* ---- the block cache ---- */
 
 /*
  * One cached block: an inode, an indirect block, or one logical block of file data. Its bref
@@ -64,8 +63,7 @@ struct h2_pfs {
 	struct h2_held *held[H2_HELD_BUCKETS];
 };
 
-/* ---- freemap --------------------------------------------------------------------------------
- */
+/* ---- freemap ---- */
 
 /* What is known of one freemap block (leaf or node). */
 struct h2_fmref {
@@ -98,8 +96,7 @@ struct h2_freemap {
 	bool dirty;
 };
 
-/* ---- I/O
- * ---------------------------------------------------------------------------------------- */
+/* ---- I/O ---- */
 
 #define H2_STREAMS      4
 #define H2_STREAM_BYTES (128u * 1024)
@@ -245,6 +242,7 @@ int h2_fm_leaf(struct h2_vol *v, uint32_t index, bool create, struct h2_fmleaf *
 void h2_fm_leaf_dirty(struct h2_vol *v, struct h2_fmleaf *leaf);
 int h2_fm_mark_used(struct h2_vol *v, uint64_t data_off); /* recovery */
 void h2_fm_init_leaf(const struct h2_vol *v, uint32_t index, struct h2_bmap *map);
+uint64_t h2_fm_usable(const struct h2_vol *v); /* free bytes that can be allocated */
 bool h2_fm_reserved(const struct h2_vol *v, uint64_t off); /* segment not for allocation */
 uint64_t h2_fm_level_count(uint64_t size, unsigned level);
 

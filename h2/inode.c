@@ -11,8 +11,7 @@ int h2_pfs_writable(const struct h2_pfs *p)
 	return p->flags & H2_PFS_RDONLY ? -H2_EROFS : h2_writable(p->vol);
 }
 
-/* ---- types
- * ---------------------------------------------------------------------------------------- */
+/* ---- types ---- */
 
 static const struct {
 	uint32_t mode;
@@ -54,8 +53,7 @@ static uint32_t id_get(const uint8_t uuid[16])
 	return id;
 }
 
-/* ---- access
- * ----------------------------------------------------------------------------------------- */
+/* ---- access ---- */
 
 int h2_inode_get(struct h2_pfs *p, uint64_t ino, struct h2_node **out)
 {
@@ -214,8 +212,7 @@ int h2_setattr(struct h2_pfs *p, uint64_t ino, unsigned set, const struct h2_att
 	return err;
 }
 
-/* ---- creation and destruction
- * ---------------------------------------------------------------------- */
+/* ---- creation and destruction ---- */
 
 void h2_ino_hex(uint64_t ino, char out[16])
 {

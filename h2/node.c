@@ -24,8 +24,7 @@ int h2_cache_init(struct h2_vol *v, size_t bytes)
 	return 0;
 }
 
-/* ---- where things are in a node -----------------------------------------------------------
- */
+/* ---- where things are in a node ---- */
 
 struct h2_inode *h2_node_inode(struct h2_node *n)
 {
@@ -70,8 +69,7 @@ void h2_node_where(struct h2_node *n, struct h2_where *out)
 			out->pfs = h2_node_inode(owner)->filename;
 }
 
-/* ---- hash and LRU
- * ---------------------------------------------------------------------------- */
+/* ---- hash and LRU ---- */
 
 static uint32_t bucket_of(const struct h2_vol *v, const struct h2_node *parent, uint64_t key)
 {
@@ -176,8 +174,7 @@ void h2_node_put(struct h2_vol *v, struct h2_node *n)
 		lru_add(v, n);
 }
 
-/* ---- dirt
- * -------------------------------------------------------------------------------------- */
+/* ---- dirt ---- */
 
 void h2_node_dirty(struct h2_vol *v, struct h2_node *n)
 {
@@ -195,8 +192,7 @@ void h2_node_clean(struct h2_vol *v, struct h2_node *n)
 	}
 }
 
-/* ---- life and death
- * ------------------------------------------------------------------------------ */
+/* ---- life and death ---- */
 
 static void node_free(struct h2_vol *v, struct h2_node *n)
 {
@@ -325,8 +321,7 @@ void h2_node_rekey(struct h2_vol *v, struct h2_node *n, struct h2_node *parent, 
 		h2_node_dirty(v, parent);
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static bool entry_ok(const struct h2_node *n, const struct h2_bref *b)
 {

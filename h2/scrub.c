@@ -52,8 +52,7 @@ static int scrub_tree(struct h2_scrub *s, uint64_t until)
 			continue;
 		s->done.blocks += it.bref->data_off != 0;
 		s->done.inodes += it.bref->type == H2_BREF_INODE;
-		if (h2_bref_radix(it.bref) <= H2_RADIX_MAX)
-			s->done.done_bytes += h2_bref_bytes(it.bref);
+		s->done.done_bytes += h2_bref_bytes(it.bref);
 		if (it.error)
 			s->done.bad++;
 		if (it.error == -H2_EUCLEAN) {

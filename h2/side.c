@@ -52,8 +52,7 @@ struct side {
 	uint32_t len;
 };
 
-/* ---- the hidden directories
- * ------------------------------------------------------------------ */
+/* ---- the hidden directories ---- */
 
 bool h2_side_hidden(const struct h2_pfs *p, uint64_t dir, const char *name, size_t len)
 {
@@ -125,8 +124,7 @@ int h2_side_open(struct h2_pfs *p)
 	return 0;
 }
 
-/* ---- side files
- * --------------------------------------------------------------------------------- */
+/* ---- side files ---- */
 
 /* Is there one? Pinned. */
 static int side_node(struct h2_pfs *p, uint64_t ino, struct h2_node **out)
@@ -315,8 +313,7 @@ static int side_store(struct side *s)
 	return put == (long)s->len ? 0 : -H2_ENOSPC;
 }
 
-/* ---- nanoseconds
- * ------------------------------------------------------------------------------------ */
+/* ---- nanoseconds ---- */
 
 static void refine(const struct side *s, uint8_t kind, uint64_t us, struct h2_time *t)
 {
@@ -400,8 +397,7 @@ int h2_side_set_times(struct h2_pfs *p, struct h2_node *n, unsigned set,
 	return err;
 }
 
-/* ---- extended attributes
- * ----------------------------------------------------------------------------- */
+/* ---- extended attributes ---- */
 
 static int object_exists(struct h2_pfs *p, uint64_t ino)
 {

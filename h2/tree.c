@@ -95,8 +95,7 @@ int h2_tree_next(struct h2_vol *v, struct h2_node *root, uint64_t key, struct h2
 	}
 }
 
-/* ---- making room
- * ------------------------------------------------------------------------------ */
+/* ---- making room ---- */
 
 static void entries_remove(struct h2_node *n, unsigned i)
 {
@@ -346,8 +345,7 @@ int h2_tree_insert(struct h2_vol *v, struct h2_node *root, const struct h2_bref 
 	return 0;
 }
 
-/* ---- removing
- * ------------------------------------------------------------------------------------ */
+/* ---- removing ---- */
 
 static bool foldable(const struct h2_node *n)
 {

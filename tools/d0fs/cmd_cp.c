@@ -45,8 +45,7 @@ static int host_error(struct copy *c, const char *path)
 	return -1;
 }
 
-/* ---- host -> volume
- * ------------------------------------------------------------------------------ */
+/* ---- host -> volume ---- */
 
 static uint64_t *link_slot(struct copy *c, const struct stat *st)
 {
@@ -219,8 +218,7 @@ static int in_tree(struct copy *c, struct h2_pfs *pfs, uint64_t dir, const char 
 	return err;
 }
 
-/* ---- volume -> host
- * --------------------------------------------------------------------------------- */
+/* ---- volume -> host ---- */
 
 static int out_data(struct copy *c, struct h2_pfs *pfs, const struct h2_attr *a,
 		    const char *host)
@@ -350,8 +348,7 @@ static int out_tree(struct copy *c, struct h2_pfs *pfs, uint64_t ino, const char
 	return err;
 }
 
-/* ---- inside a volume
- * ------------------------------------------------------------------------------------ */
+/* ---- inside a volume ---- */
 
 static int inside(struct copy *c, struct d0fs_path *from, struct d0fs_path *to,
 		  const char *name)

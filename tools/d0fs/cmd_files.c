@@ -7,8 +7,7 @@
 
 #include "tools/d0fs/d0fs.h"
 
-/* ---- ls
- * ---------------------------------------------------------------------------------------- */
+/* ---- ls ---- */
 
 struct lister {
 	struct h2_pfs *pfs;
@@ -194,8 +193,7 @@ static int ls(int argc, char **argv)
 }
 D0FS_COMMAND(ls, "ls", "[-a] [--json] VOLUME [PFS:/path]...", "list PFSs, or files in one", ls);
 
-/* ---- cat
- * ----------------------------------------------------------------------------------------- */
+/* ---- cat ---- */
 
 static int cat_path(struct d0fs_vol *v, const char *path, char *buf, size_t max)
 {
@@ -241,8 +239,7 @@ static int cat(int argc, char **argv)
 }
 D0FS_COMMAND(cat, "cat", "VOLUME PFS:/path...", "write files to standard output", cat);
 
-/* ---- rm
- * ------------------------------------------------------------------------------------------ */
+/* ---- rm ---- */
 
 struct child {
 	char name[256];
@@ -431,8 +428,7 @@ static int du(int argc, char **argv)
 }
 D0FS_COMMAND(du, "du", "[--json] VOLUME PFS:/path...", "space used, stored and logical", du);
 
-/* ---- mkdir
- * ------------------------------------------------------------------------------------------ */
+/* ---- mkdir ---- */
 
 static int mkdir_cmd(int argc, char **argv)
 {

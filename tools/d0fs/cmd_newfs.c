@@ -99,8 +99,7 @@ D0FS_COMMAND(
     "VOLUME",
     "make an empty volume", newfs);
 
-/* ---- info
- * ------------------------------------------------------------------------------------- */
+/* ---- info ---- */
 
 static void pfs_json(const struct h2_pfs_info *p)
 {

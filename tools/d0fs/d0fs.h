@@ -46,7 +46,7 @@ int d0fs_code(int err);
 /* Usage line of the running command on stderr; returns D0FS_USAGE. */
 int d0fs_usage(void);
 
-/* ---- volumes on files and block devices (hostdev.c) ------------------------------------- */
+/* ---- volumes on files and block devices (hostdev.c) ---- */
 
 struct d0fs_dev {
 	int fd;
@@ -74,8 +74,7 @@ int d0fs_open(struct d0fs_vol *v, const char *path, unsigned flags, size_t dedup
 /* Unmount (sync) and close. Exit code of a failed sync, else `code`. */
 int d0fs_close(struct d0fs_vol *v, int code);
 
-/* ---- paths inside a volume: "PFS:/dir/file" -----------------------------------------------
- */
+/* ---- paths inside a volume: "PFS:/dir/file" ---- */
 
 struct d0fs_path {
 	struct h2_pfs *pfs;
@@ -94,8 +93,7 @@ int d0fs_resolve(struct d0fs_vol *v, const char *s, bool follow_last, struct d0f
 int d0fs_walk(struct h2_pfs *pfs, uint64_t from, const char *path, bool follow_last,
 	      struct d0fs_path *out);
 
-/* ---- output (out.c)
- * -------------------------------------------------------------------------- */
+/* ---- output (out.c) ---- */
 
 /* JSON on stdout; key NULL inside arrays. Commas and escapes are seen to. */
 void js_open(const char *key, char bracket);

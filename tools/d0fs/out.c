@@ -6,8 +6,7 @@
 
 #include "tools/d0fs/d0fs.h"
 
-/* ---- JSON
- * ------------------------------------------------------------------------------------ */
+/* ---- JSON ---- */
 
 static bool need_comma;
 
@@ -94,8 +93,7 @@ void js_end(void)
 	need_comma = false;
 }
 
-/* ---- words and numbers
- * --------------------------------------------------------------------------- */
+/* ---- words and numbers ---- */
 
 const char *d0fs_size(uint64_t bytes, char buf[32])
 {
@@ -160,8 +158,7 @@ int d0fs_parse_size(const char *s, uint64_t *out)
 	return 0;
 }
 
-/* ---- progress
- * --------------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 
 static bool bar_shown;
 
