@@ -79,12 +79,16 @@ static int write_table(struct h2_vol *v, struct h2_node *n, struct h2_bref *b)
 	return h2_io_write(v, n->type, h2_bref_off(b), n->buf, n->bytes);
 }
 
-/* Bytes of this block that belong to the file, rounded up to a legal block. */
+/*
+ * Bytes of this block that belong to the file, rounded up to a legal block; or what is cached
+ * when the rest is a hole, for readers fill up with zeros.
+ */
 static uint32_t data_bytes(struct h2_node *n)
 {
 	uint64_t size = h2_node_inode(h2_node_owner(n))->size;
+	uint32_t bytes = h2_pow2_block(size > n->key ? size - n->key : 1);
 
-	return h2_pow2_block(size > n->key ? size - n->key : 1);
+	return bytes < n->bytes ? bytes : n->bytes;
 }
 
 int h2_node_write(struct h2_vol *v, struct h2_node *n)
