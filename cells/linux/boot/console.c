@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The console terminal. Without a console channel its output goes to the nucleus's log
+ * line by line, and its input comes from the console hypercall if the cell may read it.
+ */
+#include "cells/linux/inc/tty.h"
+#include "cells/linux/inc/cpu.h"
+
+void console_init(void);
+void console_input_poll(void);
+
+static char *line; /* one page of the direct map: the hypercall takes physical addresses */
+static u32 line_len;
+static struct ktimer flush_timer;
+
+static void flush_line(void)
+{
+	if (line_len)
+		hc_call(D0_HC_log, phys_of(line), line_len, 0);
+	line_len = 0;
+}
+
+static void flush_late(struct ktimer *t)
+{
+	flush_line();
+}
+
+static u32 log_output(struct tty *t, const u8 *p, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		if (p[i] == '\n' || line_len >= 480) {
+			if (p[i] == '\n' && !line_len)
+				line[line_len++] = ' ';
+			flush_line();
+			if (p[i] == '\n')
+				continue;
+		}
+		if (p[i] != '\r')
+			line[line_len++] = (char)p[i];
+	}
+	if (line_len)
+		timer_set(&flush_timer, clock_now() + 50000000);
+	return n;
+}
+
+void console_input_poll(void)
+{
+	char *buf = line + 2048;
+	s64 n;
+
+	if (!(d0_info->caps & D0_CAP_CONSOLE))
+		return;
+	while ((n = hc_call(D0_HC_console_read, phys_of(buf), 256, 0).value) > 0)
+		tty_input(console_tty, (const u8 *)buf, (u32)n);
+}
+
+void console_init(void)
+{
+	struct page *p = page_alloc(PAGE_KERNEL);
+
+	BUG_ON(!p);
+	line = page_ptr(p);
+	flush_timer.fn = flush_late;
+	console_tty = tty_new();
+	BUG_ON(!console_tty);
+	console_tty->output = log_output;
+	console_tty->termios.oflag &= ~(u32)ONLCR;
+	console_tty->major = 5;
+	console_tty->minor = 1;
+}

@@ -1,0 +1,19 @@
+# The guest kernel of a linux cell.
+LX_DIR := cells/linux
+LX_SRC := $(filter-out $(LX_DIR)/tests/%,$(sort $(wildcard $(LX_DIR)/*/*.c $(LX_DIR)/*/*.S)))
+
+# The vDSO is user code: built apart, carried as a blob.
+LX_VDSO := $(LX_DIR)/boot/vdso
+$(B)/gen/vdso.so: $(LX_VDSO)/vdso.c $(LX_VDSO)/vdso.lds include/d0/abi.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -Iinclude -O2 -fPIC -ffreestanding -fno-stack-protector -fcf-protection=none \
+	  -fno-asynchronous-unwind-tables -fvisibility=default -shared -nostdlib \
+	  -Wl,-T,$(LX_VDSO)/vdso.lds -Wl,--hash-style=both -Wl,-soname,linux-vdso.so.1 \
+	  -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-Bsymbolic -Wl,--no-warn-rwx-segments \
+	  -o $@ $<
+$(B)/obj/guest/$(LX_DIR)/boot/vdso_blob.S.o: $(B)/gen/vdso.so
+CFLAGS.guest.$(LX_DIR)/boot += -I$(B) -Wa,-I$(B)
+# The kernel's memory functions must not be compiled into calls of themselves.
+CFLAGS.$(LX_DIR)/lib += -fno-tree-loop-distribute-patterns
+
+$(eval $(call cell_high,linux,$(LX_SRC)))

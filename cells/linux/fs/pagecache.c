@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * File contents in memory.
+ *
+ * Each inode has a hash of its pages by number. For a memory filesystem the cache is the
+ * store: missing pages read as zeros and nothing is reclaimed. For others a page is read
+ * when first wanted, written back when dirty, and reclaimed oldest first when memory is short
+ * and only the cache refers to it. The size of the cache is bounded by the container's
+ * memory, since reclaim runs before any allocation fails.
+ *
+ * A page being read is BUSY; others who want it sleep on one queue.
+ */
+#include "cells/linux/inc/vfs.h"
+
+static struct waitq busy_wait;
+static struct list lru; /* clean and dirty pages of reclaimable inodes, oldest first */
+bool reclaim_running;
+
+static u32 bucket(const struct inode *i, u64 index)
+{
+	return (u32)(index & (i->page_buckets - 1));
+}
+
+static struct page *lookup(struct inode *i, u64 index)
+{
+	struct page *p;
+
+	if (!i->pages)
+		return NULL;
+	for (p = i->pages[bucket(i, index)]; p; p = p->hash)
+		if (p->index == index)
+			return p;
+	return NULL;
+}
+
+static int table_grow(struct inode *i)
+{
+	u32 n = i->page_buckets ? i->page_buckets * 4 : 4;
+	struct page **t;
+
+	if (i->pages && (i->page_count < i->page_buckets * 4 || n > 65536))
+		return 0;
+	t = kalloc(n * sizeof(*t));
+	if (!t)
+		return i->pages ? 0 : -ENOMEM;
+	for (u32 b = 0; b < i->page_buckets; b++) {
+		struct page *p = i->pages[b], *next;
+
+		for (; p; p = next) {
+			next = p->hash;
+			p->hash = t[p->index & (n - 1)];
+			t[p->index & (n - 1)] = p;
+		}
+	}
+	kfree(i->pages);
+	i->pages = t;
+	i->page_buckets = n;
+	return 0;
+}
+
+static void insert(struct inode *i, struct page *p, u64 index)
+{
+	u32 b = bucket(i, index);
+
+	p->inode = i;
+	p->index = index;
+	p->hash = i->pages[b];
+	i->pages[b] = p;
+	i->page_count++;
+	if (i->cache_pinned) {
+		i->sb->pages++;
+	} else {
+		list_add_tail(&lru, &p->lru);
+	}
+}
+
+/* Out of the cache; the cache's reference goes with it. */
+static void take_out(struct page *p)
+{
+	struct inode *i = p->inode;
+	struct page **at = &i->pages[bucket(i, p->index)];
+
+	while (*at != p)
+		at = &(*at)->hash;
+	*at = p->hash;
+	p->hash = NULL;
+	i->page_count--;
+	if (i->cache_pinned)
+		i->sb->pages--;
+	else
+		list_del(&p->lru);
+	/* Mappings that remain treat it as theirs alone. */
+	if (p->ref > 1) {
+		p->kind = PAGE_ANON;
+		page_cache_count--;
+		page_anon_count++;
+	}
+	p->inode = NULL;
+	page_put(p);
+}
+
+struct page *pagecache_find(struct inode *i, u64 index)
+{
+	struct page *p = lookup(i, index);
+
+	if (p)
+		page_get(p);
+	return p;
+}
+
+static int wait_page(struct page *p)
+{
+	while (p->flags & PG_BUSY)
+		wait_on(&busy_wait, NEVER, false);
+	return 0;
+}
+
+struct page *pagecache_get(struct inode *i, u64 index, bool create, int *err)
+{
+	struct page *p;
+
+	for (;;) {
+		p = lookup(i, index);
+		if (p && !(p->flags & PG_BUSY)) {
+			if (!i->cache_pinned && !(p->flags & PG_ACTIVE)) {
+				p->flags |= PG_ACTIVE;
+				list_del(&p->lru);
+				list_add_tail(&lru, &p->lru);
+			}
+			page_get(p);
+			return p;
+		}
+		if (!p)
+			break;
+		page_get(p);
+		wait_page(p);
+		page_put(p);
+	}
+	if (!create)
+		return NULL;
+	*err = -ENOSPC;
+	if (i->cache_pinned && i->sb->max_pages && i->sb->pages >= i->sb->max_pages)
+		return NULL;
+	*err = -ENOMEM;
+	if (table_grow(i))
+		return NULL;
+	p = page_alloc(PAGE_CACHE);
+	if (!p)
+		return NULL;
+	if (lookup(i, index)) { /* reclaim slept and someone else was faster */
+		page_put(p);
+		return pagecache_get(i, index, create, err);
+	}
+	insert(i, p, index);
+	page_get(p);
+	if (i->ops && i->ops->read_page) {
+		p->flags |= PG_BUSY;
+		*err = i->ops->read_page(i, p);
+		p->flags &= ~PG_BUSY;
+		wake_all(&busy_wait);
+		if (*err) {
+			if (p->inode)
+				take_out(p);
+			page_put(p);
+			return NULL;
+		}
+	}
+	p->flags |= PG_UPTODATE;
+	return p;
+}
+
+void page_mark_dirty(struct page *p)
+{
+	p->flags |= PG_DIRTY;
+	if (p->inode)
+		p->inode->dirty_pages = true;
+}
+
+static void drop_bucket(struct inode *i, u32 b, u64 first, u64 last)
+{
+	struct page *p = i->pages[b], *next;
+
+	for (; p; p = next) {
+		next = p->hash;
+		if (p->index < first || p->index > last)
+			continue;
+		if (p->flags & PG_BUSY) {
+			page_get(p);
+			wait_page(p);
+			page_put(p);
+			next = i->pages[b]; /* slept: begin anew */
+			continue;
+		}
+		take_out(p);
+	}
+}
+
+void pagecache_drop(struct inode *i, u64 first, u64 last)
+{
+	if (!i->pages)
+		return;
+	inode_unmap_range(i, first, last, false);
+	for (u32 b = 0; b < i->page_buckets; b++)
+		drop_bucket(i, b, first, last);
+}
+
+/* After a shrink: pages behind the end go, the rest of the last one reads as zeros. */
+void pagecache_truncate(struct inode *i, u64 size)
+{
+	u64 first = ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
+	struct page *p;
+
+	inode_unmap_range(i, first, NEVER, true);
+	pagecache_drop(i, first, NEVER);
+	p = size & (PAGE_SIZE - 1) ? lookup(i, size / PAGE_SIZE) : NULL;
+	if (p)
+		memset((u8 *)page_ptr(p) + (size & (PAGE_SIZE - 1)), 0,
+		       PAGE_SIZE - (size & (PAGE_SIZE - 1)));
+}
+
+/* Write-protect the page wherever it is mapped, so that the next store marks it dirty. */
+static void protect_mappings(struct inode *i, u64 index)
+{
+	struct vma *v;
+
+	list_each(v, &i->maps, i_link)
+	{
+		u64 pages = (v->end - v->start) / PAGE_SIZE, *e;
+
+		if (!(v->flags & VMA_SHARED) || index < v->pgoff || index - v->pgoff >= pages)
+			continue;
+		e = pt_entry(v->mm->root, v->start + (index - v->pgoff) * PAGE_SIZE, false);
+		if (e)
+			*e &= ~PTE_W;
+	}
+}
+
+static int write_back(struct inode *i, struct page *p)
+{
+	int r;
+
+	page_get(p);
+	p->flags = (u8)((p->flags & ~PG_DIRTY) | PG_BUSY);
+	protect_mappings(i, p->index);
+	tlb_flush_all();
+	r = i->ops && i->ops->write_page ? i->ops->write_page(i, p) : 0;
+	p->flags &= ~PG_BUSY;
+	if (r)
+		p->flags |= PG_ERROR;
+	wake_all(&busy_wait);
+	page_put(p);
+	return r;
+}
+
+int pagecache_sync(struct inode *i)
+{
+	int err = 0;
+
+	if (!i->dirty_pages || !i->pages || i->cache_pinned)
+		return 0;
+	i->dirty_pages = false;
+	for (u32 b = 0; b < i->page_buckets; b++) {
+		struct page *p = i->pages[b];
+
+		while (p) {
+			int r;
+
+			if (!(p->flags & PG_DIRTY) || (p->flags & PG_BUSY)) {
+				p = p->hash;
+				continue;
+			}
+			r = write_back(i, p);
+			if (r)
+				err = r;
+			p = i->pages ? i->pages[b] : NULL;
+		}
+	}
+	return err;
+}
+
+/* Drop clean pages that only the cache refers to, oldest first. */
+u64 pagecache_reclaim(u64 want)
+{
+	struct page *p, *tmp;
+	u64 got = 0;
+
+	if (!lru.next)
+		return 0;
+	for (int pass = 0; pass < 2 && got < want; pass++)
+		list_each_safe(p, tmp, &lru, lru)
+		{
+			if (got >= want)
+				break;
+			if (pass == 0 && (p->flags & PG_ACTIVE)) {
+				p->flags &= ~PG_ACTIVE;
+				continue;
+			}
+			if (p->ref != 1 || (p->flags & (PG_BUSY | PG_DIRTY)))
+				continue;
+			take_out(p);
+			got++;
+		}
+	return got;
+}
+
+/* ---- read and write for files that live in the cache ---- */
+ssize generic_read(struct file *f, struct uio *u, u64 *pos)
+{
+	struct inode *i = f->inode;
+	ssize done = 0;
+
+	while (u->left && *pos < i->size) {
+		u64 off = *pos & (PAGE_SIZE - 1), n = MIN(u->left, PAGE_SIZE - off);
+		struct page *p;
+		int err = 0, r;
+
+		n = MIN(n, i->size - *pos);
+		/* Holes of memory files need no page to read as zeros. */
+		p = pagecache_get(i, *pos / PAGE_SIZE, !i->cache_pinned, &err);
+		if (!p && err)
+			return done ? done : err;
+		r = p ? uio_out(u, (u8 *)page_ptr(p) + off, n) : uio_zero(u, n);
+		if (p)
+			page_put(p);
+		if (r)
+			return done ? done : r;
+		*pos += n;
+		done += (ssize)n;
+	}
+	return done;
+}
+
+ssize generic_write(struct file *f, struct uio *u, u64 *pos)
+{
+	struct inode *i = f->inode;
+	u64 limit = current->proc ? current->proc->rlim[RLIMIT_FSIZE].cur : NEVER;
+	ssize done = 0;
+
+	if (f->flags & O_APPEND)
+		*pos = i->size;
+	if (u->left && *pos >= MIN(limit, (u64)INT64_MAX - PAGE_SIZE)) {
+		if (*pos >= limit && current->proc)
+			sig_send_thread(current, SIGXFSZ, NULL);
+		return -EFBIG;
+	}
+	while (u->left) {
+		u64 off = *pos & (PAGE_SIZE - 1), n = MIN(u->left, PAGE_SIZE - off);
+		struct page *p;
+		int err = 0, r;
+
+		n = MIN(n, limit - *pos);
+		if (!n)
+			break;
+		p = pagecache_get(i, *pos / PAGE_SIZE, true, &err);
+		if (!p)
+			return done ? done : err;
+		r = uio_in(u, (u8 *)page_ptr(p) + off, n);
+		if (!r) {
+			page_mark_dirty(p);
+			*pos += n;
+			done += (ssize)n;
+			if (*pos > i->size)
+				i->size = *pos;
+		}
+		page_put(p);
+		if (r)
+			return done ? done : r;
+	}
+	if (done) {
+		inode_touch(i, ATTR_MTIME | ATTR_CTIME);
+		if ((i->mode & (S_ISUID | S_ISGID)) && !capable(4)) {
+			i->mode &= ~(u32)S_ISUID;
+			if (i->mode & 010)
+				i->mode &= ~(u32)S_ISGID;
+		}
+	}
+	return done;
+}
+
+s64 generic_seek(struct file *f, s64 off, int whence)
+{
+	s64 base = 0, size = (s64)f->inode->size;
+
+	switch (whence) {
+	case 0:
+		break;
+	case 1:
+		base = (s64)f->pos;
+		break;
+	case 2:
+		base = size;
+		break;
+	case 3: /* SEEK_DATA: no holes are told */
+		if (off < 0 || off >= size)
+			return -ENXIO;
+		break;
+	case 4:
+		if (off < 0 || off >= size)
+			return -ENXIO;
+		off = size;
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (__builtin_add_overflow(base, off, &base) || base < 0)
+		return base < 0 && whence < 3 ? -EINVAL : -EOVERFLOW;
+	f->pos = (u64)base;
+	return base;
+}

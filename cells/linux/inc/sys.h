@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The one table of system calls. SYSCALL(number, name, format, parameters) defines the
+ * handler and enters it in a linker set from which dispatch, tracing and the support list
+ * (docs/linux.md) are made. The format has one letter per argument for the trace:
+ *	d signed  u unsigned  x hex  p pointer  s string (a path or a name)  f descriptor
+ * A trailing '!' marks a refusal by design: counted, listed as refused.
+ */
+#ifndef LX_SYS_H
+#define LX_SYS_H
+
+#include "cells/linux/inc/vfs.h"
+#include <asm/unistd.h>
+
+#define SYSCALLS_MAX 462
+struct syscall {
+	u32 nr;
+	const char *name, *format;
+	const void *fn;
+};
+
+#define SYSCALL(name_, format_, ...)                                        \
+	static s64 sys_##name_(__VA_ARGS__);                                \
+	static const struct syscall sysent_##name_                          \
+	    __attribute__((used, section("set_syscalls"), aligned(32))) = { \
+		__NR_##name_, #name_, format_, (const void *)sys_##name_};  \
+	static s64 sys_##name_(__VA_ARGS__)
+
+void syscalls_init(void);
+u64 syscall_count(u32 nr);
+const char *syscall_name(u32 nr);
+u64 syscall_unknown_count(void);
+extern bool trace_syscalls;
+u32 syscall_missing_list(char *buf, u32 size);
+s64 seccomp_check(struct regs *r); /* 0: go on; 1: rax is set, skip; */
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The scheduler, waiting and timers.
+ *
+ * One queue of runnable threads, served in turn with a slice that depends on niceness.
+ * Kernel code is never preempted; a program is, by the timer upcall. When nothing can
+ * run the vCPU sleeps in the nucleus until an event or the next timer.
+ */
+#include "cells/linux/inc/task.h"
+#include "cells/linux/inc/vfs.h"
+
+static struct list run_queue;
+static u32 run_count;
+static struct list timers; /* by deadline */
+static struct cpu boot_cpu_block;
+u64 total_forks, total_switches, total_idle_ns;
+void page_discard_idle(u64 keep);
+void thread_first_run(void);
+void kthread_main(void);
+void account_user(void);
+void account_kernel(void);
+struct cpu *boot_cpu(void);
+
+#define SLICE_NS 10000000ull
+
+struct cpu *boot_cpu(void)
+{
+	return &boot_cpu_block;
+}
+
+/* ---- Wait queues ---- */
+void waitq_add(struct waitq *q, struct waiter *w)
+{
+	list_add_tail(&q->waiters, &w->link);
+}
+
+void waitq_del(struct waiter *w)
+{
+	list_del(&w->link);
+}
+
+/* A woken waiter may leave the queue, and others with it: begin anew after each call. */
+static void wake_list(struct waitq *q, u32 events, u32 max)
+{
+	struct list batch = {0};
+	struct waiter *w;
+
+	while (!list_empty(&q->waiters) && max--) {
+		w = list_first(&q->waiters, struct waiter, link);
+		list_del(&w->link);
+		list_add_tail(&batch, &w->link);
+		w->wake(w, events);
+	}
+	while (!list_empty(&batch)) {
+		w = list_first(&batch, struct waiter, link);
+		list_del(&w->link);
+		list_add_tail(&q->waiters, &w->link);
+	}
+}
+
+void wake_all(struct waitq *q)
+{
+	wake_list(q, ~0u, ~0u);
+}
+
+void wake_events(struct waitq *q, u32 events)
+{
+	wake_list(q, events, ~0u);
+}
+
+void wake_one(struct waitq *q)
+{
+	wake_list(q, ~0u, 1);
+}
+
+static void sleep_wake(struct waiter *w, u32 events)
+{
+	thread_wake(w->arg);
+}
+
+static void sleep_timeout(struct ktimer *timer)
+{
+	struct thread *t = timer->arg;
+
+	t->timed_out = true;
+	thread_wake(t);
+}
+
+int wait_on(struct waitq *q, u64 deadline, bool intr)
+{
+	struct thread *t = current;
+
+	if (intr && sig_pending(t))
+		return -ERESTARTSYS;
+	if (deadline != NEVER) {
+		if (deadline <= clock_now())
+			return -ETIMEDOUT;
+		t->sleep_timer.fn = sleep_timeout;
+		t->sleep_timer.arg = t;
+		timer_set(&t->sleep_timer, deadline);
+	}
+	t->timed_out = false;
+	t->state = intr ? T_SLEEP : T_DSLEEP;
+	if (q) {
+		t->sleep_waiter.wake = sleep_wake;
+		t->sleep_waiter.arg = t;
+		waitq_add(q, &t->sleep_waiter);
+	}
+	schedule();
+	waitq_del(&t->sleep_waiter);
+	timer_cancel(&t->sleep_timer);
+	if (t->timed_out)
+		return -ETIMEDOUT;
+	return intr && sig_pending(t) ? -ERESTARTSYS : 0;
+}
+
+/* ---- Timers ---- */
+void timer_set(struct ktimer *t, u64 deadline)
+{
+	struct ktimer *at;
+
+	list_del(&t->link);
+	if (!timers.next)
+		list_init(&timers);
+	t->deadline = deadline;
+	if (deadline == NEVER)
+		return;
+	list_each(at, &timers, link) if (at->deadline > deadline) break;
+	list_add_tail(&at->link, &t->link);
+}
+
+void timer_cancel(struct ktimer *t)
+{
+	list_del(&t->link);
+}
+
+u64 timers_run(u64 now)
+{
+	while (!list_empty(&timers)) {
+		struct ktimer *t = list_first(&timers, struct ktimer, link);
+
+		if (t->deadline > now)
+			return t->deadline;
+		list_del(&t->link);
+		t->fn(t);
+	}
+	return NEVER;
+}
+
+/* ---- Run queue ---- */
+static void enqueue(struct thread *t)
+{
+	if (t->on_queue || t == this_cpu()->idle)
+		return;
+	t->on_queue = true;
+	run_count++;
+	list_add_tail(&run_queue, &t->run_link);
+}
+
+static struct thread *dequeue(void)
+{
+	struct thread *t;
+
+	if (list_empty(&run_queue))
+		return NULL;
+	t = list_first(&run_queue, struct thread, run_link);
+	list_del(&t->run_link);
+	t->on_queue = false;
+	run_count--;
+	return t;
+}
+
+void thread_wake(struct thread *t)
+{
+	if (t->state == T_DEAD || t->state == T_RUNNABLE || t->state == T_STOPPED)
+		return;
+	t->state = T_RUNNABLE;
+	if (t != current)
+		enqueue(t);
+}
+
+void thread_wake_signal(struct thread *t)
+{
+	if (t->state == T_SLEEP)
+		thread_wake(t);
+}
+
+static void switch_to(struct cpu *c, struct thread *next)
+{
+	struct thread *prev = c->current_thread;
+
+	c->switches++;
+	total_switches++;
+	if (!prev->is_kthread) {
+		if (prev->state != T_DEAD)
+			fpu_save(prev->fpu);
+		prev->gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+		prev->fs_base = rdmsr(MSR_FS_BASE);
+	}
+	c->current_thread = next;
+	c->kernel_rsp = c->tss.rsp[0] = (u64)next->kstack + 4 * PAGE_SIZE;
+	if (!next->is_kthread) {
+		mm_activate(next->mm);
+		wrmsr(MSR_KERNEL_GS_BASE, next->gs_base);
+		wrmsr(MSR_FS_BASE, next->fs_base);
+		fpu_restore(next->fpu);
+	}
+	switch_stacks(&prev->ksp, next->ksp);
+	thread_first_run();
+}
+
+/* Runs on the new stack after each switch. */
+void thread_first_run(void)
+{
+	struct cpu *c = this_cpu();
+
+	if (c->dead) {
+		struct thread *t = c->dead;
+
+		c->dead = NULL;
+		thread_free(t);
+	}
+}
+
+static u64 slice_of(const struct thread *t)
+{
+	return SLICE_NS * (u64)(21 - MAX(-19, MIN(19, t->nice))) / 21 + 1000000;
+}
+
+void schedule(void)
+{
+	struct cpu *c = this_cpu();
+	struct thread *t = c->current_thread, *next;
+
+	account_kernel();
+	if (t->state == T_RUNNABLE) {
+		t->nivcsw++;
+		enqueue(t);
+	} else {
+		t->nvcsw++;
+	}
+	next = dequeue();
+	if (!next)
+		next = c->idle;
+	c->need_resched = false;
+	c->slice_end = 0;
+	if (next != t)
+		switch_to(c, next);
+	current->stamp = clock_now();
+	this_cpu()->slice_end = current->stamp + slice_of(current);
+}
+
+void sched_yield_cpu(void)
+{
+	if (run_count)
+		schedule();
+}
+
+void idle_loop(void)
+{
+	struct cpu *c = this_cpu();
+
+	for (;;) {
+		u64 start = clock_now(), next;
+
+		events_take();
+		next = timers_run(start);
+		if (run_count) {
+			c->idle->state = T_SLEEP;
+			schedule();
+			continue;
+		}
+		page_discard_idle(64);
+		c->timer_set = NEVER;
+		hc_call(D0_HC_wait, next, 0, 0);
+		total_idle_ns += clock_now() - start;
+	}
+}
+
+/* ---- Accounting: time since stamp goes to user or system ---- */
+void account_user(void)
+{
+	struct thread *t = current;
+	u64 now = clock_now();
+
+	t->utime += now - t->stamp;
+	t->stamp = now;
+}
+
+void account_kernel(void)
+{
+	struct thread *t = current;
+	u64 now = clock_now();
+
+	t->stime += now - t->stamp;
+	t->stamp = now;
+}
+
+u64 load_average(int i)
+{
+	return run_count;
+}
+
+/* Make sure that the nucleus interrupts the program when a timer or the slice is due. */
+static void arm_timer(struct cpu *c)
+{
+	u64 next =
+	    list_empty(&timers) ? NEVER : list_first(&timers, struct ktimer, link)->deadline;
+
+	if (run_count)
+		next = MIN(next, c->slice_end);
+	else
+		next = MIN(next, clock_now() + NS_PER_SEC);
+	if (next < c->timer_set || c->timer_set < c->current_thread->stamp) {
+		hc_call(D0_HC_timer, next, 0, 0);
+		c->timer_set = next;
+	}
+}
+
+/* On every way to a program: signals, then other threads' turns. */
+void thread_enter_user_frame(struct regs *r);
+void thread_enter_user_frame(struct regs *r)
+{
+	struct cpu *c = this_cpu();
+	struct thread *t = c->current_thread;
+
+	account_kernel();
+	t->regs = r;
+	for (;;) {
+		if (sig_pending(t) || t->kill_now || t->restore_blocked) {
+			sig_deliver(r);
+			continue;
+		}
+		if (run_count && (c->need_resched || clock_now() >= c->slice_end)) {
+			schedule();
+			continue;
+		}
+		break;
+	}
+	if (run_count && !c->slice_end)
+		c->slice_end = clock_now() + SLICE_NS;
+	arm_timer(this_cpu());
+}
+
+/* ---- Kernel threads ---- */
+void kthread_main(void)
+{
+	current->kfn(current->karg);
+	thread_exit(0);
+}
+
+struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name)
+{
+	struct thread *t = thread_new();
+	u64 *sp;
+
+	if (!t)
+		return NULL;
+	t->is_kthread = true;
+	t->kfn = fn;
+	t->karg = arg;
+	str_copy(t->comm, name, sizeof(t->comm));
+	sp = (u64 *)(t->kstack + 4 * PAGE_SIZE);
+	*--sp = 0;
+	*--sp = (u64)thread_start_kernel;
+	t->ksp = (u64)(sp - 6);
+	t->state = T_SLEEP;
+	thread_wake(t);
+	return t;
+}
+
+static struct thread idle_thread;
+
+void sched_init(void)
+{
+	struct cpu *c = this_cpu();
+
+	list_init(&run_queue);
+	list_init(&timers);
+	idle_thread.is_kthread = true;
+	idle_thread.state = T_SLEEP;
+	str_copy(idle_thread.comm, "idle", 16);
+	idle_thread.kstack = vmalloc(4 * PAGE_SIZE);
+	BUG_ON(!idle_thread.kstack);
+	c->idle = c->current_thread = &idle_thread;
+	c->timer_set = NEVER;
+	hc_call(D0_HC_upcall, VEC_UPCALL, 0, 0);
+}
