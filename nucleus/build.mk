@@ -25,3 +25,16 @@ $(B)/d0.elf: $(NUCLEUS_OBJ) $(B)/gen/symbols.o nucleus/nucleus.ld
 	$(Q)$(NUCLEUS_LD) -o $@ $(NUCLEUS_OBJ) $(B)/gen/symbols.o -static -L/usr/lib/x86_64-linux-gnu -lbearssl
 
 IMAGES += $(B)/d0.elf
+
+# Its logic on the host, on the fake arch.
+NUCLEUS_LOGIC := nucleus/core/format.c nucleus/core/crypto.c nucleus/memory_regions/frames.c \
+                 nucleus/memory_regions/tables.c nucleus/memory_regions/regions.c \
+                 $(wildcard nucleus/archive/*.c) $(wildcard nucleus/sync/*.c) \
+                 nucleus/verify/sets.c nucleus/verify/verify.c
+$(eval $(call host_lib,nucleus-logic,$(NUCLEUS_LOGIC) tests/unit/fake/arch.c))
+$(B)/obj/asan/nucleus/archive/archive.c.o $(B)/obj/fuzz/nucleus/archive/archive.c.o: $(B)/gen/pubkey.h
+$(eval $(call unit_test,nucleus_memory,tests/unit/nucleus_memory.c,nucleus-logic,-lbearssl))
+$(eval $(call unit_test,nucleus_cells,tests/unit/nucleus_cells.c,nucleus-logic,-lbearssl))
+$(B)/tests/nucleus_cells: | $(B)/boot.d0a
+$(eval $(call fuzz_target,nucleus_archive,tests/fuzz/nucleus_archive.c,nucleus-logic,-lbearssl))
+CFLAGS.tests/unit += -I$(B)

@@ -112,9 +112,9 @@ static const char *take_loads(struct image *img, const struct file *f)
 	const char *err = NULL;
 	for (u32 i = 0; i < f->phnum && !err; i++) {
 		const struct elf_segment *p = &f->ph[i];
-		const u8 *data = f->data + p->offset;
 		if (p->type != PT_LOAD)
 			continue;
+		const u8 *data = f->data + p->offset;
 		if (!(p->flags & PF_W)) {
 			u32 kind = p->flags & PF_X ? SEGMENT_TEXT : SEGMENT_RODATA;
 			err = add_segment(img, f, kind, p->vaddr, p->memsz, data, p->filesz);

@@ -12,7 +12,7 @@
 
 void console_init(void);
 void console_write(const char *text, size_t len); /* raw bytes, under the console lock */
-size_t console_read(char *out, size_t max);	  /* bytes typed; does not wait */
+size_t console_read(char *out, size_t max);       /* bytes typed; does not wait */
 bool console_input_pending(void);
 
 /* printf subset: %d %u %x %lx %lu %ld %llu %llx %p %s %c %.*s, widths, zero fill, '-'. */
@@ -24,10 +24,10 @@ void n_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* For the impossible only, never for outside input. Prints, backtraces, halts all CPUs. */
 void n_panic(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
-#define n_assert(cond)                                                                        \
-	do {                                                                                  \
-		if (__builtin_expect(!(cond), 0))                                             \
-			n_panic("%s:%d: %s", __FILE__, __LINE__, #cond);                       \
+#define n_assert(cond)                                                   \
+	do {                                                             \
+		if (__builtin_expect(!(cond), 0))                        \
+			n_panic("%s:%d: %s", __FILE__, __LINE__, #cond); \
 	} while (0)
 
 #endif

@@ -203,8 +203,10 @@ void lapic_timer_calibrate(void)
 {
 	u64 start, spent, counts;
 
-	if (deadline_mode)
+	if (deadline_mode) {
+		n_print("lapic: %s, timer by TSC deadline", x2apic ? "x2APIC" : "xAPIC");
 		return;
+	}
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
 	apic_write(APIC_TIMER_INITIAL, ~0u);
 	start = clock_ns();

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* Page sets: see sets.h. And the one way to write to a page that nobody may write. */
+/* Page sets: see sets.h. */
 #include <string.h>
 #include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/verify/sets.h"
 
 struct page_set nucleus_set;
-static u64 window; /* CPUS_MAX pages, one a CPU, then one that keeps the tables there */
 
 static void add_run(struct page_set *set, const struct page_run *run)
 {
@@ -62,8 +60,8 @@ hpa_t run_live(const struct page_set *set, const struct page_run *run, u64 index
 	return space_lookup(&set->cell->space, at, &f, &perms) ? f : HPA_NONE;
 }
 
-const void *run_expected(const struct page_set *set, const struct page_run *run, u64 index, u32 g,
-			 void *buffer)
+const void *run_expected(const struct page_set *set, const struct page_run *run, u64 index,
+			 u32 g, void *buffer)
 {
 	const void *golden = hpa_to_ptr(HPA(run->golden[g].v + (index << PAGE_SHIFT)));
 	if (!run->relocated)
@@ -72,23 +70,4 @@ const void *run_expected(const struct page_set *set, const struct page_run *run,
 	image_relocate_page(set->cell->image, run->relocated, index,
 			    set->cell->image_base.v + set->cell->va_offset, buffer);
 	return buffer;
-}
-
-void repair_init(void)
-{
-	window = 0xffffd00000000000ull + (random_u64() & 0xffffff) * LARGE_SIZE;
-	hpa_t anchor = frame_alloc();
-	n_assert(hpa_valid(anchor));
-	n_assert(!space_map(&nucleus_space, window + CPUS_MAX * PAGE_SIZE, anchor, PAGE_SIZE, MAP_R,
-			    false));
-}
-
-/* W^X holds: the alias is writable, not executable, and there only for the copy. */
-void repair_write(hpa_t live, const void *good)
-{
-	u64 at = window + cpu_self()->index * PAGE_SIZE;
-	n_assert(!space_map(&nucleus_space, at, live, PAGE_SIZE, MAP_R | MAP_W, false));
-	memcpy((void *)at, good, PAGE_SIZE);
-	space_unmap(&nucleus_space, at, PAGE_SIZE);
-	__asm__ volatile("invlpg (%0)" ::"r"(at) : "memory");
 }

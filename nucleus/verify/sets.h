@@ -33,8 +33,8 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image);
 const struct page_run *set_find(const struct page_set *set, u64 at, u64 *index);
 hpa_t run_live(const struct page_set *set, const struct page_run *run, u64 index);
 /* What the page should hold, from golden copy g: a pointer to it or to *buffer. */
-const void *run_expected(const struct page_set *set, const struct page_run *run, u64 index, u32 g,
-			 void *buffer);
+const void *run_expected(const struct page_set *set, const struct page_run *run, u64 index,
+			 u32 g, void *buffer);
 
 /* nucleus's own runs, made at boot */
 extern struct page_set nucleus_set;

@@ -8,19 +8,18 @@
  * put right without stopping anything.
  *
  * Model: running cells and the nucleus form a ring. Each sees its successor's pages in a
- * mirror region and is challenged: "hash these pages with this nonce". The nucleus, which does not
- * hash those pages, computes the expected answer from a golden copy, of
- * which there are two, taken in turn; so the golden copies are read as often as the live
- * pages, and an answer that was computed before, or not at all, is of no use. When answer
- * and expectation differ, SHA-256 against the signed manifest decides which page
- * is wrong: the live one or a golden one; the wrong one is rewritten from a right one.
- * The nucleus checks the first cell of the ring itself, in idle time; the last cell checks
- * the nucleus. Shared pages of an image are checked once a round, through the first of
- * its cells.
+ * mirror region and is challenged: "hash these pages with this nonce". The nucleus, which does
+ * not hash those pages, computes the expected answer from a golden copy, of which there are
+ * two, taken in turn; so the golden copies are read as often as the live pages, and an answer
+ * that was computed before, or not at all, is of no use. When answer and expectation differ,
+ * SHA-256 against the signed manifest decides which page is wrong: the live one or a golden
+ * one; the wrong one is rewritten from a right one. The nucleus checks the first cell of the
+ * ring itself, in idle time; the last cell checks the nucleus. Shared pages of an image are
+ * checked once a round, through the first of its cells.
  *
  * Rounds begin every ROUND. Members that have not done their part when the next one
- * begins are helped: the nucleus checks the rest itself, in idle time, or in the scheduler's tick if there
- * is none. So a stuck or lazy cell cannot leave its successor unchecked.
+ * begins are helped: the nucleus checks the rest itself, in idle time, or in the scheduler's
+ * tick if there is none. So a stuck or lazy cell cannot leave its successor unchecked.
  *
  * A fault, in a cell or in the nucleus, is taken as a hint: the pages of who
  * faulted are compared at once, and if one was wrong the instruction is tried again.
@@ -42,8 +41,8 @@
 #include "nucleus/verify/sets.h"
 #include "nucleus/verify/verify.h"
 
-#define ROUND	   1000000000ull /* ns */
-#define BATCH	   4
+#define ROUND      1000000000ull /* ns */
+#define BATCH      4
 #define TICK_PIECE 2000000ull /* without idle time: one batch this often */
 
 static struct cell *first; /* successor of the nucleus; NULL: the ring is the nucleus alone */
@@ -51,14 +50,15 @@ static u32 round_number;
 static u64 round_start, round_next, tick_next;
 static u64 nonce_key, nonce_count;
 static struct {
-	u64 at;	   /* next page of the first cell's set */
+	u64 at;    /* next page of the first cell's set */
 	u32 round; /* completed */
 } own;
 static struct cell *helped; /* member whose duty the nucleus completes; see help() */
 static bool cycle_open;
 static u64 rescued; /* nucleus pages repaired after a fault */
 static struct {
-	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair, lies;
+	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair,
+	    lies;
 } stats;
 static u8 buffer[2][PAGE_SIZE] __aligned(4096);
 
@@ -94,15 +94,15 @@ static int good_golden(const struct page_set *set, const struct page_run *run, u
 		return 0;
 	for (u32 i = 0; i < 2; i++) {
 		const void *as_live = run_expected(set, run, index, i, buffer[1]);
-		good[i] = run->hash ? matches_manifest(run, index, g[i]) :
-				      !memcmp(as_live, live, PAGE_SIZE);
+		good[i] = run->hash ? matches_manifest(run, index, g[i])
+				    : !memcmp(as_live, live, PAGE_SIZE);
 	}
 	for (u32 i = 0; i < 2; i++) {
 		if (good[i] || !good[!i])
 			continue;
 		journal(D0_EVENT_golden_bad, set->cell ? set->cell->number : ~0u, index,
-			"golden copy %u of %s %s page %lu was wrong, rewritten", i, member_name(set),
-			run->name, index);
+			"golden copy %u of %s %s page %lu was wrong, rewritten", i,
+			member_name(set), run->name, index);
 		stats.golden++;
 		memcpy(g[i], g[!i], PAGE_SIZE);
 	}
@@ -128,8 +128,8 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 	int g = good_golden(set, run, index, now);
 	if (g < 0) {
 		journal(D0_EVENT_golden_bad, owner, index,
-			"no good copy of %s %s page %lu is left in memory", member_name(set), run->name,
-			index);
+			"no good copy of %s %s page %lu is left in memory", member_name(set),
+			run->name, index);
 		return false;
 	}
 	const u8 *good = run_expected(set, run, index, (u32)g, buffer[0]);
@@ -138,18 +138,20 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 	u64 at = first_difference(good, now);
 	stats.found++;
 	journal(D0_EVENT_page_bad, owner, index << PAGE_SHIFT | at,
-		"%s %s page %lu offset 0x%lx: 0x%x instead of 0x%x", member_name(set), run->name, index,
-		at, now[at], good[at]);
+		"%s %s page %lu offset 0x%lx: 0x%x instead of 0x%x", member_name(set),
+		run->name, index, at, now[at], good[at]);
 	repair_write(live, good);
 	bool ok = !memcmp(good, now, PAGE_SIZE);
 	stats.repaired += ok;
 	stats.last_repair = clock_ns() - round_start;
 	if (ok)
-		journal(D0_EVENT_page_repaired, owner, index, "%s %s page %lu from golden copy %d",
-			member_name(set), run->name, index, g);
+		journal(D0_EVENT_page_repaired, owner, index,
+			"%s %s page %lu from golden copy %d", member_name(set), run->name,
+			index, g);
 	else
-		journal(D0_EVENT_page_bad, owner, index, "%s %s page %lu does not keep what is written",
-			member_name(set), run->name, index);
+		journal(D0_EVENT_page_bad, owner, index,
+			"%s %s page %lu does not keep what is written", member_name(set),
+			run->name, index);
 	return ok;
 }
 
@@ -461,8 +463,9 @@ static void add_own(const char *name, const char *from, const char *to, bool has
 {
 	struct page_run *run = &nucleus_set.run[nucleus_set.runs];
 	u64 pages = PAGES((u64)(to - from)), link = (u64)(from - image_start) + image_phys().v;
-	*run = (struct page_run){
-	    .name = name, .pages = pages, .live = HPA(image_phys().v + (u64)(from - image_start))};
+	*run = (struct page_run){.name = name,
+				 .pages = pages,
+				 .live = HPA(image_phys().v + (u64)(from - image_start))};
 	const struct d0_page_hash *h = file && hashed ? archive_pages(file) : NULL;
 	for (u32 i = 0; h && i < file->pages; i++)
 		if (h[i].vaddr == link && pages <= file->pages - i)
@@ -475,10 +478,13 @@ static void add_own(const char *name, const char *from, const char *to, bool has
 	}
 	for (u64 p = 0; run->hash && p < pages; p++)
 		if (!matches_manifest(run, p, from + (p << PAGE_SHIFT)))
-			n_panic("nucleus %s page %lu does not have the manifest's hash", name, p);
+			n_panic("nucleus %s page %lu does not have the manifest's hash", name,
+				p);
 	if (hashed && !run->hash)
-		n_print("verify: the manifest has no hashes for the nucleus's %s: its copies vouch for "
-			"it", name);
+		n_print("verify: the manifest has no hashes for the nucleus's %s: its copies "
+			"vouch for "
+			"it",
+			name);
 	nucleus_set.runs++;
 	nucleus_set.pages += pages;
 }
@@ -515,8 +521,9 @@ bool verify_rescue(struct trap_frame *frame)
 			stats.found++;
 			stats.repaired++;
 			rescued++;
-			n_print("page_repaired: nucleus %s page %lu after a fault at nucleus+0x%lx",
-				run->name, p, frame->rip - image_base);
+			n_print(
+			    "page_repaired: nucleus %s page %lu after a fault at nucleus+0x%lx",
+			    run->name, p, frame->rip - image_base);
 		}
 	}
 	return changed;

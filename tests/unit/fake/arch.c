@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: ISC */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "nucleus/archive/archive.h"
+#include "nucleus/core/lock.h"
+#include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
+#include "nucleus/live0/live0.h"
+#include "nucleus/sched/sched.h"
+#include "nucleus/verify/sets.h"
+#include "nucleus/verify/verify.h"
+#include "nucleus/vm_hypervisor/fpu.h"
+#include "tests/unit/fake/arch.h"
+
+/* The nucleus's own image: four pages of each kind. */
+__asm__(".data\n.balign 4096\n"
+	".globl image_start, text_start, text_end, rodata_start, rodata_end\n"
+	".globl relro_start, relro_end, image_end\n"
+	"image_start: text_start: .fill 16384, 1, 0x90\n"
+	"text_end: rodata_start: .fill 16384, 1, 0x22\n"
+	"rodata_end: relro_start: .fill 16384, 1, 0x33\n"
+	"relro_end: image_end: .fill 4096, 1, 0\n.text\n");
+
+u64 fake_now;
+char fake_log[65536];
+u32 fake_quiesced;
+struct vcpu *fake_last_ready;
+struct space nucleus_space;
+struct cpu cpus[CPUS_MAX];
+u32 cpu_count = 1;
+u64 image_base;
+static u8 *ram;
+static bool held;
+
+/* ---- tables: everything inverted and in other places ---- */
+
+static u64 fake_leaf(hpa_t to, u32 perms, u32 level)
+{
+	return ~((to.v >> 12 << 20) | (perms & 15) << 4 | level << 1 | 1ull << 63);
+}
+
+static u64 fake_table(hpa_t to)
+{
+	return ~((to.v >> 12 << 20) | 7ull << 1 | 1ull << 63);
+}
+
+static bool fake_present(u64 e)
+{
+	return e && (~e >> 63);
+}
+
+static bool fake_is_large(u64 e)
+{
+	return (~e >> 1 & 7) != 7;
+}
+
+static u32 fake_perms(u64 e)
+{
+	return ~e >> 4 & 15;
+}
+
+static hpa_t fake_addr(u64 e)
+{
+	return HPA((~e & ~(1ull << 63)) >> 20 << 12);
+}
+
+const struct table_format format_fake = {"fake",        fake_leaf,  fake_table, fake_present,
+					 fake_is_large, fake_perms, fake_addr};
+
+/* ---- core ---- */
+
+struct cpu *cpu_self(void)
+{
+	return &cpus[0];
+}
+
+void spin_lock(struct spinlock *l)
+{
+	l->owner++;
+}
+
+void spin_unlock(struct spinlock *l)
+{
+	l->owner--;
+}
+
+void nucleus_lock(void)
+{
+	held = true;
+}
+
+void nucleus_unlock(void)
+{
+	held = false;
+}
+
+bool nucleus_lock_held(void)
+{
+	return held;
+}
+
+void n_print(const char *fmt, ...)
+{
+	size_t n = strlen(fake_log);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(fake_log + n, sizeof(fake_log) - n - 1, fmt, ap);
+	va_end(ap);
+	strncat(fake_log, "\n", sizeof(fake_log) - strlen(fake_log) - 1);
+}
+
+void n_panic(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	abort();
+}
+
+void console_write(const char *text, size_t len)
+{
+	n_print("%.*s", (int)len, text);
+}
+
+size_t console_read(char *out, size_t max)
+{
+	memcpy(out, "ps\r", MIN(max, 3u));
+	return MIN(max, 3u);
+}
+
+u64 random_u64(void)
+{
+	static u64 x = 88172645463325252ull;
+	x ^= x << 13;
+	x ^= x >> 7;
+	return x ^= x << 17;
+}
+
+void random_bytes(void *out, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((u8 *)out)[i] = (u8)random_u64();
+}
+
+void fpu_nucleus_begin(void)
+{
+}
+
+/* A copy in fake RAM plays the image in memory. */
+hpa_t image_phys(void)
+{
+	static hpa_t copy;
+	u64 size = (u64)(image_end - image_start);
+	if (!copy.v) {
+		copy = frames_alloc_run(PAGES(size));
+		memcpy(hpa_to_ptr(copy), image_start, size);
+	}
+	return copy;
+}
+
+void repair_init(void)
+{
+}
+
+void repair_write(hpa_t live, const void *good)
+{
+	memcpy(hpa_to_ptr(live), good, PAGE_SIZE);
+}
+
+/* ---- devices and time: none ---- */
+
+u64 clock_ns(void)
+{
+	return fake_now += 1000;
+}
+
+void clock_fill(struct d0_clock *out)
+{
+	*out = (struct d0_clock){.seq = 2, .mult = 1};
+}
+
+bool iommu_present(void)
+{
+	return false;
+}
+
+struct iommu_domain *iommu_domain_create(void *cell, u32 number)
+{
+	return NULL;
+}
+
+void iommu_domain_destroy(struct iommu_domain *domain)
+{
+}
+
+int iommu_map(struct iommu_domain *domain, gpa_t at, hpa_t to, u64 size, u32 perms)
+{
+	return 0;
+}
+
+void iommu_unmap(struct iommu_domain *domain, gpa_t at, u64 size)
+{
+}
+
+u32 device_count(void)
+{
+	return 0;
+}
+
+struct device *device_by_index(u32 index)
+{
+	return NULL;
+}
+
+struct device *device_by_address(u32 address)
+{
+	return NULL;
+}
+
+void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16 *vendor,
+		     u16 *device, const struct device_owner **owner)
+{
+}
+
+int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
+		 struct d0_device *out)
+{
+	return D0_ENOENT;
+}
+
+void device_revoke(struct device *dev)
+{
+}
+
+void device_irq_done(struct device *dev, u32 i)
+{
+}
+
+void power_off(u8 code)
+{
+	exit(code);
+}
+
+void power_reboot(void)
+{
+	exit(1);
+}
+
+/* ---- vCPUs that never run ---- */
+
+static u64 fake_rip(struct vcpu *v)
+{
+	return 0x1234;
+}
+
+static void fake_flush(struct vcpu *v)
+{
+}
+
+static const struct vcpu_ops ops = {.name = "fake",
+				    .format = &format_fake,
+				    .rip = fake_rip,
+				    .cancel_interrupt = fake_flush,
+				    .flush = fake_flush};
+const struct vcpu_ops *vcpu_ops = &ops;
+
+bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index, enum vcpu_kind kind)
+{
+	memset(v, 0, sizeof(*v));
+	v->cell = cell;
+	v->index = index;
+	v->deadline = v->timer = D0_NEVER;
+	return true;
+}
+
+void vcpu_destroy(struct vcpu *v)
+{
+	if (v->cell)
+		sched_remove(v);
+	v->state = VCPU_OFF;
+}
+
+void vcpu_reset(struct vcpu *v, u64 rip, u64 rsp, gpa_t cr3, u64 rdi, u64 rsi)
+{
+	v->regs.rdi = rdi;
+}
+
+void cell_quiesce(struct cell *cell)
+{
+	fake_quiesced++;
+	cell->tlb_generation++;
+}
+
+u64 vcpu_shootdowns(void)
+{
+	return fake_quiesced;
+}
+
+void sched_ready(struct vcpu *v)
+{
+	v->state = VCPU_READY;
+	fake_last_ready = v;
+}
+
+void sched_block(struct vcpu *v, u64 deadline)
+{
+	v->state = VCPU_BLOCKED;
+	v->deadline = deadline;
+}
+
+void sched_remove(struct vcpu *v)
+{
+}
+
+void sched_timer_changed(struct vcpu *v)
+{
+}
+
+void sched_kick(struct cpu *cpu)
+{
+}
+
+u64 sched_context_switches(void)
+{
+	return 0;
+}
+
+/* ---- the machine ---- */
+
+void fake_machine(void)
+{
+	if (!ram)
+		ram = mmap(NULL, FAKE_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	/* Frame numbers begin at 256, as if the first MiB were firmware's. */
+	direct_base = (u64)ram - 256 * PAGE_SIZE;
+	frames_init(256 * PAGE_SIZE + FAKE_RAM);
+	frames_add(HPA(256 * PAGE_SIZE), FAKE_RAM);
+	fake_log[0] = 0;
+	fake_now = 1000000;
+	fake_quiesced = 0;
+}
+
+u8 *fake_archive(u64 *size)
+{
+	FILE *f = fopen("build/boot.d0a", "rb");
+	if (!f)
+		return NULL;
+	fseek(f, 0, SEEK_END);
+	*size = (u64)ftell(f);
+	rewind(f);
+	u8 *bytes = aligned_alloc(PAGE_SIZE, ALIGN_UP(*size, PAGE_SIZE));
+	if (fread(bytes, 1, *size, f) != *size) {
+		free(bytes);
+		bytes = NULL;
+	}
+	fclose(f);
+	return bytes;
+}
+
+s64 fake_hypercall(struct vcpu *v, u64 number, u64 a, u64 b, u64 c, u64 d)
+{
+	v->regs.rax = number;
+	v->regs.rdi = a;
+	v->regs.rsi = b;
+	v->regs.rdx = c;
+	v->regs.r10 = d;
+	hypercall(v);
+	return (s64)v->regs.rax;
+}

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: ISC */
+/* Archive, images, cells, channels, control and the ring on the fake arch. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "gen/pubkey.h"
+#include "nucleus/archive/archive.h"
+#include "nucleus/core/random.h"
+#include "nucleus/verify/sets.h"
+#include "nucleus/verify/verify.h"
+#include "tests/unit/fake/arch.h"
+
+static u8 *archive;
+static u64 archive_size;
+
+static int machine(void **state)
+{
+	static bool open;
+	if (!open) {
+		fake_machine();
+		archive = fake_archive(&archive_size);
+		assert_non_null(archive);
+		assert_null(archive_open(ptr_to_hpa(archive), archive_size));
+		sync_init();
+		verify_init();
+		open = true;
+	}
+	fake_log[0] = 0;
+	return 0;
+}
+
+static struct cell *make(const char *name, u32 caps)
+{
+	struct cell_config c = {.image = "heartbeat",
+				.heap = 64 * KiB,
+				.stack = 16 * KiB,
+				.state = 8 * KiB,
+				.vcpus = 2,
+				.channels = 8,
+				.restart = D0_RESTART_NEVER,
+				.caps = caps};
+	int err;
+	strcpy(c.name, name);
+	struct cell *cell = cell_new(&c, &err);
+	assert_non_null(cell);
+	return cell;
+}
+
+static void every_damaged_byte_of_the_manifest_is_noticed(void **state)
+{
+	u64 size;
+	u8 *copy = fake_archive(&size);
+	struct d0_archive h;
+	memcpy(&h, copy, sizeof(h));
+	assert_null(archive_check(copy, size, d0_pubkey));
+	for (u64 i = 0; i < h.manifest_off + h.manifest_size; i += 1 + random_u64() % 97) {
+		bool signature = i >= h.signature_off && i < h.signature_off + h.signature_size;
+		bool covered = i < sizeof(h) || i >= h.manifest_off || signature;
+		copy[i] ^= 1u << (i % 8);
+		if (covered)
+			assert_non_null(archive_check(copy, size, d0_pubkey));
+		copy[i] ^= 1u << (i % 8);
+	}
+	for (u64 cut = 0; cut < size; cut += size / 50)
+		assert_non_null(archive_check(copy, cut, d0_pubkey));
+	free(copy);
+}
+
+static void the_key_matters(void **state)
+{
+	u8 key[65];
+	memcpy(key, d0_pubkey, sizeof(key));
+	key[40] ^= 1;
+	assert_string_equal(archive_check(archive, archive_size, key),
+			    "boot archive: the manifest's signature is wrong");
+}
+
+static void damaged_elf_files_are_refused(void **state)
+{
+	const struct d0_file *file = archive_find("heartbeat", D0_FILE_CELL);
+	assert_non_null(file);
+	u8 *copy = malloc(file->size);
+	u32 refused = 0;
+	for (u32 i = 0; i < 4000; i++) {
+		struct image img = {0};
+		struct d0_file f = *file;
+		memcpy(copy, archive_data(file), file->size);
+		if (i % 4 == 0)
+			f.size = random_u64() % file->size;
+		for (u32 n = 0; n < 3; n++)
+			copy[random_u64() % 600] = (u8)random_u64();
+		u8 *exact = malloc(f.size ? f.size : 1); /* so that ASan sees its end */
+		memcpy(exact, copy, f.size);
+		refused += elf_load(&img, &f, exact) != NULL;
+		free(exact);
+	}
+	assert_true(refused > 2000);
+	free(copy);
+}
+
+static void a_thousand_cells_leak_nothing(void **state)
+{
+	struct cell *first = make("warm-up", 0), *second = make("warm-up-2", 0);
+	u32 p, q;
+	assert_int_equal(channel_create(first, second, D0_PROTO_VIRTQ, 0, "", "", "", &p, &q), 0);
+	assert_int_equal(cell_start(first), 0);
+	cell_destroy(first);
+	cell_destroy(second);
+	u64 before = frames_stats().free;
+	for (u32 i = 0; i < 1000; i++) {
+		struct cell *a = make("one", 0), *b = make("two", 0);
+		u32 x, y;
+		assert_int_equal(
+		    channel_create(a, b, D0_PROTO_VIRTQ, 20000, "r", "", "", &x, &y), 0);
+		assert_int_equal(cell_start(a), 0);
+		assert_int_equal(cell_start(b), 0);
+		if (i % 3 == 0)
+			assert_int_equal(cell_restart(a), 0);
+		if (i % 5 == 0)
+			channel_close(b, y);
+		cell_destroy(i % 2 ? a : b);
+		cell_destroy(i % 2 ? b : a);
+	}
+	/* Images are unloaded with their last cell; one frame of channels stays for reuse. */
+	assert_int_equal(frames_stats().free, before);
+}
+
+static void state_survives_a_restart_and_nothing_else(void **state)
+{
+	struct cell *c = make("keeper", 0);
+	assert_int_equal(cell_start(c), 0);
+	u64 addr[2] = {0};
+	for (u32 r = 0; r < c->regions; r++) {
+		if (c->region[r].type == D0_REGION_STATE)
+			addr[0] = c->region[r].base.v;
+		if (c->region[r].type == D0_REGION_HEAP)
+			addr[1] = c->region[r].base.v;
+	}
+	u64 image = c->image_base.v;
+	assert_true(guest_write(c, GPA(addr[0]), "keep", 5));
+	assert_true(guest_write(c, GPA(addr[1]), "lose", 5));
+	assert_int_equal(cell_restart(c), 0);
+	assert_int_not_equal(c->image_base.v, image);
+	char text[5];
+	for (u32 r = 0; r < c->regions; r++) {
+		if (c->region[r].type == D0_REGION_STATE) {
+			assert_true(guest_read(c, c->region[r].base, text, 5));
+			assert_string_equal(text, "keep");
+		}
+		if (c->region[r].type == D0_REGION_HEAP) {
+			assert_true(guest_read(c, c->region[r].base, text, 5));
+			assert_string_equal(text, "");
+		}
+	}
+	assert_true(c->info->flags & D0_INFO_RESTART);
+	cell_destroy(c);
+}
+
+static void regions_never_touch(void **state)
+{
+	for (u32 round = 0; round < 50; round++) {
+		struct cell *c = make("layout", 0);
+		assert_int_equal(cell_start(c), 0);
+		for (u32 i = 0; i < c->regions; i++)
+			for (u32 j = 0; j < c->regions; j++) {
+				const struct region *a = &c->region[i], *b = &c->region[j];
+				bool image =
+				    a->type <= D0_REGION_DATA && b->type <= D0_REGION_DATA;
+				if (i == j || !a->type || !b->type || image)
+					continue;
+				assert_true(a->base.v + a->size + PAGE_SIZE <= b->base.v ||
+					    b->base.v + b->size + PAGE_SIZE <= a->base.v);
+			}
+		cell_destroy(c);
+	}
+}
+
+static void the_door_to_guest_memory(void **state)
+{
+	struct cell *c = make("door", 0);
+	char buf[64] = "x";
+	assert_int_equal(cell_start(c), 0);
+	assert_false(guest_read(c, GPA(0), buf, 1));
+	assert_false(guest_read(c, GPA(~0ull), buf, 64));
+	assert_false(guest_read(c, GPA(~0ull - 10), buf, 64));
+	assert_false(guest_read(c, GPA(D0_GPA_LIMIT - 8), buf, 64));
+	for (u32 r = 0; r < c->regions; r++) {
+		const struct region *g = &c->region[r];
+		if (!g->type)
+			continue;
+		assert_true(guest_read(c, GPA(g->base.v + g->size - 8), buf, 8));
+		if (g->type != D0_REGION_DATA && g->type > D0_REGION_DATA)
+			assert_false(guest_read(c, GPA(g->base.v + g->size - 8), buf, 9));
+		assert_int_equal(guest_write(c, g->base, buf, 1), (g->perms & D0_W) != 0);
+	}
+	cell_destroy(c);
+}
+
+static void hypercalls_with_anything(void **state)
+{
+	struct cell *a = make("fuzz", 0), *b = make("peer", 0);
+	u32 x, y;
+	assert_int_equal(channel_create(a, b, D0_PROTO_VIRTQ, 4096, "r", "", "", &x, &y), 0);
+	assert_int_equal(cell_start(b), 0);
+	for (u32 i = 0; i < 20000; i++) {
+		if (a->state != D0_CELL_RUNNING)
+			assert_int_equal(cell_start(a), 0);
+		u64 arg[4];
+		for (u32 n = 0; n < 4; n++) {
+			u64 r = random_u64();
+			arg[n] = r % 3 == 0   ? r
+				 : r % 3 == 1 ? r % 300
+					      : a->region[r % a->regions].base.v + r % 64;
+		}
+		fake_hypercall(&a->vcpu[0], random_u64() % (D0_HC_COUNT + 2), arg[0], arg[1],
+			       arg[2], arg[3]);
+		fake_log[0] = 0;
+	}
+	assert_int_equal(b->state, D0_CELL_RUNNING);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], 999, 0, 0, 0, 0), D0_ENOSYS);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_notify, 77, 0, 0, 0), D0_ENOENT);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_log, 0xdead000, 9, 0, 0), D0_EFAULT);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_upcall, 40, 0, 0, 0), D0_EPERM);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_vcpu_start, 5, 0, 0, 0), D0_EINVAL);
+	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_vcpu_start, 0, 0, 0, 0), D0_EBUSY);
+	cell_destroy(a);
+	cell_destroy(b);
+}
+
+static gpa_t heap_of(struct cell *c)
+{
+	for (u32 r = 0; r < c->regions; r++)
+		if (c->region[r].type == D0_REGION_HEAP)
+			return c->region[r].base;
+	return GPA(0);
+}
+
+static s64 ask(struct cell *c, void *request, u64 size)
+{
+	assert_true(guest_write(c, heap_of(c), request, size));
+	s64 r = fake_hypercall(&c->vcpu[0], D0_HC_control, heap_of(c).v, size, 0, 0);
+	assert_true(guest_read(c, heap_of(c), request, size));
+	return r;
+}
+
+static void control_is_for_those_who_may(void **state)
+{
+	struct cell *boss = make("boss", D0_CAP_CONTROL), *other = make("other", 0);
+	struct d0_ctl_cell_status st = {.h = {D0_CTL_cell_status, sizeof(st), 0, 0}};
+	struct d0_ctl_cell_create cr = {.h = {D0_CTL_cell_create, sizeof(cr), 0, 0},
+					.name = "child",
+					.image = "heartbeat",
+					.heap = 4096,
+					.stack = 8192,
+					.vcpus = 1,
+					.channels = 2};
+	assert_int_equal(cell_start(boss), 0);
+	assert_int_equal(cell_start(other), 0);
+	st.h.cell = other->number;
+	assert_int_equal(ask(boss, &st, sizeof(st)), D0_OK);
+	assert_string_equal(st.name, "other");
+	assert_int_equal(ask(other, &st, sizeof(st)), D0_EPERM);
+	st.h.cell = 12345;
+	assert_int_equal(ask(boss, &st, sizeof(st)), D0_ENOENT);
+	st.h.size = 7;
+	assert_int_equal(ask(boss, &st, sizeof(st)), D0_EINVAL);
+
+	cr.caps = D0_CAP_CONTROL;
+	assert_int_equal(ask(boss, &cr, sizeof(cr)), D0_EPERM);
+	cr.caps = D0_CAP_POWER; /* the boss has it not, so it can't give it */
+	assert_int_equal(ask(boss, &cr, sizeof(cr)), D0_EPERM);
+	cr.caps = 0;
+	assert_int_equal(ask(boss, &cr, sizeof(cr)), D0_OK);
+	assert_int_equal(ask(boss, &cr, sizeof(cr)), D0_EEXIST);
+	struct d0_ctl_cell_op op = {.h = {D0_CTL_cell_start, sizeof(op), 0, cr.h.cell}};
+	assert_int_equal(ask(boss, &op, sizeof(op)), D0_OK);
+	assert_int_equal(ask(boss, &op, sizeof(op)), D0_ESTATE);
+	op.h.op = D0_CTL_cell_pause;
+	op.flags = 1;
+	assert_int_equal(ask(boss, &op, sizeof(op)), D0_OK);
+	op.h.op = D0_CTL_cell_destroy;
+	assert_int_equal(ask(boss, &op, sizeof(op)), D0_OK);
+	op.h.cell = boss->number;
+	assert_int_equal(ask(boss, &op, sizeof(op)), D0_EINVAL);
+	memset(cr.name, 'a', sizeof(cr.name));
+	assert_int_equal(ask(boss, &cr, sizeof(cr)), D0_EINVAL);
+	cell_destroy(boss);
+	cell_destroy(other);
+}
+
+static void control_requests_with_anything(void **state)
+{
+	struct cell *boss = make("boss", D0_CAP_CONTROL | D0_CAP_INSPECT);
+	assert_int_equal(cell_start(boss), 0);
+	static const u32 size[] = {
+	    sizeof(struct d0_ctl_cell_create),    sizeof(struct d0_ctl_cell_op),
+	    sizeof(struct d0_ctl_channel_create), sizeof(struct d0_ctl_channel_destroy),
+	    sizeof(struct d0_ctl_cell_regions),   sizeof(struct d0_ctl_cell_counters),
+	    sizeof(struct d0_ctl_system_status),  sizeof(struct d0_ctl_events_read),
+	    sizeof(struct d0_ctl_device_list)};
+	static u32 request[2048];
+	for (u32 i = 0; i < 20000; i++) {
+		u32 n = size[random_u64() % ARRAY_SIZE(size)];
+		for (u32 w = 0; w < n / 4; w++)
+			request[w] =
+			    random_u64() % 4 ? (u32)(random_u64() % 9) : (u32)random_u64();
+		request[0] = (u32)(random_u64() % 24);
+		request[1] = n;
+		ask(boss, request, n);
+		fake_log[0] = 0;
+	}
+	assert_int_equal(boss->state, D0_CELL_RUNNING);
+	for (u32 i = 0; i < cell_slots(); i++)
+		if (cell_by_number(i))
+			cell_destroy(cell_by_number(i));
+}
+
+static const char *const bad_conf[] = {
+    "cell",
+    "cell a",
+    "cell a image=none",
+    "cell a image=heartbeat heap=12Q",
+    "cell a image=heartbeat vcpus=99",
+    "cell a image=heartbeat caps=root",
+    "cell a image=heartbeat colour=red",
+    "cell a image=heartbeat priority=8",
+    "cell a/b image=heartbeat",
+    "channel a b protocol=virtq",
+    "args nobody x",
+    "device nobody class=0200",
+    "frobnicate x",
+    "cell a image=heartbeat heap=99999999999999999999",
+    "cell a image=heartbeat\ncell a image=heartbeat",
+    "cell a image=heartbeat\nchannel a a protocol=virtq",
+    "cell a image=heartbeat\nchannel a zz protocol=virtq",
+    "cell a image=heartbeat caps=control\ncell b image=heartbeat caps=control",
+    "cell a image=heartbeat\ndevice a class=0200 pci=8086:100e",
+    "cell a image=heartbeat\ndevice a",
+};
+
+static void destroy_all(void)
+{
+	for (u32 i = 0; i < cell_slots(); i++)
+		if (cell_by_number(i))
+			cell_destroy(cell_by_number(i));
+}
+
+static void mistakes_in_the_configuration_name_their_line(void **state)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(bad_conf); i++) {
+		const char *err = conf_apply(bad_conf[i], strlen(bad_conf[i]));
+		assert_non_null(err);
+		assert_non_null(strstr(err, strchr(bad_conf[i], '\n') ? "line 2" : "line 1"));
+		destroy_all();
+	}
+	static const char good[] =
+	    "# a comment\n\ncell a image=heartbeat heap=1M # another\n"
+	    "args a one two  three\ncell b image=heartbeat\n"
+	    "channel a b protocol=virtq ring=8K label=x server_args=k=v,w\n";
+	assert_null(conf_apply(good, sizeof(good) - 1));
+	assert_string_equal(cell_by_name("a")->info->args, "one two  three");
+	assert_string_equal(cell_by_name("a")->channel_table[0].args, "k=v w");
+	destroy_all();
+}
+
+/* ---- the ring ---- */
+
+/* Answer challenges as libcell does, from what the cell itself can read. */
+static u32 do_duty(struct cell *c)
+{
+	static u8 pages[64 * 4096];
+	u64 nonce = 0, answer = 0;
+	u32 checked = 0;
+	for (;;) {
+		s64 r = verify_challenge(c, answer, &nonce);
+		u64 first = (u64)r >> 16, n = (u64)r & 0xffff;
+		if (r <= 0)
+			return checked;
+		for (u32 i = 0; i < c->regions; i++)
+			if (c->region[i].type == D0_REGION_MIRROR)
+				assert_true(
+				    guest_read(c, GPA(c->region[i].base.v + first * PAGE_SIZE),
+					       pages, n * PAGE_SIZE));
+		answer = fast_hash(pages, n * PAGE_SIZE, nonce);
+		checked += (u32)n;
+	}
+}
+
+static void rounds(struct cell **cells, u32 n)
+{
+	for (u32 i = 0; i < 3; i++) {
+		fake_now += 1100000000;
+		while (verify_idle(fake_now))
+			;
+		for (u32 c = 0; c < n; c++)
+			do_duty(cells[c]);
+	}
+}
+
+static void flips_are_found_and_repaired(void **state)
+{
+	struct cell *c[3] = {make("a", 0), make("b", 0), make("c", 0)};
+	struct d0_ctl_system_status st = {0};
+	for (u32 i = 0; i < 3; i++)
+		assert_int_equal(cell_start(c[i]), 0);
+	rounds(c, 3);
+	verify_status(&st);
+	assert_int_equal(st.flips_found, 0);
+	assert_true(st.pages_verified_set > 12);
+	u64 found = 0;
+	for (u32 i = 0; i < 100; i++) {
+		struct page_set set;
+		u64 index, page, bit = random_u64();
+		set_of(&set, i % 4 == 3 ? NULL : c[i % 4], true);
+		page = random_u64() % set.pages;
+		const struct page_run *run = set_find(&set, page, &index);
+		u32 where = (u32)(random_u64() % 3);
+		hpa_t target = where == 2 ? run_live(&set, run, index)
+					  : HPA(run->golden[where].v + (index << PAGE_SHIFT));
+		u8 *p = hpa_to_ptr(target);
+		u8 before = p[bit % PAGE_SIZE];
+		p[bit % PAGE_SIZE] ^= (u8)(1u << (bit >> 32) % 8);
+		rounds(c, 3);
+		assert_int_equal(p[bit % PAGE_SIZE], before);
+		verify_status(&st);
+		assert_int_equal(st.flips_found, ++found);
+		assert_int_equal(st.flips_repaired, found);
+	}
+	for (u32 i = 0; i < 3; i++)
+		cell_destroy(c[i]);
+}
+
+static void a_lazy_verifier_does_not_leave_its_successor_unchecked(void **state)
+{
+	struct cell *lazy = make("lazy", 0), *next = make("next", 0);
+	struct d0_ctl_system_status before = {0}, after = {0};
+	assert_int_equal(cell_start(next), 0);
+	assert_int_equal(cell_start(lazy), 0); /* joins in front: lazy checks next */
+	verify_status(&before);
+	for (u32 i = 0; i < next->regions; i++)
+		if (next->region[i].type == D0_REGION_RELRO) {
+			hpa_t f;
+			u32 perms;
+			assert_true(
+			    space_lookup(&next->space, next->region[i].base.v, &f, &perms));
+			((u8 *)hpa_to_ptr(f))[99] ^= 4;
+		}
+	for (u32 i = 0; i < 5; i++) {
+		fake_now += 1100000000;
+		while (verify_idle(fake_now))
+			;
+		do_duty(next);
+	}
+	verify_status(&after);
+	assert_int_equal(after.flips_repaired, before.flips_repaired + 1);
+	cell_destroy(lazy);
+	cell_destroy(next);
+}
+
+static void a_stale_answer_is_no_answer(void **state)
+{
+	struct cell *c[2] = {make("liar", 0), make("other", 0)};
+	u64 nonce = 0;
+	assert_int_equal(cell_start(c[0]), 0);
+	assert_int_equal(cell_start(c[1]), 0);
+	fake_now += 1100000000;
+	verify_idle(fake_now);
+	assert_true(verify_challenge(c[0], 0, &nonce) > 0);
+	verify_challenge(c[0], 0x1234, &nonce);
+	assert_int_equal(c[0]->duty.bad, 1);
+	assert_non_null(strstr(fake_log, "answered a challenge wrongly"));
+	cell_destroy(c[0]);
+	cell_destroy(c[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(every_damaged_byte_of_the_manifest_is_noticed, machine),
+	    cmocka_unit_test_setup(the_key_matters, machine),
+	    cmocka_unit_test_setup(damaged_elf_files_are_refused, machine),
+	    cmocka_unit_test_setup(a_thousand_cells_leak_nothing, machine),
+	    cmocka_unit_test_setup(state_survives_a_restart_and_nothing_else, machine),
+	    cmocka_unit_test_setup(regions_never_touch, machine),
+	    cmocka_unit_test_setup(the_door_to_guest_memory, machine),
+	    cmocka_unit_test_setup(hypercalls_with_anything, machine),
+	    cmocka_unit_test_setup(control_is_for_those_who_may, machine),
+	    cmocka_unit_test_setup(control_requests_with_anything, machine),
+	    cmocka_unit_test_setup(mistakes_in_the_configuration_name_their_line, machine),
+	    cmocka_unit_test_setup(flips_are_found_and_repaired, machine),
+	    cmocka_unit_test_setup(a_lazy_verifier_does_not_leave_its_successor_unchecked,
+				   machine),
+	    cmocka_unit_test_setup(a_stale_answer_is_no_answer, machine),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
