@@ -33,8 +33,9 @@ static void take_channel(const char *line)
 
 	if (sscanf(line, "%d %d %d %zu %d %d %31s %n", &proto, &role, &ring_fd, &size, &send_fd,
 		   &recv_fd, label, &used) < 7 ||
-	    hosted_add_channel(cell, (enum d0_protocol)proto, (enum d0_role)role, label,
-			       line + used, ring_fd, size, send_fd, recv_fd) < 0)
+	    hosted_add_channel(cell, (enum d0_protocol)proto, (enum d0_role)role,
+			       strcmp(label, "-") ? label : "", line + used, ring_fd, size,
+			       send_fd, recv_fd) < 0)
 		fprintf(stderr, "libcell: bad channel: %s\n", line);
 }
 
