@@ -149,11 +149,12 @@ int stream_open(struct stream *s, void *ring, size_t size, bool server)
 {
 	uint32_t cap = d0_stream_capacity(size);
 	struct d0_stream_dir *dirs = ring;
-	uint8_t *data = (uint8_t *)ring + D0_STREAM_HEAD;
+	uint8_t *data;
 	unsigned tx = server ? 0 : 1, rx = server ? 1 : 0;
 
 	if (!ring || !cap)
 		return D0_EINVAL;
+	data = (uint8_t *)ring + D0_STREAM_HEAD;
 	*s = (struct stream){.rx_dir = &dirs[rx], .tx_dir = &dirs[tx]};
 
 	s->peer_epoch = load(&s->rx_dir->writer_epoch);

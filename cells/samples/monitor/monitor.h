@@ -3,6 +3,7 @@
 #ifndef MONITOR_H
 #define MONITOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "libcell/control.h"
 #include "libcell/linkset.h"
