@@ -13,6 +13,7 @@
  */
 #include "cells/nic/main.h"
 
+#include "libcell/alloc.h"
 #include "libcell/cell.h"
 #include "libcell/clock.h"
 #include "libcell/counters.h"
@@ -192,7 +193,7 @@ int cell_main(const struct d0_info *info)
 	uint64_t next_tick = 0, last_work = 0, now = clock_ns();
 
 	if (nic_init(&nic, cell_random_u32(), info->args)) {
-		log_error("out of memory");
+		log_error("out of memory: heap of %zu bytes", cell_heap_stats().size);
 		return 1;
 	}
 	register_counters();

@@ -4,6 +4,7 @@
 #include "cells/nic/main.h"
 #include "libcell/cell.h"
 #include "libcell/clock.h"
+#include "libcell/log.h"
 #include "libcell/mmio.h"
 
 uint8_t nic_read8(struct netdev *nd, unsigned bar, uint32_t off)
@@ -52,6 +53,7 @@ void *nic_dma_alloc(size_t size, uint64_t *dma)
 		return NULL;
 	*dma = cell_dma_addr(p, size);
 	if (*dma == D0_NEVER && cell_device(0)) {
+		log_error("no device reaches the heap");
 		free(p);
 		return NULL;
 	}

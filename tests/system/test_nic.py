@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: ISC
+"""The nic cell on bare metal: each card, its switch and a transport cell behind it. The
+wire is a pair of datagram sockets; this file is the other end of it."""
+
+import os
+import select
+import socket
+import struct
+import time
+
+import pytest
+
+READY = r"^d0: ready: "
+CARDS = ["virtio-net-pci", "virtio-net-pci,disable-modern=off,vectors=0", "e1000", "e1000e"]
+IDS = ["virtio", "virtio-intx", "e1000", "e1000e"]
+PCI = {"virtio-net-pci": "1af4:1000", "e1000": "8086:100e", "e1000e": "8086:10d3"}
+ME = bytes.fromhex("020000000001")
+PORT = bytes.fromhex("0200000000aa")
+MY_IP, IP = bytes([10, 78, 0, 1]), bytes([10, 78, 0, 2])
+
+
+def checksum(data):
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def ethernet(dst, kind, payload):
+    return dst + ME + struct.pack("!H", kind) + payload
+
+
+def arp_request():
+    return ethernet(b"\xff" * 6, 0x0806, struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + ME + MY_IP +
+                    bytes(6) + IP)
+
+
+def echo_request(seq, size):
+    data = bytes((i * 7 + seq) & 0xff for i in range(size))
+    icmp = struct.pack("!BBHHH", 8, 0, 0, 0x4444, seq) + data
+    icmp = icmp[:2] + struct.pack("!H", checksum(icmp)) + icmp[4:]
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(icmp), seq, 0, 64, 1, 0) + MY_IP + IP
+    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    return ethernet(PORT, 0x0800, head + icmp), data
+
+
+class Wire:
+    """One end of a cable; QEMU has the other."""
+
+    def __init__(self, path):
+        self.mine, self.theirs = f"{path}/wire", f"{path}/card"
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.mine)
+
+    def netdev(self):
+        return (f"dgram,id=n,local.type=unix,local.path={self.theirs},"
+                f"remote.type=unix,remote.path={self.mine}")
+
+    def send(self, frame):
+        self.sock.sendto(frame, self.theirs)
+
+    def receive(self, timeout):
+        if not select.select([self.sock], [], [], timeout)[0]:
+            return None
+        return self.sock.recv(70000)
+
+    def answer(self, request, match, seconds=20, again=1.0):
+        """Sends the request until a frame matches."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.send(request)
+            until = time.monotonic() + again
+            while time.monotonic() < until:
+                frame = self.receive(until - time.monotonic())
+                if frame and match(frame):
+                    return frame
+        return None
+
+    def resolve(self):
+        got = self.answer(arp_request(), lambda f: f[12:14] == b"\x08\x06" and f[20:22] == b"\0\2"
+                          and f[28:32] == IP)
+        assert got, "no ARP reply"
+        assert got[22:28] == PORT and got[:6] == ME
+        return got
+
+    def ping(self, seq, size=56, **kwargs):
+        request, data = echo_request(seq, size)
+        got = self.answer(request, lambda f: f[12:14] == b"\x08\x00" and f[23] == 1 and
+                          f[34] == 0 and f[40:42] == struct.pack("!H", seq), **kwargs)
+        assert got, f"no echo reply {seq}"
+        assert got[42:42 + size] == data
+        assert checksum(got[14:34]) == 0 and checksum(got[34:42 + size]) == 0
+
+    def close(self):
+        self.sock.close()
+        for path in (self.mine, self.theirs):
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+@pytest.fixture
+def wire(tmp_path_factory):
+    w = Wire(tmp_path_factory.mktemp("w"))
+    yield w
+    w.close()
+
+
+CONF = """
+cell nic image=nic heap=4M stack=64K channels=32 priority=6 restart=always
+device nic pci={pci}
+args nic {args}
+cell net image=transport heap=2M stack=64K state=1M channels=8 priority=5 restart=on-failure
+args net ip=10.78.0.2/24
+channel nic net protocol=net ring=512K label=eth0 server_args=mac=02:00:00:00:00:aa,ip=10.78.0.2{port}
+"""
+
+
+@pytest.fixture
+def host(boot, archive, pair, monitor, wire):
+    """host(card, nic arguments, port arguments): D0 with a nic and a transport cell."""
+    def start(card, args="log=2", port="", **kwargs):
+        pci = PCI[card.split(",", maxsplit=1)[0]]
+        conf = pair + monitor + CONF.format(pci=pci, args=args, port=port)
+        m = boot(archive(conf, ["heartbeat", "monitor", "nic", "transport"]),
+                 extra=["-netdev", wire.netdev(), "-device", f"{card},netdev=n,mac=52:54:00:01:02:03"],
+                 **kwargs)
+        m.expect(READY, timeout=60)
+        return m
+    return start
+
+
+@pytest.mark.parametrize("card", CARDS, ids=IDS)
+def test_ping_through_every_card(host, wire, card):
+    m = host(card)
+    m.expect(r"^nic: eth0: \S+, 52:54:00:01:02:03, mtu 1500", timeout=30)
+    wire.resolve()
+    for seq, size in enumerate([0, 56, 1000, 1472]):
+        wire.ping(seq, size)
+    assert "panic" not in m.log
