@@ -34,8 +34,8 @@ typedef unsigned long ulong;
 #define PAGE_SHIFT 12
 #define PAGE_MASK  (~(PAGE_SIZE - 1))
 
-#define NS_PER_SEC 1000000000ull
-#define NEVER      (~0ull)
+#define NS_PER_SEC 1000000000ul
+#define NEVER      (~0ul)
 
 #define ARRAY_SIZE(a)         (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
