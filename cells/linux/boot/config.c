@@ -88,6 +88,96 @@ void config_words(const char *key, char **out)
 	out[n] = NULL;
 }
 
+static u32 mount_flags(const char *f)
+{
+	return (strstr(f, "ro") == f || strstr(f, ",ro") ? 1u : 0) |
+	       (strstr(f, "nosuid") ? 2u : 0) | (strstr(f, "nodev") ? 4u : 0) |
+	       (strstr(f, "noexec") ? 8u : 0);
+}
+
+static void make_target(const char *path, bool dir)
+{
+	char part[256];
+	struct file *f;
+
+	for (u32 i = 1; path[i] && i < sizeof(part); i++)
+		if (path[i] == '/') {
+			str_copy(part, path, i + 1);
+			vfs_mkdir(AT_FDCWD, part, 0755);
+		}
+	if (dir)
+		vfs_mkdir(AT_FDCWD, path, 0755);
+	else if (open_path(AT_FDCWD, path, O_CREAT | O_RDWR, 0644, 0, &f) >= 0)
+		file_put(f);
+}
+
+/* TYPE:SOURCE:TARGET:FLAGS:OPTIONS */
+void mount_configured(char *spec);
+void mount_configured(char *spec)
+{
+	char *field[5] = {spec, "", "", "", ""};
+	struct dentry *d, *from = NULL;
+	bool bind, dir = true;
+	int r;
+
+	for (int i = 1; i < 5 && field[i - 1]; i++) {
+		char *c = strchr(field[i - 1], ':');
+
+		if (!c)
+			break;
+		*c = 0;
+		field[i] = c + 1;
+	}
+	bind = !strcmp(field[0], "bind");
+	if (bind) {
+		r = path_lookup(AT_FDCWD, field[1], LOOKUP_FOLLOW, &from);
+		if (r) {
+			printk("mount %s: %s: error %d", field[2], field[1], r);
+			return;
+		}
+		dir = is_dir(from->inode);
+	}
+	make_target(field[2], dir);
+	r = path_lookup(AT_FDCWD, field[2], LOOKUP_FOLLOW, &d);
+	if (!r) {
+		r = bind ? mount_bind(from, d, mount_flags(field[3]), true)
+			 : mount_type(field[0], field[1], d, mount_flags(field[3]), field[4]);
+		dentry_put(d);
+	}
+	if (from)
+		dentry_put(from);
+	if (r)
+		printk("mount %s: error %d", field[2], r);
+}
+
+/* Cover a path with nothing: /dev/null over a file, an empty directory over a directory. */
+void mask_path(const char *path);
+void mask_path(const char *path)
+{
+	struct dentry *d, *null;
+
+	if (path_lookup(AT_FDCWD, path, LOOKUP_FOLLOW, &d))
+		return; /* not there: nothing to mask */
+	if (is_dir(d->inode))
+		mount_type("tmpfs", "tmpfs", d, 1, "size=0");
+	else if (!path_lookup(AT_FDCWD, "/dev/null", 0, &null)) {
+		mount_bind(null, d, 0, false);
+		dentry_put(null);
+	}
+	dentry_put(d);
+}
+
+void readonly_path(const char *path);
+void readonly_path(const char *path)
+{
+	struct dentry *d;
+
+	if (path_lookup(AT_FDCWD, path, LOOKUP_FOLLOW, &d))
+		return;
+	mount_bind(d, d, 1, true);
+	dentry_put(d);
+}
+
 void config_apply(void)
 {
 	const char *v = config_value("hostname");
@@ -182,6 +272,8 @@ s64 spawn_process(const struct spawn *s)
 		s->ctty->session = np->sid;
 		s->ctty->pgrp = np->pgid;
 	}
+	if (s->before_run)
+		s->before_run(np, s->before_run_arg);
 	if (s->is_init)
 		init_proc = np;
 	t->is_kthread = true;

@@ -4,7 +4,7 @@
  * line by line, and its input comes from the console hypercall if the cell may read it.
  */
 #include "cells/linux/inc/tty.h"
-#include "cells/linux/inc/cpu.h"
+#include "cells/linux/inc/channel.h"
 
 void console_init(void);
 void console_input_poll(void);
@@ -67,4 +67,52 @@ void console_init(void)
 	console_tty->termios.oflag &= ~(u32)ONLCR;
 	console_tty->major = 5;
 	console_tty->minor = 1;
+}
+
+/* ---- The console on a channel of its own: raw bytes both ways ---- */
+static struct chan_stream con;
+
+static u32 stream_output(struct tty *t, const u8 *p, u32 n)
+{
+	bool notify = false;
+	u32 done = (u32)stream_write(&con.s, p, n, &notify);
+
+	if (notify)
+		channel_notify(con.channel);
+	if (done < n)
+		stream_wait_write(&con.s);
+	return done;
+}
+
+static void console_reader(void *arg)
+{
+	u8 buf[128];
+
+	for (;;) {
+		bool restarted = false;
+
+		if (!chan_stream_read(&con, buf, 1, &restarted))
+			return;
+		wake_all(&console_tty->wait);
+		if (!restarted)
+			tty_input(console_tty, buf, 1);
+	}
+}
+
+static void console_wake(struct waiter *w, u32 events)
+{
+	wake_all(&console_tty->wait);
+}
+
+void console_stream(u32 channel);
+void console_stream(u32 channel)
+{
+	static struct waiter w = {.wake = console_wake};
+
+	if (chan_stream_open(&con, channel))
+		return;
+	console_tty->output = stream_output;
+	console_tty->termios.oflag |= ONLCR;
+	waitq_add(&con.wait, &w);
+	kthread_start(console_reader, NULL, "console");
 }

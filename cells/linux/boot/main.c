@@ -21,6 +21,7 @@ bool wx_permit(void);
 void console_init(void);
 void channels_init(void);
 bool conctl_active(void);
+void conctl_thread(void);
 bool conctl_ended(u32 status);
 void fpu_init(void);
 
@@ -182,7 +183,7 @@ static void init_thread(void *arg)
 	mount_defaults();
 	config_apply();
 	if (conctl_active()) {
-		/* The control channel says what to run. */
+		conctl_thread();
 		return;
 	}
 	config_words("argv", argv);

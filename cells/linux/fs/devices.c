@@ -121,6 +121,7 @@ static const struct {
 
 /* What a container finds in /dev. The caller has mounted a tmpfs there. */
 void dev_populate(void);
+void chandev_nodes(void);
 void dev_populate(void)
 {
 	char path[64];
@@ -139,6 +140,7 @@ void dev_populate(void)
 			dentry_put(made);
 		}
 	}
+	chandev_nodes();
 	for (u32 i = 0; i < ARRAY_SIZE(dev_links); i++)
 		vfs_symlink(dev_links[i].target, AT_FDCWD, dev_links[i].path);
 }

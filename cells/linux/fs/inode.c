@@ -77,6 +77,10 @@ void inode_put(struct inode *i)
 	i->refs = 1;
 	if (i->ops && i->ops->evict)
 		i->ops->evict(i);
+	if (i->refs > 1) { /* evict slept, and someone found the inode meanwhile */
+		i->refs--;
+		return;
+	}
 	if (!list_empty(&i->watches))
 		notify_inode_gone(i);
 	pagecache_drop(i, 0, NEVER);

@@ -29,6 +29,9 @@ struct spawn {
 	u32 umask;
 	void (*on_exit)(struct proc *p);
 	void *on_exit_arg;
+	/* called with the new process before its program runs */
+	void (*before_run)(struct proc *p, void *arg);
+	void *before_run_arg;
 };
 /* Start a program in a process of its own; its pid or -errno (the program not found ...). */
 s64 spawn_process(const struct spawn *s);

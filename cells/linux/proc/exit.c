@@ -15,6 +15,7 @@ void posix_timers_free(struct proc *p);
 void tty_session_end(struct proc *p);
 void pidfd_notify(struct proc *p);
 void init_exited(u32 status);
+void conctl_oom(const char *text);
 
 void fsctx_put(struct fsctx *f)
 {
@@ -507,6 +508,7 @@ void oom_kill(void)
 	if (!worst)
 		worst = current->proc;
 	oom_kills++;
+	conctl_oom(worst->leader ? worst->leader->comm : "?");
 	printk("out of memory: killed process %u (%s), %lu KiB", worst->pid,
 	       worst->leader ? worst->leader->comm : "?", most * 4);
 	worst->exiting = true;

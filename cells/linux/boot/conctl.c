@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The cell's end of the container control protocol (d0/conctl.h).
+ *
+ * One kernel thread reads frames and acts on them; each started program has a thread per
+ * output that carries its pipe (or terminal) to the stream. Frames are written whole under
+ * one lock. EXIT follows the last byte of output that the program itself wrote.
+ */
+#include "cells/linux/inc/channel.h"
+#include "cells/linux/inc/config.h"
+#include "cells/linux/inc/sys.h"
+#include "cells/linux/inc/tty.h"
+#include "d0/conctl.h"
+
+struct con_proc {
+	struct list link;
+	u32 refs;
+	u32 id, pid;
+	struct proc *proc; /* while it lives */
+	struct tty *tty;
+	struct file *in, *out[2]; /* our ends; out[0] is the master of a terminal */
+	u32 busy[2];              /* a pump holds bytes that are not in the stream yet */
+	bool pump_done[2];
+	bool exited, reported, init;
+	u32 status;
+	/* stdin that came and was not yet taken */
+	u8 *inbuf;
+	u32 in_head, in_tail;
+	bool in_eof;
+	struct waitq in_wait;
+};
+
+static struct chan_stream ctl;
+static bool active;
+static struct list procs;
+static bool locked;
+static struct waitq lock_wait, exit_wait;
+extern char host_name[65], domain_name[65];
+
+void conctl_init(u32 channel);
+bool conctl_active(void);
+bool conctl_ended(u32 status);
+void conctl_oom(const char *text);
+
+bool conctl_active(void)
+{
+	return active;
+}
+
+static bool send_frame(u32 type, u32 id, u32 arg, u32 flags, const void *data, u32 len)
+{
+	struct d0_con_frame f = {
+	    .type = (u16)type, .flags = (u16)flags, .len = len, .id = id, .arg = arg};
+	bool ok;
+
+	while (locked)
+		wait_on(&lock_wait, NEVER, false);
+	locked = true;
+	ok = chan_stream_write(&ctl, &f, sizeof(f)) &&
+	     (!len || chan_stream_write(&ctl, data, len));
+	locked = false;
+	wake_all(&lock_wait);
+	return ok;
+}
+
+static void send_error(u32 type, u32 id, int err, const char *text)
+{
+	send_frame(type, id, (u32)-err, 0, text, (u32)strlen(text));
+}
+
+static struct con_proc *find(u32 id)
+{
+	struct con_proc *c;
+
+	list_each(c, &procs, link) if (c->id == id) return c;
+	return NULL;
+}
+
+static void con_put(struct con_proc *c)
+{
+	if (--c->refs)
+		return;
+	list_del(&c->link);
+	for (int i = 0; i < 2; i++)
+		if (c->out[i])
+			file_put(c->out[i]);
+	if (c->in)
+		file_put(c->in);
+	kfree(c->inbuf);
+	kfree(c);
+}
+
+/* ---- Output ---- */
+static void pump(struct con_proc *c, int which)
+{
+	struct file *f = c->out[which];
+	u8 *buf = kalloc(D0_CON_DATA);
+
+	while (buf) {
+		struct iovec_k iov;
+		struct uio u;
+		u64 pos = 0;
+		ssize n;
+
+		uio_kernel(&u, &iov, buf, D0_CON_DATA);
+		n = f->ops->read(f, &u, &pos);
+		if (n <= 0)
+			break;
+		c->busy[which] = 1;
+		send_frame(which ? D0_CON_STDERR : D0_CON_STDOUT, c->id, 0, 0, buf, (u32)n);
+		c->busy[which] = 0;
+		wake_all(&exit_wait);
+	}
+	kfree(buf);
+	c->pump_done[which] = true;
+	wake_all(&exit_wait);
+	con_put(c);
+}
+static void pump_out(void *arg)
+{
+	pump(arg, 0);
+}
+static void pump_err(void *arg)
+{
+	pump(arg, 1);
+}
+
+/* ---- Input: a thread moves it on, so that a slow reader holds up nobody else ---- */
+static void pump_in(void *arg)
+{
+	struct con_proc *c = arg;
+
+	for (;;) {
+		u32 used = c->in_tail - c->in_head, at = c->in_head % D0_CON_WINDOW;
+		struct iovec_k iov;
+		struct uio u;
+		u64 pos = 0;
+		ssize n;
+
+		if (!used) {
+			if (c->in_eof || c->exited)
+				break;
+			wait_on(&c->in_wait, NEVER, false);
+			continue;
+		}
+		used = MIN(MIN(used, D0_CON_WINDOW - at), 4096u);
+		uio_kernel(&u, &iov, c->inbuf + at, used);
+		n = c->in->ops->write(c->in, &u, &pos);
+		if (n <= 0) {
+			/* Nobody reads any more: take it all, so that the sender isn't stuck.
+			 */
+			n = (ssize)used;
+		}
+		c->in_head += (u32)n;
+		send_frame(D0_CON_STDIN_ACK, c->id, (u32)n, 0, NULL, 0);
+	}
+	if (!c->tty && c->in) {
+		struct file *f = c->in;
+
+		c->in = NULL;
+		file_put(f);
+	} else if (c->tty && c->in_eof && !c->exited) {
+		u8 eof = c->tty->termios.cc[4]; /* VEOF */
+
+		tty_input(c->tty, &eof, 1);
+	}
+	con_put(c);
+}
+
+static void take_stdin(struct con_proc *c, const u8 *data, u32 len)
+{
+	if (!c->inbuf || len > D0_CON_WINDOW - (c->in_tail - c->in_head)) {
+		send_error(D0_CON_ERROR, c->id, -ENOSPC, "stdin: no window");
+		return;
+	}
+	for (u32 i = 0; i < len; i++)
+		c->inbuf[c->in_tail++ % D0_CON_WINDOW] = data[i];
+	wake_all(&c->in_wait);
+}
+
+/* ---- Ends ---- */
+static bool drained(struct con_proc *c)
+{
+	for (int i = 0; i < 2; i++) {
+		struct file *f = c->out[i];
+
+		if (!f || c->pump_done[i])
+			continue;
+		if (c->busy[i] || (f->ops->poll(f, NULL) & POLLIN))
+			return false;
+	}
+	return true;
+}
+
+static void report_exit(struct con_proc *c)
+{
+	u32 sig = c->status & 0x7f, code = sig ? 128 + sig : c->status >> 8 & 0xff;
+	u64 deadline = clock_now() + 5 * NS_PER_SEC;
+
+	while (!drained(c) && clock_now() < deadline)
+		wait_on(&exit_wait, clock_now() + 2000000, false);
+	c->reported = true;
+	send_frame(D0_CON_EXIT, c->id, code, sig, NULL, 0);
+	wake_all(&exit_wait);
+}
+
+static void report_thread(void *arg)
+{
+	struct con_proc *c = arg;
+
+	report_exit(c);
+	con_put(c);
+}
+
+static void on_exit(struct proc *p)
+{
+	struct con_proc *c = p->on_exit_arg;
+
+	c->exited = true;
+	c->status = p->exit_status;
+	c->proc = NULL;
+	wake_all(&c->in_wait);
+	if (c->init) {
+		con_put(c);
+		return;
+	}
+	if (!kthread_start(report_thread, c, "report"))
+		con_put(c);
+}
+
+/* Pid 1 ended (in its own context, before on_exit): all output, then EXIT, goes out first. */
+bool conctl_ended(u32 status)
+{
+	struct con_proc *c;
+	u64 deadline = clock_now() + 2 * NS_PER_SEC;
+
+	if (!active)
+		return false;
+	list_each(c, &procs, link) if (c->init && !c->reported)
+	{
+		c->exited = true;
+		c->status = status;
+		report_exit(c);
+		break;
+	}
+	/* Give the reader time to take it before the cell is gone. */
+	while (byte_ring_writable(&ctl.s.tx) <= ctl.s.tx.mask && clock_now() < deadline)
+		wait_on(&ctl.wait, clock_now() + 2000000, false);
+	return true;
+}
+
+void conctl_oom(const char *text)
+{
+	if (active && !locked)
+		send_frame(D0_CON_OOM, 0, 0, 0, text, (u32)strlen(text));
+}
+
+/* ---- START ---- */
+struct start {
+	char *argv[257], *envp[257];
+	u32 argc, envc;
+	struct spawn s;
+	bool tty, stdin_pipe;
+	u16 rows, cols;
+	char *rlimits[16];
+	u32 nrlimits;
+	s32 oom;
+	bool bad;
+};
+
+static u64 number(const char *v)
+{
+	return str_number(&v);
+}
+
+static u64 hex(const char *v)
+{
+	u64 n = 0;
+
+	for (; *v; v++) {
+		u32 d = *v >= '0' && *v <= '9'   ? (u32)(*v - '0')
+			: *v >= 'a' && *v <= 'f' ? (u32)(*v - 'a' + 10)
+						 : 99;
+		if (d > 15)
+			break;
+		n = n << 4 | d;
+	}
+	return n;
+}
+
+void mount_configured(char *spec);
+void mask_path(const char *path);
+void readonly_path(const char *path);
+
+static void start_key(struct start *st, const char *key, char *v)
+{
+	if (!strcmp(key, "argv") && st->argc < 256)
+		st->argv[st->argc++] = v;
+	else if (!strcmp(key, "env") && st->envc < 256)
+		st->envp[st->envc++] = v;
+	else if (!strcmp(key, "cwd"))
+		st->s.cwd = v;
+	else if (!strcmp(key, "uid"))
+		st->s.uid = (u32)number(v);
+	else if (!strcmp(key, "gid"))
+		st->s.gid = (u32)number(v);
+	else if (!strcmp(key, "group") && st->s.ngroups < 32)
+		st->s.groups[st->s.ngroups++] = (u32)number(v);
+	else if (!strcmp(key, "init"))
+		st->s.is_init = *v == '1';
+	else if (!strcmp(key, "tty"))
+		st->tty = *v == '1';
+	else if (!strcmp(key, "stdin"))
+		st->stdin_pipe = *v == '1';
+	else if (!strcmp(key, "rows"))
+		st->rows = (u16)number(v);
+	else if (!strcmp(key, "cols"))
+		st->cols = (u16)number(v);
+	else if (!strcmp(key, "nnp"))
+		st->s.no_new_privs = *v == '1';
+	else if (!strcmp(key, "caps")) {
+		st->s.caps = hex(v);
+		st->s.caps_set = true;
+	} else if (!strcmp(key, "umask")) {
+		for (; *v >= '0' && *v <= '7'; v++)
+			st->s.umask = st->s.umask * 8 + (u32)(*v - '0');
+	} else if (!strcmp(key, "rlimit") && st->nrlimits < 16)
+		st->rlimits[st->nrlimits++] = v;
+	else if (!strcmp(key, "oom"))
+		st->oom = *v == '-' ? -(s32)number(v + 1) : (s32)number(v);
+	else if (!strcmp(key, "hostname"))
+		str_copy(host_name, v, 65);
+	else if (!strcmp(key, "domainname"))
+		str_copy(domain_name, v, 65);
+	else if (!strcmp(key, "pids"))
+		thread_limit = (u32)number(v) + 8;
+	else if (!strcmp(key, "mount"))
+		mount_configured(v);
+	else if (!strcmp(key, "mask"))
+		mask_path(v);
+	else if (!strcmp(key, "readonly"))
+		readonly_path(v);
+	else if (!strcmp(key, "rootro"))
+		root_mount->flags |= 1;
+	else
+		st->bad = true;
+}
+
+/* The strings of the payload; false if it does not end with NUL or has a word without '='. */
+static bool start_parse(struct start *st, char *data, u32 len)
+{
+	u32 at = 0;
+
+	if (!len || data[len - 1])
+		return false;
+	while (at < len) {
+		char *w = data + at, *eq = strchr(w, '=');
+
+		at += (u32)strlen(w) + 1;
+		if (!eq)
+			return false;
+		*eq = 0;
+		start_key(st, w, eq + 1);
+	}
+	return st->argc && !st->bad;
+}
+
+static bool make_stdio(struct con_proc *c, struct start *st)
+{
+	struct file *p[2];
+
+	if (st->tty) {
+		struct file *master;
+		struct tty *t = pty_create(&master, O_RDWR);
+
+		if (!t)
+			return false;
+		if (st->rows)
+			t->ws = (struct winsize_k){st->rows, st->cols, 0, 0};
+		t->column = 1;
+		c->tty = t;
+		c->out[0] = c->in = master;
+		file_get(master);
+		for (int i = 0; i < 3; i++) {
+			char path[32];
+
+			format(path, sizeof(path), "/dev/pts/%u", t->number);
+			if (open_path(AT_FDCWD, path, O_RDWR | O_NOCTTY, 0, LOOKUP_FOLLOW,
+				      &st->s.stdio[i]) < 0)
+				st->s.stdio[i] = tty_file(t, O_RDWR);
+		}
+		st->s.ctty = t;
+		return true;
+	}
+	if (st->stdin_pipe) {
+		if (pipe_new(p, 0))
+			return false;
+		st->s.stdio[0] = p[0];
+		c->in = p[1];
+	} else if (open_path(AT_FDCWD, "/dev/null", O_RDWR, 0, LOOKUP_FOLLOW, &st->s.stdio[0]) <
+		   0) {
+		return false;
+	}
+	for (int i = 0; i < 2; i++) {
+		if (pipe_new(p, 0))
+			return false;
+		c->out[i] = p[0];
+		st->s.stdio[1 + i] = p[1];
+	}
+	return true;
+}
+
+static void apply_rlimit(struct proc *p, const char *v)
+{
+	static const char *const names[] = {
+	    "CPU",     "FSIZE", "DATA",  "STACK",      "CORE",     "RSS",  "NPROC",  "NOFILE",
+	    "MEMLOCK", "AS",    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"};
+
+	if (!strncmp(v, "RLIMIT_", 7))
+		v += 7;
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		size_t n = strlen(names[i]);
+		u64 lim[2] = {NEVER, NEVER};
+
+		if (strncmp(v, names[i], n) || v[n] != ':')
+			continue;
+		v += n;
+		for (int k = 0; k < 2 && *v == ':'; k++) {
+			v++;
+			if (*v == '-')
+				v += 2;
+			else
+				lim[k] = str_number(&v);
+		}
+		p->rlim[i].cur = lim[0];
+		p->rlim[i].max = lim[1];
+		return;
+	}
+}
+
+static void started(struct proc *p, struct start *st)
+{
+	for (u32 i = 0; i < st->nrlimits; i++)
+		apply_rlimit(p, st->rlimits[i]);
+	p->oom_score_adj = st->oom;
+}
+
+static void spawn_before_run(struct proc *p, void *arg)
+{
+	started(p, arg);
+}
+
+static void start_pumps(struct con_proc *c, bool want_in)
+{
+	void (*const fn[2])(void *) = {pump_out, pump_err};
+
+	for (int i = 0; i < 2; i++)
+		if (c->out[i]) {
+			c->refs++;
+			if (!kthread_start(fn[i], c, "output"))
+				con_put(c);
+		}
+	if (want_in) {
+		c->inbuf = kalloc(D0_CON_WINDOW);
+		c->refs++;
+		if (!c->inbuf || !kthread_start(pump_in, c, "input"))
+			con_put(c);
+	}
+}
+
+static void do_start(u32 id, char *data, u32 len)
+{
+	struct start *st = kalloc(sizeof(*st));
+	struct con_proc *c = kalloc(sizeof(*c));
+	s64 r;
+
+	if (!st || !c || find(id)) {
+		send_error(D0_CON_START_FAILED, id, find(id) ? -EEXIST : -ENOMEM,
+			   "cannot start");
+		kfree(st);
+		kfree(c);
+		return;
+	}
+	c->id = id;
+	c->refs = 1; /* for on_exit */
+	list_add_tail(&procs, &c->link);
+	if (!start_parse(st, data, len)) {
+		send_error(D0_CON_START_FAILED, id, -EINVAL, "malformed START");
+		con_put(c);
+		kfree(st);
+		return;
+	}
+	c->init = st->s.is_init;
+	st->s.argv = st->argv;
+	st->s.envp = st->envp;
+	st->s.on_exit = on_exit;
+	st->s.on_exit_arg = c;
+	st->s.before_run = spawn_before_run;
+	st->s.before_run_arg = st;
+	if (!make_stdio(c, st)) {
+		send_error(D0_CON_START_FAILED, id, -ENOMEM, "no memory for stdio");
+		con_put(c);
+		kfree(st);
+		return;
+	}
+	start_pumps(c, st->tty || st->stdin_pipe);
+	/* on_exit may run as soon as the program does: hold on to it. */
+	c->refs++;
+	r = spawn_process(&st->s);
+	if (r < 0) {
+		c->exited = true;
+		wake_all(&c->in_wait);
+		send_error(D0_CON_START_FAILED, id, (int)r, st->argv[0]);
+		con_put(c);
+	} else {
+		c->pid = (u32)r;
+		send_frame(D0_CON_STARTED, id, c->pid, 0, NULL, 0);
+	}
+	con_put(c);
+	kfree(st);
+}
+
+/* ---- Other orders ---- */
+static void do_signal(struct con_proc *c, u32 sig, bool group)
+{
+	struct proc *p = c->exited ? NULL : proc_find(c->pid);
+	siginfo_t i;
+
+	if (!p || sig > NSIGS) {
+		send_error(D0_CON_ERROR, c->id, p ? -EINVAL : -ESRCH, "signal");
+		return;
+	}
+	memset(&i, 0, sizeof(i));
+	i.si_signo = (int)sig;
+	if (group)
+		sig_send_pgrp(p->pgid, (int)sig, &i);
+	else if (sig)
+		sig_send_proc(p, (int)sig, &i);
+}
+
+static void do_procs(u32 id)
+{
+	u32 room = 16384, n = 0;
+	char *buf = kalloc(room);
+	struct proc *p;
+
+	if (!buf)
+		return;
+	list_each(p, &proc_list, all_link)
+	{
+		struct thread *t = p->leader;
+		struct mm *mm = t ? t->mm : NULL;
+
+		if (n + 128 > room || !t)
+			continue;
+		n +=
+		    (u32)format(buf + n, room - n, "%u %u %u %c %lu %lu %s\n", p->pid,
+				p->parent ? p->parent->pid : 0, t->cred->uid,
+				p->stopped               ? 'T'
+				: t->state == T_RUNNABLE ? 'R'
+							 : 'S',
+				mm ? (mm->rss_anon + mm->rss_file + mm->rss_shmem) * 4 : 0,
+				(p->utime + p->stime + t->utime + t->stime) / 1000000, t->comm);
+	}
+	send_frame(D0_CON_PROCS_REPLY, id, 0, 0, buf, n);
+	kfree(buf);
+}
+
+static void take_frame(const struct d0_con_frame *f, u8 *data)
+{
+	struct con_proc *c = find(f->id);
+	struct winsize_k ws;
+
+	if (f->type == D0_CON_START) {
+		do_start(f->id, (char *)data, f->len);
+		return;
+	}
+	if (f->type == D0_CON_PROCS) {
+		do_procs(f->id);
+		return;
+	}
+	if (!c) {
+		send_error(D0_CON_ERROR, f->id, -ESRCH, "no such program");
+		return;
+	}
+	switch (f->type) {
+	case D0_CON_STDIN:
+		take_stdin(c, data, f->len);
+		break;
+	case D0_CON_STDIN_EOF:
+		c->in_eof = true;
+		wake_all(&c->in_wait);
+		break;
+	case D0_CON_RESIZE:
+		ws = (struct winsize_k){(u16)(f->arg >> 16), (u16)f->arg, 0, 0};
+		if (c->tty && !c->exited)
+			tty_resize(c->tty, &ws);
+		break;
+	case D0_CON_SIGNAL:
+		do_signal(c, f->arg, f->flags & 1);
+		break;
+	default:
+		send_error(D0_CON_ERROR, f->id, -EINVAL, "unknown frame");
+	}
+}
+
+static void hello(void)
+{
+	struct con_proc *c;
+
+	send_frame(D0_CON_HELLO, 0, D0_CON_VERSION, 0, NULL, 0);
+	list_each(c, &procs, link) if (!c->exited && c->pid)
+	    send_frame(D0_CON_STARTED, c->id, c->pid, 0, NULL, 0);
+}
+
+void conctl_thread(void);
+void conctl_thread(void)
+{
+	u8 *data = kalloc(D0_CON_MAX + 1);
+
+	BUG_ON(!data);
+	hello();
+	for (;;) {
+		struct d0_con_frame f;
+		bool restarted = false;
+
+		if (!chan_stream_read(&ctl, &f, sizeof(f), &restarted))
+			break;
+		if (restarted) {
+			hello();
+			continue;
+		}
+		if (f.len > D0_CON_MAX) {
+			send_error(D0_CON_ERROR, f.id, -EMSGSIZE, "frame too long");
+			while (f.len && !restarted) {
+				u32 n = MIN(f.len, D0_CON_MAX);
+
+				if (!chan_stream_read(&ctl, data, n, &restarted))
+					break;
+				f.len -= n;
+			}
+			continue;
+		}
+		if (f.len && !chan_stream_read(&ctl, data, f.len, &restarted))
+			break;
+		if (restarted) {
+			hello();
+			continue;
+		}
+		data[f.len] = 0;
+		take_frame(&f, data);
+	}
+	kfree(data);
+	printk("the control channel is gone");
+}
+
+void conctl_init(u32 channel)
+{
+	list_init(&procs);
+	active = chan_stream_open(&ctl, channel) == 0;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Devices that only a cell with the right to them has: /dev/d0ctl, through which d0d speaks the
+ * control protocol (d0/control.h), and /dev/d0/chanN, byte streams of the cell's channels.
+ *
+ * /dev/d0ctl: write(2) one request structure, read(2) it back with its answer (per open
+ * file); or ioctl(fd, D0CTL_CALL, struct): the request is replaced by the answer.
+ * chanN: read and write bytes; poll; ioctl D0CHAN_INFO copies the struct d0_channel.
+ */
+#include "cells/linux/inc/channel.h"
+#include "cells/linux/inc/sys.h"
+#include "d0/control.h"
+
+#define D0CTL_CALL  0xd001
+#define D0CHAN_INFO 0xd002
+#define CTL_MAX     8192u
+
+static u8 *ctl_page; /* two pages: requests need contiguous guest-physical memory */
+static u32 ctl_room;
+
+/* The request in buf is passed on and comes back in place. */
+static s64 ctl_call(u8 *buf, u32 size)
+{
+	struct d0_ctl h;
+	s64 r;
+
+	if (size < sizeof(h) || size > ctl_room)
+		return -EINVAL;
+	memcpy(&h, buf, sizeof(h));
+	if (h.size != size)
+		return -EINVAL;
+	memcpy(ctl_page, buf, size);
+	r = hc_call(D0_HC_control, phys_of(ctl_page), size, 0).value;
+	memcpy(buf, ctl_page, size);
+	return r == D0_EFAULT ? -EIO : 0;
+}
+
+static int ctl_open(struct inode *ino, struct file *f)
+{
+	return ctl_page && (d0_info->caps & (D0_CAP_CONTROL | D0_CAP_INSPECT)) ? 0 : -ENXIO;
+}
+
+static ssize ctl_write(struct file *f, struct uio *u, u64 *pos)
+{
+	u32 n = (u32)u->left;
+	u8 *buf;
+	s64 r;
+
+	if (u->left > CTL_MAX)
+		return -EINVAL;
+	buf = kalloc(n + 1);
+	if (!buf)
+		return -ENOMEM;
+	r = uio_in(u, buf, n) ? -EFAULT : ctl_call(buf, n);
+	if (r) {
+		kfree(buf);
+		return r;
+	}
+	kfree(f->priv);
+	f->priv = buf;
+	f->dir_gen = n;
+	return n;
+}
+
+static ssize ctl_read(struct file *f, struct uio *u, u64 *pos)
+{
+	u64 n = MIN(u->left, f->dir_gen);
+
+	if (!f->priv)
+		return 0;
+	return uio_out(u, f->priv, n) ? -EFAULT : (ssize)n;
+}
+
+static s64 ctl_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct d0_ctl h;
+	u8 *buf;
+	s64 r;
+
+	if (cmd != D0CTL_CALL)
+		return -ENOTTY;
+	if (get_user(h, arg))
+		return -EFAULT;
+	if (h.size < sizeof(h) || h.size > CTL_MAX)
+		return -EINVAL;
+	buf = kalloc(h.size);
+	if (!buf)
+		return -ENOMEM;
+	r = copy_in(buf, arg, h.size);
+	if (!r) {
+		memcpy(buf, &h, sizeof(h));
+		r = ctl_call(buf, h.size);
+	}
+	if (!r)
+		r = copy_out(arg, buf, h.size);
+	kfree(buf);
+	return r;
+}
+
+static void ctl_release(struct file *f)
+{
+	kfree(f->priv);
+}
+static const struct file_ops ctl_fops = {.open = ctl_open,
+					 .read = ctl_read,
+					 .write = ctl_write,
+					 .ioctl = ctl_ioctl,
+					 .release = ctl_release};
+static const struct char_dev dev_ctl = {240, 0, 1, NULL, 0600, &ctl_fops};
+CHAR_DEV(dev_ctl);
+
+/* ---- Streams ---- */
+static struct chan_stream *streams[D0_CHANNELS_MAX];
+static u32 generations[D0_CHANNELS_MAX];
+
+static struct chan_stream *stream_of(struct file *f)
+{
+	return streams[DEV_MINOR(f->inode->rdev)];
+}
+
+static ssize ch_read(struct file *f, struct uio *u, u64 *pos)
+{
+	struct chan_stream *c = stream_of(f);
+	u8 part[512];
+	ssize done = 0;
+
+	while (u->left) {
+		bool notify = false;
+		u32 n;
+		int r;
+
+		stream_peer_restarted(&c->s);
+		n = (u32)stream_read(&c->s, part, MIN(u->left, sizeof(part)), &notify);
+		if (notify)
+			channel_notify(c->channel);
+		if (n) {
+			if (uio_out(u, part, n))
+				return -EFAULT;
+			done += n;
+			continue;
+		}
+		if (done || stream_at_eof(&c->s) ||
+		    channel_entry(c->channel)->state != D0_CHANNEL_OPEN)
+			return done;
+		if (stream_wait_read(&c->s))
+			continue;
+		if (f->flags & O_NONBLOCK)
+			return -EAGAIN;
+		r = wait_on(&c->wait, NEVER, true);
+		if (r)
+			return r;
+	}
+	return done;
+}
+
+static ssize ch_write(struct file *f, struct uio *u, u64 *pos)
+{
+	struct chan_stream *c = stream_of(f);
+	u8 part[512];
+	ssize done = 0;
+
+	while (u->left) {
+		u32 room = (u32)MIN(byte_ring_writable(&c->s.tx), MIN(u->left, sizeof(part)));
+		bool notify = false;
+		int r;
+
+		if (channel_entry(c->channel)->state != D0_CHANNEL_OPEN)
+			return done ? done : -EPIPE;
+		if (room) {
+			if (uio_in(u, part, room))
+				return done ? done : -EFAULT;
+			done += (ssize)stream_write(&c->s, part, room, &notify);
+			if (notify)
+				channel_notify(c->channel);
+			continue;
+		}
+		if (stream_wait_write(&c->s))
+			continue;
+		if (f->flags & O_NONBLOCK)
+			return done ? done : -EAGAIN;
+		r = wait_on(&c->wait, NEVER, true);
+		if (r)
+			return done ? done : r;
+	}
+	return done;
+}
+
+static u32 ch_poll(struct file *f, struct poll_table *pt)
+{
+	struct chan_stream *c = stream_of(f);
+	u32 m = 0;
+
+	poll_wait(pt, &c->wait);
+	if (stream_peer_restarted(&c->s) || stream_wait_read(&c->s) || stream_at_eof(&c->s))
+		m |= POLLIN | POLLRDNORM;
+	if (stream_wait_write(&c->s))
+		m |= POLLOUT | POLLWRNORM;
+	if (channel_entry(c->channel)->state != D0_CHANNEL_OPEN)
+		m |= POLLHUP | POLLIN;
+	return m;
+}
+
+static s64 ch_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct d0_channel e;
+
+	if (cmd != D0CHAN_INFO)
+		return -ENOTTY;
+	memcpy(&e, (const void *)channel_entry(stream_of(f)->channel), sizeof(e));
+	return copy_out(arg, &e, sizeof(e));
+}
+
+static int ch_open(struct inode *ino, struct file *f)
+{
+	u32 n = DEV_MINOR(ino->rdev);
+
+	return n < D0_CHANNELS_MAX && streams[n] ? 0 : -ENXIO;
+}
+static const struct file_ops ch_fops = {
+    .open = ch_open, .read = ch_read, .write = ch_write, .poll = ch_poll, .ioctl = ch_ioctl};
+static const struct char_dev dev_chan = {241, 0, D0_CHANNELS_MAX, NULL, 0600, &ch_fops};
+CHAR_DEV(dev_chan);
+
+static void make_node(u32 n)
+{
+	char path[32];
+
+	format(path, sizeof(path), "/dev/d0/chan%u", n);
+	vfs_mknod(AT_FDCWD, path, S_IFCHR | 0600, MKDEV(241, n), NULL);
+}
+
+/* Channels that appeared get a stream; nodes are made once /dev is there. */
+static bool nodes_ready, pending_nodes;
+static struct waitq node_wait;
+
+void chandev_config(void);
+void chandev_config(void)
+{
+	for (u32 i = 0; i < d0_info->channels && i < D0_CHANNELS_MAX; i++) {
+		const volatile struct d0_channel *e = channel_entry(i);
+		struct chan_stream *c = streams[i];
+
+		if (e->state != D0_CHANNEL_OPEN) {
+			if (c)
+				wake_all(&c->wait);
+			continue;
+		}
+		if (e->protocol != D0_PROTO_STREAM && e->protocol != D0_PROTO_ADMIN &&
+		    !(e->protocol == D0_PROTO_CONSOLE && e->role == D0_ROLE_SERVER))
+			continue;
+		if (c && generations[i] == e->generation)
+			continue;
+		if (!c)
+			c = streams[i] = kalloc(sizeof(*c));
+		if (!c || chan_stream_open(c, i))
+			continue;
+		generations[i] = e->generation;
+		wake_all(&c->wait);
+		pending_nodes = true;
+	}
+	if (nodes_ready && pending_nodes)
+		wake_all(&node_wait);
+}
+
+/* Events come in any context; nodes are made by a thread with rights of its own. */
+static void node_thread(void *arg)
+{
+	for (;;) {
+		wait_event(&node_wait, pending_nodes, NEVER);
+		pending_nodes = false;
+		vfs_mkdir(AT_FDCWD, "/dev/d0", 0755);
+		for (u32 i = 0; i < D0_CHANNELS_MAX; i++)
+			if (streams[i])
+				make_node(i);
+	}
+}
+
+void chandev_nodes(void);
+void chandev_nodes(void)
+{
+	struct thread *t;
+
+	static u8 pages[CTL_MAX] __attribute__((aligned(4096)));
+
+	nodes_ready = true;
+	ctl_page = pages;
+	ctl_room = sizeof(pages);
+	if (d0_info->caps & (D0_CAP_CONTROL | D0_CAP_INSPECT))
+		vfs_mknod(AT_FDCWD, "/dev/d0ctl", S_IFCHR | 0600, MKDEV(240, 0), NULL);
+	for (u32 i = 0; i < D0_CHANNELS_MAX; i++)
+		if (streams[i]) {
+			vfs_mkdir(AT_FDCWD, "/dev/d0", 0755);
+			make_node(i);
+		}
+	t = kthread_start(node_thread, NULL, "channels");
+	if (!t)
+		return;
+	t->fs = current->fs;
+	t->fs->refs++;
+	t->cred = cred_get(current->cred);
+	t->files = current->files;
+	t->files->refs++;
+}
