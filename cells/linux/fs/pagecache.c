@@ -14,7 +14,7 @@
 
 static struct waitq busy_wait;
 static struct list lru; /* clean and dirty pages of reclaimable inodes, oldest first */
-bool reclaim_running;
+void pagecache_balance(struct inode *i);
 
 static u32 bucket(const struct inode *i, u64 index)
 {
@@ -367,6 +367,7 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 			return done ? done : r;
 	}
 	if (done) {
+		pagecache_balance(i);
 		inode_touch(i, ATTR_MTIME | ATTR_CTIME);
 		if ((i->mode & (S_ISUID | S_ISGID)) && !capable(4)) {
 			i->mode &= ~(u32)S_ISUID;
@@ -406,4 +407,53 @@ s64 generic_seek(struct file *f, s64 off, int whence)
 		return base < 0 && whence < 3 ? -EINVAL : -EOVERFLOW;
 	f->pos = (u64)base;
 	return base;
+}
+
+/* ---- For filesystems that read and write several pages at once ---- */
+bool pagecache_has(struct inode *i, u64 index);
+bool pagecache_has(struct inode *i, u64 index)
+{
+	return lookup(i, index) != NULL;
+}
+
+/* A page that was read along: cached unless there is one already. */
+void pagecache_fill(struct inode *i, u64 index, const void *data, u32 n);
+void pagecache_fill(struct inode *i, u64 index, const void *data, u32 n)
+{
+	struct page *p;
+
+	if (table_grow(i))
+		return;
+	p = page_alloc(PAGE_CACHE);
+	if (!p)
+		return;
+	if (lookup(i, index)) {
+		page_put(p);
+		return;
+	}
+	insert(i, p, index);
+	memcpy(page_ptr(p), data, n);
+	p->flags |= PG_UPTODATE;
+}
+
+/* The page after index if it is dirty and idle: taken as clean, referenced. */
+struct page *pagecache_dirty_after(struct inode *i, u64 index);
+struct page *pagecache_dirty_after(struct inode *i, u64 index)
+{
+	struct page *p = lookup(i, index + 1);
+
+	if (!p || (p->flags & (PG_DIRTY | PG_BUSY)) != PG_DIRTY)
+		return NULL;
+	page_get(p);
+	p->flags &= ~PG_DIRTY;
+	protect_mappings(i, p->index);
+	return p;
+}
+
+/* Writers wait here when dirty pages take too much of the memory. */
+void pagecache_balance(struct inode *i);
+void pagecache_balance(struct inode *i)
+{
+	if (!i->cache_pinned && page_free_count() < page_total() / 8 && i->dirty_pages)
+		pagecache_sync(i);
 }

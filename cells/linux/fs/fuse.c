@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * virtiofs: files of the store cell.
+ *
+ * The volume has one writer, this cell, so what is cached is right until we change it: the
+ * attributes an inode holds are authoritative between the store's time-outs, sizes included.
+ * Writes go to the page cache; dirty pages go to the store on fsync, sync, the last close, by
+ * the flusher every few seconds, and when they are too many. No file handles are used:
+ * every operation goes by node (d0/vfs.h allows fh 0).
+ */
+#include "cells/linux/inc/channel.h"
+#include "cells/linux/inc/fuse.h"
+
+#define BUCKETS    256
+#define READ_PAGES 8u
+
+struct fuse_fs {
+	struct fuse_conn *conn;
+	struct inode *hash[BUCKETS];
+	u64 dirty_inodes;
+};
+struct fnode {              /* priv of an inode */
+	struct inode *next; /* hash chain */
+	bool hashed;
+};
+
+static const struct inode_ops fuse_ops;
+static const struct file_ops fuse_fops, fuse_dir_fops;
+void pagecache_fill(struct inode *i, u64 index, const void *data, u32 n);
+bool pagecache_has(struct inode *i, u64 index);
+struct page *pagecache_dirty_after(struct inode *i, u64 index);
+
+static struct fuse_fs *fs_of(const struct inode *i)
+{
+	return i->sb->priv;
+}
+static struct fnode *fn(const struct inode *i)
+{
+	return i->priv;
+}
+
+/* Simple wrappers: fixed part plus names. */
+static ssize call(struct inode *i, u32 op, const void *fixed, u32 flen, const char *n1, u32 l1,
+		  const char *n2, u32 l2, void *out, u32 olen)
+{
+	struct fuse_arg a[5] = {{0}};
+	u32 n = 0;
+
+	if (flen)
+		a[n++] = (struct fuse_arg){fixed, flen};
+	if (n1) {
+		a[n++] = (struct fuse_arg){n1, l1};
+		a[n++] = (struct fuse_arg){"", 1};
+	}
+	if (n2) {
+		a[n++] = (struct fuse_arg){n2, l2};
+		a[n++] = (struct fuse_arg){"", 1};
+	}
+	return fuse_call(fs_of(i)->conn, op, i->nodeid, a, n, out, olen);
+}
+
+static void apply_attr(struct inode *i, const struct fuse_attr *a, u64 valid)
+{
+	i->ino = a->ino;
+	i->mode = a->mode;
+	i->uid = a->uid;
+	i->gid = a->gid;
+	i->nlink = a->nlink;
+	i->rdev = MKDEV(fuse_rdev_major(a->rdev), fuse_rdev_minor(a->rdev));
+	i->blocks = a->blocks;
+	if (!i->dirty_pages || i->attr_until == 0) {
+		i->size = a->size;
+		i->mtime = (s64)(a->mtime * NS_PER_SEC + a->mtimensec);
+	}
+	i->atime = (s64)(a->atime * NS_PER_SEC + a->atimensec);
+	i->ctime = (s64)(a->ctime * NS_PER_SEC + a->ctimensec);
+	i->attr_until = deadline_after(MIN(valid, (u64)D0_VFS_VALID_S) * NS_PER_SEC);
+}
+
+static struct inode *find_node(struct fuse_fs *fs, u64 node)
+{
+	struct inode *i = fs->hash[node % BUCKETS];
+
+	while (i && i->nodeid != node)
+		i = fn(i)->next;
+	return i;
+}
+
+/* The inode of an entry reply: one reference more, one lookup counted. */
+static int entry_inode(struct super *sb, const struct fuse_entry_out *e, struct inode **out)
+{
+	struct fuse_fs *fs = sb->priv;
+	struct inode *i;
+
+	if (!e->nodeid)
+		return -ENOENT;
+	i = find_node(fs, e->nodeid);
+	if (i) {
+		inode_get(i);
+		i->nlookup++;
+		apply_attr(i, &e->attr, e->attr_valid);
+		*out = i;
+		return 0;
+	}
+	i = inode_new(sb, e->attr.mode);
+	if (!i || !(i->priv = kalloc(sizeof(struct fnode)))) {
+		if (i)
+			inode_put(i);
+		return -ENOMEM;
+	}
+	i->nodeid = e->nodeid;
+	i->nlookup = 1;
+	i->ops = &fuse_ops;
+	apply_attr(i, &e->attr, e->attr_valid);
+	i->fops = is_dir(i) ? &fuse_dir_fops : is_reg(i) ? &fuse_fops : NULL;
+	fn(i)->next = fs->hash[e->nodeid % BUCKETS];
+	fn(i)->hashed = true;
+	fs->hash[e->nodeid % BUCKETS] = i;
+	*out = i;
+	return 0;
+}
+
+static int entry_call(struct inode *dir, u32 op, const void *fixed, u32 flen, const char *n1,
+		      u32 l1, const char *n2, u32 l2, struct inode **out)
+{
+	struct fuse_entry_out e;
+	ssize n = call(dir, op, fixed, flen, n1, l1, n2, l2, &e, sizeof(e));
+
+	if (n < 0)
+		return (int)n;
+	return n == sizeof(e) ? entry_inode(dir->sb, &e, out) : -EIO;
+}
+
+static void dir_changed(struct inode *dir)
+{
+	dir->attr_until = 0;
+	inode_touch(dir, ATTR_MTIME | ATTR_CTIME);
+}
+
+static int f_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
+{
+	return entry_call(dir, FUSE_LOOKUP, NULL, 0, name, len, NULL, 0, out);
+}
+
+static int f_create(struct inode *dir, const char *name, u32 len, u32 mode, u64 rdev,
+		    struct inode **out)
+{
+	struct fuse_mknod_in in = {.mode = mode,
+				   .rdev = fuse_rdev(DEV_MAJOR(rdev), DEV_MINOR(rdev))};
+
+	dir_changed(dir);
+	return entry_call(dir, FUSE_MKNOD, &in, sizeof(in), name, len, NULL, 0, out);
+}
+
+static int f_mkdir(struct inode *dir, const char *name, u32 len, u32 mode, struct inode **out)
+{
+	struct fuse_mkdir_in in = {.mode = mode};
+
+	dir_changed(dir);
+	return entry_call(dir, FUSE_MKDIR, &in, sizeof(in), name, len, NULL, 0, out);
+}
+
+static int f_symlink(struct inode *dir, const char *name, u32 len, const char *target,
+		     struct inode **out)
+{
+	dir_changed(dir);
+	return entry_call(dir, FUSE_SYMLINK, NULL, 0, name, len, target, (u32)strlen(target),
+			  out);
+}
+
+static int f_link(struct inode *dir, const char *name, u32 len, struct inode *ino)
+{
+	struct fuse_link_in in = {ino->nodeid};
+	struct inode *same;
+	int r = entry_call(dir, FUSE_LINK, &in, sizeof(in), name, len, NULL, 0, &same);
+
+	dir_changed(dir);
+	if (!r)
+		inode_put(same);
+	return r;
+}
+
+static int f_unlink(struct inode *dir, const char *name, u32 len, struct inode *ino)
+{
+	ssize n = call(dir, FUSE_UNLINK, NULL, 0, name, len, NULL, 0, NULL, 0);
+
+	dir_changed(dir);
+	if (n >= 0 && ino->nlink)
+		ino->nlink--;
+	return (int)n;
+}
+
+static int f_rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino)
+{
+	ssize n = call(dir, FUSE_RMDIR, NULL, 0, name, len, NULL, 0, NULL, 0);
+
+	dir_changed(dir);
+	if (n >= 0) {
+		ino->nlink = 0;
+		ino->dead_dir = true;
+	}
+	return (int)n;
+}
+
+static int f_rename(struct inode *od, const char *on, u32 ol, struct inode *nd, const char *nn,
+		    u32 nl, u32 flags)
+{
+	struct fuse_rename2_in in = {.newdir = nd->nodeid, .flags = flags};
+
+	dir_changed(od);
+	dir_changed(nd);
+	return (int)call(od, FUSE_RENAME2, &in, sizeof(in), on, ol, nn, nl, NULL, 0);
+}
+
+static ssize f_readlink(struct inode *i, char *buf, size_t size)
+{
+	return call(i, FUSE_READLINK, NULL, 0, NULL, 0, NULL, 0, buf, (u32)size);
+}
+
+static int f_getattr(struct inode *i)
+{
+	struct fuse_getattr_in in = {0};
+	struct fuse_attr_out o;
+	ssize n;
+
+	if (i->attr_until > clock_now() || i->dirty_pages)
+		return 0;
+	n = call(i, FUSE_GETATTR, &in, sizeof(in), NULL, 0, NULL, 0, &o, sizeof(o));
+	if (n == sizeof(o))
+		apply_attr(i, &o.attr, o.attr_valid);
+	return n < 0 ? (int)n : 0;
+}
+
+static int f_setattr(struct inode *i, const struct inode_attr *a)
+{
+	struct fuse_setattr_in in = {.mode = (i->mode & S_IFMT) | (a->mode & 07777),
+				     .uid = a->uid,
+				     .gid = a->gid,
+				     .size = a->size,
+				     .atime = (u64)(a->atime / (s64)NS_PER_SEC),
+				     .mtime = (u64)(a->mtime / (s64)NS_PER_SEC),
+				     .atimensec = (u32)(a->atime % (s64)NS_PER_SEC),
+				     .mtimensec = (u32)(a->mtime % (s64)NS_PER_SEC)};
+	struct fuse_attr_out o;
+	ssize n;
+
+	_Static_assert(ATTR_MODE == FATTR_MODE && ATTR_UID == FATTR_UID &&
+			   ATTR_GID == FATTR_GID && ATTR_SIZE == FATTR_SIZE &&
+			   ATTR_ATIME == FATTR_ATIME && ATTR_MTIME == FATTR_MTIME,
+		       "attribute bits are FUSE's");
+	in.valid = a->valid & 0x3f;
+	/* What was written before must not arrive after a change of size or time. */
+	if (a->valid & (ATTR_SIZE | ATTR_MTIME))
+		pagecache_sync(i);
+	n = call(i, FUSE_SETATTR, &in, sizeof(in), NULL, 0, NULL, 0, &o, sizeof(o));
+	if (n == sizeof(o) && !(a->valid & ATTR_SIZE))
+		apply_attr(i, &o.attr, o.attr_valid);
+	return n < 0 ? (int)n : 0;
+}
+
+/* ---- Pages ---- */
+static int f_read_page(struct inode *i, struct page *p)
+{
+	struct fuse_fs *fs = fs_of(i);
+	struct fuse_read_in in = {.offset = p->index * PAGE_SIZE};
+	u64 last = i->size ? (i->size - 1) / PAGE_SIZE : 0;
+	u32 pages = 1, room = fuse_max_data(fs->conn) / (u32)PAGE_SIZE;
+	u64 index = p->index;
+	u8 *buf;
+	ssize n;
+
+	while (pages < MIN(READ_PAGES, room) && index + pages <= last &&
+	       !pagecache_has(i, index + pages))
+		pages++;
+	in.size = pages * (u32)PAGE_SIZE;
+	buf = pages > 1 ? kalloc(in.size) : NULL;
+	if (!buf) {
+		pages = 1;
+		in.size = (u32)PAGE_SIZE;
+		n = call(i, FUSE_READ, &in, sizeof(in), NULL, 0, NULL, 0, page_ptr(p), in.size);
+		return n < 0 ? (int)n : 0;
+	}
+	n = call(i, FUSE_READ, &in, sizeof(in), NULL, 0, NULL, 0, buf, in.size);
+	if (n >= 0) {
+		memcpy(page_ptr(p), buf, MIN((u64)n, PAGE_SIZE));
+		for (u32 k = 1; k < pages && (u64)n > k * PAGE_SIZE; k++)
+			pagecache_fill(i, index + k, buf + k * PAGE_SIZE,
+				       (u32)MIN((u64)n - k * PAGE_SIZE, PAGE_SIZE));
+	}
+	kfree(buf);
+	return n < 0 ? (int)n : 0;
+}
+
+static int f_write_page(struct inode *i, struct page *p)
+{
+	struct fuse_write_in in = {.offset = p->index * PAGE_SIZE};
+	struct fuse_arg a[2] = {{&in, sizeof(in)}, {page_ptr(p), 0}};
+	struct fuse_write_out o;
+	u64 index = p->index;
+	u32 room = fuse_max_data(fs_of(i)->conn) / (u32)PAGE_SIZE, pages = 1;
+	u8 *buf = NULL;
+	struct page *next;
+	ssize n;
+
+	if (in.offset >= i->size)
+		return 0;
+	in.size = (u32)MIN(i->size - in.offset, PAGE_SIZE);
+	next = in.size == PAGE_SIZE && room > 1 ? pagecache_dirty_after(i, index) : NULL;
+	if (next && (buf = kalloc(MIN(READ_PAGES, room) * PAGE_SIZE))) {
+		memcpy(buf, page_ptr(p), PAGE_SIZE);
+		while (next) {
+			u64 left = i->size - next->index * PAGE_SIZE;
+
+			memcpy(buf + pages * PAGE_SIZE, page_ptr(next), PAGE_SIZE);
+			in.size += (u32)MIN(left, PAGE_SIZE);
+			pages++;
+			page_put(next);
+			next = pages < MIN(READ_PAGES, room) && left >= PAGE_SIZE
+				   ? pagecache_dirty_after(i, index + pages - 1)
+				   : NULL;
+		}
+		a[1].p = buf;
+	} else if (next) {
+		next->flags |= PG_DIRTY;
+		i->dirty_pages = true;
+		page_put(next);
+	}
+	a[1].len = in.size;
+	n = fuse_call(fs_of(i)->conn, FUSE_WRITE, i->nodeid, a, 2, &o, sizeof(o));
+	kfree(buf);
+	return n < 0 ? (int)n : n == sizeof(o) && o.size == in.size ? 0 : -EIO;
+}
+
+/* ---- Extended attributes ---- */
+static ssize f_getxattr(struct inode *i, const char *name, void *buf, size_t size)
+{
+	struct fuse_getxattr_in in = {.size = (u32)size};
+	struct fuse_getxattr_out o;
+	ssize n;
+
+	if (size)
+		return call(i, FUSE_GETXATTR, &in, sizeof(in), name, (u32)strlen(name), NULL, 0,
+			    buf, (u32)MIN(size, 32768ul));
+	n = call(i, FUSE_GETXATTR, &in, sizeof(in), name, (u32)strlen(name), NULL, 0, &o,
+		 sizeof(o));
+	return n < 0 ? n : o.size;
+}
+
+static ssize f_listxattr(struct inode *i, char *buf, size_t size)
+{
+	struct fuse_getxattr_in in = {.size = (u32)size};
+	struct fuse_getxattr_out o;
+	ssize n;
+
+	if (size)
+		return call(i, FUSE_LISTXATTR, &in, sizeof(in), NULL, 0, NULL, 0, buf,
+			    (u32)MIN(size, 32768ul));
+	n = call(i, FUSE_LISTXATTR, &in, sizeof(in), NULL, 0, NULL, 0, &o, sizeof(o));
+	return n < 0 ? n : o.size;
+}
+
+static int f_setxattr(struct inode *i, const char *name, const void *buf, size_t size,
+		      int flags)
+{
+	struct fuse_setxattr_in in = {.size = (u32)size, .flags = (u32)flags};
+	struct fuse_arg a[3] = {
+	    {&in, sizeof(in)}, {name, (u32)strlen(name) + 1}, {buf, (u32)size}};
+
+	if (size > 32000)
+		return -E2BIG;
+	return (int)fuse_call(fs_of(i)->conn, FUSE_SETXATTR, i->nodeid, a, 3, NULL, 0);
+}
+
+static int f_removexattr(struct inode *i, const char *name)
+{
+	return (int)call(i, FUSE_REMOVEXATTR, NULL, 0, name, (u32)strlen(name), NULL, 0, NULL,
+			 0);
+}
+
+/* ---- Life of an inode ---- */
+static void f_evict(struct inode *i)
+{
+	struct fuse_fs *fs = fs_of(i);
+	struct inode **at = &fs->hash[i->nodeid % BUCKETS];
+
+	if (!i->priv)
+		return;
+	if (i->nlink)
+		pagecache_sync(i);
+	if (i->refs > 1 || !i->priv)
+		return;
+	while (*at && *at != i)
+		at = &fn(*at)->next;
+	if (*at)
+		*at = fn(i)->next;
+	kfree(i->priv);
+	i->priv = NULL;
+	fuse_forget(fs->conn, i->nodeid, i->nlookup);
+}
+
+static const struct inode_ops fuse_ops = {
+    .lookup = f_lookup,
+    .create = f_create,
+    .mkdir = f_mkdir,
+    .symlink = f_symlink,
+    .link = f_link,
+    .unlink = f_unlink,
+    .rmdir = f_rmdir,
+    .rename = f_rename,
+    .readlink = f_readlink,
+    .getattr = f_getattr,
+    .setattr = f_setattr,
+    .read_page = f_read_page,
+    .write_page = f_write_page,
+    .getxattr = f_getxattr,
+    .setxattr = f_setxattr,
+    .listxattr = f_listxattr,
+    .removexattr = f_removexattr,
+    .evict = f_evict,
+};
+
+/* ---- Files ---- */
+static ssize f_write(struct file *f, struct uio *u, u64 *pos)
+{
+	ssize n = generic_write(f, u, pos);
+
+	if (f->flags & (O_DSYNC | __O_SYNC))
+		pagecache_sync(f->inode);
+	return n;
+}
+
+static int f_fsync(struct file *f, bool data)
+{
+	struct fuse_fsync_in in = {.fsync_flags = data};
+	int r = pagecache_sync(f->inode);
+
+	if (r)
+		return r;
+	return (int)call(f->inode, is_dir(f->inode) ? FUSE_FSYNCDIR : FUSE_FSYNC, &in,
+			 sizeof(in), NULL, 0, NULL, 0, NULL, 0);
+}
+
+static void f_release(struct file *f)
+{
+	if (f->write_counted && f->inode->writers == 1)
+		pagecache_sync(f->inode);
+}
+
+static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
+{
+	struct inode *i = f->inode;
+	struct fuse_fallocate_in in = {.offset = off, .length = len, .mode = (u32)mode};
+	int r;
+
+	pagecache_sync(i);
+	r = (int)call(i, FUSE_FALLOCATE, &in, sizeof(in), NULL, 0, NULL, 0, NULL, 0);
+	if (!r && !(mode & 1) && off + len > i->size)
+		i->size = off + len;
+	if (!r && (mode & ~1))
+		pagecache_drop(i, off / PAGE_SIZE, (off + len) / PAGE_SIZE);
+	return r;
+}
+static const struct file_ops fuse_fops = {.read = generic_read,
+					  .write = f_write,
+					  .seek = generic_seek,
+					  .fsync = f_fsync,
+					  .release = f_release,
+					  .fallocate = f_fallocate};
+
+static int f_readdir(struct file *f, struct dirent_sink *s)
+{
+	u32 room = MIN(16384u, MAX(fuse_max_data(fs_of(f->inode)->conn), 4096u));
+	u8 *buf = kalloc(room);
+	int r = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	for (bool more = true; more;) {
+		struct fuse_read_in in = {.offset = f->pos, .size = room};
+		ssize n =
+		    call(f->inode, FUSE_READDIR, &in, sizeof(in), NULL, 0, NULL, 0, buf, room);
+		u32 at = 0;
+
+		if (n <= 0) {
+			r = (int)n;
+			break;
+		}
+		while (more && (u32)n - at >= sizeof(struct fuse_dirent)) {
+			struct fuse_dirent *d = (void *)(buf + at);
+			u32 len = d->namelen;
+
+			if (len > NAME_LEN || len > (u32)n - at - sizeof(*d)) {
+				r = -EIO;
+				more = false;
+				break;
+			}
+			if (s->emit(s, d->name, len, d->ino, d->type << 12, d->off)) {
+				more = false;
+				break;
+			}
+			f->pos = d->off;
+			at += ALIGN_UP((u32)sizeof(*d) + len, 8u);
+			if (at > (u32)n)
+				break;
+		}
+	}
+	kfree(buf);
+	return r;
+}
+
+static s64 f_dirseek(struct file *f, s64 off, int whence)
+{
+	if (whence == 1)
+		off += (s64)f->pos;
+	else if (whence)
+		return -EINVAL;
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+static ssize f_dirread(struct file *f, struct uio *u, u64 *pos)
+{
+	return -EISDIR;
+}
+static const struct file_ops fuse_dir_fops = {
+    .read = f_dirread, .readdir = f_readdir, .seek = f_dirseek, .fsync = f_fsync};
+
+/* ---- The filesystem ---- */
+static int sync_all(struct super *sb)
+{
+	struct inode *i;
+	bool again = true;
+	int r = 0;
+
+	while (again) {
+		again = false;
+		list_each(i, &sb->inodes, sb_link) if (i->dirty_pages)
+		{
+			int e;
+
+			inode_get(i);
+			e = pagecache_sync(i);
+			if (e)
+				r = e;
+			again = !e;
+			inode_put(i);
+			break;
+		}
+	}
+	return r;
+}
+
+static int fuse_sync(struct super *sb)
+{
+	struct fuse_fs *fs = sb->priv;
+	struct fuse_fsync_in in = {0};
+	struct fuse_arg a = {&in, sizeof(in)};
+	int r = sync_all(sb);
+
+	fuse_call(fs->conn, FUSE_FSYNCDIR, 1, &a, 1, NULL, 0);
+	return r;
+}
+
+static int fuse_statfs(struct super *sb, struct statfs_k *st)
+{
+	struct fuse_fs *fs = sb->priv;
+	struct fuse_statfs_out o;
+	ssize n = fuse_call(fs->conn, FUSE_STATFS, 1, NULL, 0, &o, sizeof(o));
+
+	if (n < (ssize)sizeof(o))
+		return n < 0 ? (int)n : -EIO;
+	st->bsize = o.bsize;
+	st->frsize = o.frsize ? o.frsize : o.bsize;
+	st->blocks = o.blocks;
+	st->bfree = o.bfree;
+	st->bavail = o.bavail;
+	st->files = o.files;
+	st->ffree = o.ffree;
+	return 0;
+}
+static const struct super_ops fuse_sops = {.statfs = fuse_statfs, .sync = fuse_sync};
+
+static void flusher(void *arg)
+{
+	struct super *sb = arg;
+
+	for (;;) {
+		wait_on(NULL, clock_now() + 5 * NS_PER_SEC, false);
+		sync_all(sb);
+	}
+}
+
+static int fuse_mount(const char *source, const char *options, struct super **sb,
+		      struct inode **root)
+{
+	s32 ch = channel_find(D0_PROTO_FS, source && strcmp(source, "root") ? source : NULL);
+	struct super *s;
+	struct fuse_fs *fs;
+	struct fuse_entry_out e = {.nodeid = 1};
+	struct fuse_getattr_in in = {0};
+	struct fuse_attr_out o;
+	struct fuse_arg a = {&in, sizeof(in)};
+	ssize n;
+	int r = 0;
+
+	if (ch < 0)
+		return -ENODEV;
+	s = super_new("virtiofs", &fuse_sops, 0x65735546);
+	fs = s ? kalloc(sizeof(*fs)) : NULL;
+	if (!fs)
+		return -ENOMEM;
+	s->priv = fs;
+	fs->conn = fuse_conn_open((u32)ch, &r);
+	if (!fs->conn)
+		return r;
+	n = fuse_call(fs->conn, FUSE_GETATTR, 1, &a, 1, &o, sizeof(o));
+	if (n != sizeof(o))
+		return n < 0 ? (int)n : -EIO;
+	e.attr = o.attr;
+	e.attr_valid = o.attr_valid;
+	r = entry_inode(s, &e, root);
+	if (r)
+		return r;
+	(*root)->nlookup = 0;
+	*sb = s;
+	kthread_start(flusher, s, "flush");
+	return 0;
+}
+static const struct fs_type virtiofs_type = {"virtiofs", fuse_mount, true};
+FS_TYPE(virtiofs_type);
