@@ -25,7 +25,6 @@ bool req_gone(void *req); // the client has gone away (for waits)
 
 json_t *container_inspect(struct engine *e, struct container *c, bool size);
 json_t *container_summary(struct engine *e, struct container *c, bool size);
-json_t *stats_json(struct engine *e, struct container *c, const struct be_stats *st);
 
 // Relays between a client and a console until the output ends or the client goes.
 struct relay_opts {

@@ -1,4 +1,5 @@
 // /images: list, inspect, history, tag, remove, prune, load.
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,23 +7,43 @@
 #include "d0d/api.h"
 #include "d0d/ref.h"
 
+// TAG is familiar ("busybox:latest"); VALUE may leave the tag out or use * and ?.
+static bool fits_tag(const char *value, void *tag)
+{
+	char *f = xstrdup(tag), *colon = strrchr(f, ':');
+	bool hit = fnmatch(value, f, FNM_PATHNAME) == 0;
+
+	if (colon)
+		*colon = 0;
+	hit |= fnmatch(value, f, FNM_PATHNAME) == 0;
+	free(f);
+	return hit;
+}
+
 static bool fits_reference(const char *value, void *ctx)
 {
-	struct image *im = ctx;
 	bool hit = false;
 
-	for (char **t = im->tags; *t && !hit; t++) {
-		char *f = ref_familiar(*t), *colon = strrchr(f, ':');
-		hit = strcmp(f, value) == 0;
-		if (colon)
-			*colon = 0;
-		hit |= strcmp(f, value) == 0;
-		size_t n = strlen(value);
-		if (n && value[n - 1] == '*')
-			hit |= strncmp(f, value, n - 1) == 0;
+	for (char **t = ((struct image *)ctx)->tags; *t && !hit; t++) {
+		char *f = ref_familiar(*t);
+		hit = fits_tag(value, f);
 		free(f);
 	}
 	return hit;
+}
+
+// Where references were asked for, only the tags that fit are listed.
+static json_t *matching_tags(const json_t *f, json_t *summary)
+{
+	json_t *tags = ja(summary, "RepoTags");
+
+	for (size_t i = 0; i < json_array_size(tags);)
+		if (filter_ok(f, "reference", fits_tag,
+			      (void *)json_string_value(json_array_get(tags, i))))
+			i++;
+		else
+			json_array_remove(tags, i);
+	return summary;
 }
 
 static bool dangling_wanted(const json_t *f, const struct image *im)
@@ -49,7 +70,8 @@ static void list(struct http_req *r)
 		if (dangling_wanted(f, im) && filter_ok(f, "reference", fits_reference, im) &&
 		    filter_labels(f, jo(jo(im->config, "config"), "Labels")))
 			json_array_append_new(
-			    out, image_summary(r->e, im, req_flag(r, "shared-size")));
+			    out, matching_tags(
+				     f, image_summary(r->e, im, req_flag(r, "shared-size"))));
 	engine_unlock(r->e);
 	json_decref(f);
 	resp_json(r, 200, out);

@@ -269,6 +269,8 @@ int image_import(struct engine *e, struct be_source *src, const json_t *changes,
 int image_commit(struct engine *e, struct container *c, const json_t *config,
 		 const char *author, const char *comment, char id[DIGEST_LEN + 1],
 		 struct err *err);
+int image_tag_name(struct engine *e, const char *id, const char *repo, const char *tag,
+		   struct err *err);
 // Applies one Dockerfile-like CHANGE ("CMD [..]", "ENV k=v") to an image's config section.
 int config_change(json_t *config, const char *change, struct err *err);
 

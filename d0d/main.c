@@ -211,7 +211,7 @@ int main(int argc, char **argv)
 	gethostname(host, sizeof(host) - 1);
 	o.cfg.host_name = host;
 	parse(&o, argc, argv);
-	umask(077);
+	umask(022);
 	raise_limits();
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGTERM, &sa, NULL);

@@ -235,7 +235,7 @@ static int check_request(struct engine *e, const json_t *body, struct err *err)
 {
 	const char *name = js(body, "Name", ""), *driver = js(body, "Driver", "bridge");
 
-	if (!name_valid(name))
+	if (!*name || strlen(name) > 190 || strpbrk(name, "/ \t\n"))
 		return err_set(err, 400, "invalid network name: %.100s", name);
 	if (strcmp(name, "host") == 0 || strcmp(name, "bridge") == 0 ||
 	    strcmp(name, "none") == 0)

@@ -176,6 +176,8 @@ static void network_events(struct engine *e, struct container *c, const char *ac
 				     "type", v[i].driver));
 }
 
+static int start(struct engine *e, struct container *c, bool autostart, struct err *err);
+
 static void *monitor_main(void *arg)
 {
 	struct monitor m = *(struct monitor *)arg;
@@ -199,7 +201,7 @@ static void *monitor_main(void *arg)
 	network_events(e, c, "disconnect");
 	if (again && await_restart(e, c, m.run)) {
 		struct err err;
-		if (container_start(e, c, &err) < 0)
+		if (start(e, c, true, &err) < 0 && err.status != 409)
 			log_msg("container %.12s: restart failed: %s", c->id, err.msg);
 	}
 	engine_lock(e);
@@ -271,7 +273,6 @@ static void record_start(struct engine *e, struct container *c, struct be_proc *
 	c->state = C_RUNNING;
 	c->started_ns = now_ns();
 	c->oom = false;
-	c->stopped_by_user = false;
 	c->error[0] = 0;
 	c->exit_code = 0;
 	c->run++;
@@ -284,7 +285,8 @@ static void record_start(struct engine *e, struct container *c, struct be_proc *
 	engine_unlock(e);
 }
 
-static int start_held(struct engine *e, struct container *c, struct err *err)
+// AUTO: a restart by policy, which a stop or removal meanwhile forbids.
+static int start_held(struct engine *e, struct container *c, bool autostart, struct err *err)
 {
 	struct be_proc *p = NULL;
 	struct be_io io;
@@ -292,6 +294,13 @@ static int start_held(struct engine *e, struct container *c, struct err *err)
 
 	engine_lock(e);
 	rc = start_allowed(c, err);
+	if (rc == 0 && autostart && c->stopped_by_user) {
+		c->state = C_EXITED;
+		pthread_cond_broadcast(&c->changed);
+		rc = err_set(err, 409, "stopped meanwhile");
+	} else if (rc == 0) {
+		c->stopped_by_user = false;
+	}
 	for (int i = 0; i < c->nep && rc == 0; i++)
 		rc = endpoint_assign_locked(e, &c->ep[i], err);
 	engine_unlock(e);
@@ -318,19 +327,24 @@ static int start_held(struct engine *e, struct container *c, struct err *err)
 	return 0;
 }
 
-int container_start(struct engine *e, struct container *c, struct err *err)
+static int start(struct engine *e, struct container *c, bool autostart, struct err *err)
 {
 	struct err mine = {0};
 
 	if (!err)
 		err = &mine;
 	pthread_mutex_lock(&c->op);
-	int rc = start_held(e, c, err);
+	int rc = start_held(e, c, autostart, err);
 	pthread_mutex_unlock(&c->op);
 	if (rc < 0 && err->status != 304 && err->status != 409 && err->status != 404 &&
 	    jb(c->host, "AutoRemove", false) && c->started_ns == 0)
 		container_remove(e, c, false, true, NULL);
 	return rc;
+}
+
+int container_start(struct engine *e, struct container *c, struct err *err)
+{
+	return start(e, c, false, err);
 }
 
 // ---- stop, kill, pause ----
@@ -412,7 +426,6 @@ int container_stop(struct engine *e, struct container *c, int64_t timeout_s, con
 		timeout_s = ji(c->config, "StopTimeout", 10);
 	engine_lock(e);
 	bool runs = container_running(c), paused = c->state == C_PAUSED;
-	unsigned run = c->run;
 	if (runs) {
 		c->stopped_by_user = true;
 		container_save_locked(e, c);
@@ -421,6 +434,10 @@ int container_stop(struct engine *e, struct container *c, int64_t timeout_s, con
 	engine_unlock(e);
 	if (!runs)
 		return err_set(err, 304, "container already stopped");
+	// A start under way (its restart policy) is waited for; after it no other begins.
+	pthread_mutex_lock(&c->op);
+	unsigned run = c->run;
+	pthread_mutex_unlock(&c->op);
 	if (send_signal(e, c, sig, NULL) == 0)
 		kill_event(e, c, sig);
 	if (paused)

@@ -155,10 +155,12 @@ static bool serve_one(struct server *s, struct conn *c, int routes)
 	}
 	c->timeout_ms = IDLE_TIMEOUT_MS;
 	http_body_init(&r.body, c, &r.h, false);
-	if (r.h.minor == 1 && !http_header(&r.h, "Host"))
+	if (r.h.minor == 1 && !http_header(&r.h, "Host")) {
+		r.h.keep_alive = false;
 		resp_error(&r, 400, "missing required Host header");
-	else
+	} else {
 		route_dispatch(&r, routes);
+	}
 	if (!r.started)
 		resp_error(&r, 500, "no answer");
 	resp_end(&r);

@@ -206,11 +206,9 @@ static void make_names(struct child *c)
 
 static void join_container(struct child *c)
 {
-	int fd = (int)syscall(SYS_pidfd_open, c->join_pid, 0);
-
-	must(c, fd, "join");
-	must(c, setns(fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET), "join");
-	close(fd);
+	must(c, setns(c->join_fd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET),
+	     "join");
+	close(c->join_fd);
 	must(c, chdir("/"), "root");
 }
 
@@ -249,7 +247,7 @@ static void open_terminal(struct child *c)
 		errno = 0; // a devpts that refuses leaves it root's
 	send_fd(c, master);
 	close(master);
-	if (!c->join_pid) { // /dev/console, as Docker has it
+	if (c->join_fd < 0) { // /dev/console, as Docker has it
 		int con = open("/dev/console", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 		if (con >= 0)
 			close(con);
@@ -412,7 +410,7 @@ void child_main(struct child *c)
 
 	if (read(c->sync, &byte, 1) != 1)
 		_exit(1);
-	if (c->join_pid) {
+	if (c->join_fd >= 0) {
 		join_container(c);
 	} else {
 		make_names(c);
@@ -422,14 +420,14 @@ void child_main(struct child *c)
 	set_rlimits(c);
 	if (c->s->cwd && strcmp(c->s->cwd, "/") != 0) {
 		struct stat st;
-		if (!c->join_pid && stat(c->s->cwd, &st) < 0)
+		if (c->join_fd < 0 && stat(c->s->cwd, &st) < 0)
 			dir_make(c->s->cwd, 0755);
 		must(c, chdir(c->s->cwd), c->s->cwd);
 	}
-	if (c->s->read_only && !c->join_pid)
+	if (c->s->read_only && c->join_fd < 0)
 		must(c, mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL),
 		     "read-only root");
-	if (c->s->init && !c->join_pid)
+	if (c->s->init && c->join_fd < 0)
 		run_init(c);
 	set_identity(c);
 	set_signals();

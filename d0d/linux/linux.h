@@ -62,7 +62,7 @@ struct child {
 	char **volumes;
 	int sync, tty_sock, fail;
 	int stdio[3];
-	int join_pid; // exec: the container's first process
+	int join_fd; // exec: a pidfd of the container's first process, else -1
 };
 void child_main(struct child *c) __attribute__((noreturn));
 

@@ -45,6 +45,10 @@ static _Noreturn void shim_fail(struct shim *s, int err, const char *what)
 	struct shim_report r = {.kind = 0, .err = err};
 
 	snprintf(r.what, sizeof(r.what), "%s", what);
+	if (s->pid > 0) { // reaped here, or the container it would have joined could never end
+		kill(s->pid, SIGKILL);
+		waitpid(s->pid, NULL, 0);
+	}
 	if (write(s->report, &r, sizeof(r)) < 0)
 		_exit(2);
 	_exit(1);
@@ -198,11 +202,9 @@ static _Noreturn void serve(struct shim *s, int sigfd)
 static int join(int pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int rc = fd < 0 ? -1 : setns(fd, CLONE_NEWPID);
 
-	if (fd >= 0)
-		close(fd);
-	return rc;
+	// The child can't open it: in its pid namespace the number means something else.
+	return fd < 0 || setns(fd, CLONE_NEWPID) < 0 ? -1 : fd;
 }
 
 static int share_net(const char *run, int pid)
@@ -258,9 +260,11 @@ void shim_main(const struct be_spec *spec, const char *root, const char *run, ch
 	    pipe2(sync, O_CLOEXEC) < 0 || pipe2(fail, O_CLOEXEC) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, tty) < 0)
 		shim_fail(&s, errno, "shim");
+	int join_fd = -1;
 	unsigned long flags = SIGCHLD;
 	if (join_pid) {
-		if (join(join_pid) < 0)
+		join_fd = join(join_pid);
+		if (join_fd < 0)
 			shim_fail(&s, errno, "join");
 	} else {
 		flags |= CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC;
@@ -282,7 +286,7 @@ void shim_main(const struct be_spec *spec, const char *root, const char *run, ch
 				  .tty_sock = tty[1],
 				  .fail = fail[1],
 				  .stdio = {stdio[0], stdio[1], stdio[2]},
-				  .join_pid = join_pid};
+				  .join_fd = join_fd};
 		close(sync[1]);
 		close(fail[0]);
 		close(tty[0]);
@@ -296,7 +300,7 @@ void shim_main(const struct be_spec *spec, const char *root, const char *run, ch
 	close(sync[0]);
 	tell(&s, 1);
 	if (read(go, &byte, 1) != 1) // d0d died or gave up
-		_exit(1);
+		shim_fail(&s, ECANCELED, "start");
 	if (write(sync[1], "g", 1) < 0)
 		shim_fail(&s, errno, "sync");
 	if (spec->tty)

@@ -127,7 +127,7 @@ class Host:
         self.log = open(os.path.join(self.dir, "log"), "ab")  # pylint: disable=R1732
         self.holder = subprocess.Popen(  # pylint: disable=R1732
             ["unshare", "-mnpf", "--kill-child", "--mount-proc", "sh", "-c",
-             "ip link set lo up; echo ready; exec sleep infinity"],
+             "ip link set lo up; echo ready; while :; do sleep 1; done"],
             stdout=subprocess.PIPE, text=True)
         assert self.holder.stdout.readline().strip() == "ready"
         with open(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children", encoding="ascii") as f:
