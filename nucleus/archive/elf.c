@@ -211,7 +211,7 @@ static const char *match_hashes(struct image *img, const struct file *f,
 	const struct d0_page_hash *hash = archive_pages(file);
 	for (u32 i = 0; i < img->segments; i++) {
 		struct segment *s = &img->segment[i];
-		if (s->kind != SEGMENT_TEXT && s->kind != SEGMENT_RODATA)
+		if (s->kind == SEGMENT_DATA)
 			continue;
 		for (u32 h = 0; h < file->pages && !s->hash; h++)
 			if (hash[h].vaddr == s->vaddr + f->low && s->pages <= file->pages - h)
@@ -219,7 +219,7 @@ static const char *match_hashes(struct image *img, const struct file *f,
 		for (u64 p = 0; s->hash && p < s->pages; p++)
 			if (s->hash[p].vaddr != s->vaddr + f->low + p * PAGE_SIZE)
 				s->hash = NULL;
-		if (!s->hash)
+		if (!s->hash && s->kind != SEGMENT_RELRO)
 			return "manifest has no page hashes for a segment";
 	}
 	return NULL;

@@ -8,6 +8,7 @@
 #define CPUS_MAX 16
 
 struct vcpu;
+struct spinlock;
 
 /* Per-CPU data, found through GS. */
 struct cpu {
@@ -23,8 +24,12 @@ struct cpu {
 	struct vcpu *current; /* what this CPU schedules; also while it acts on an exit */
 	struct vcpu *running; /* in guest mode, on the way there or back */
 	struct vcpu *fpu_owner;
-	bool resched; /* set by other CPUs under the nucleus lock */
-	void *vendor; /* page(s) of the svm/vmx back-end */
+	u64 stack_top;            /* where recovery begins anew */
+	struct spinlock *leaf[4]; /* leaf locks held, for recovery to let go */
+	u32 leaves;
+	bool interrogated; /* another CPU finds that this one is stuck: an NMI follows */
+	bool resched;      /* set by other CPUs under the nucleus lock */
+	void *vendor;      /* page(s) of the svm/vmx back-end */
 	u64 timer_deadline;
 	u32 next_asid, asid_generation;
 };

@@ -25,4 +25,8 @@ void nucleus_lock(void);
 void nucleus_unlock(void);
 bool nucleus_lock_held(void); /* by this CPU; for assertions */
 
+/* Recovery: let go of every lock this CPU holds. */
+void locks_abandon(void);
+extern bool early_boot; /* until the boot CPU has its per-CPU data */
+
 #endif

@@ -14,6 +14,7 @@ _Static_assert(sizeof(struct trap_frame) == 22 * 8, "matches traps.S");
 
 /* Called by the stubs. */
 void trap_dispatch(struct trap_frame *frame);
+void trap_describe(struct trap_frame *frame); /* on the console, with a backtrace */
 /* Print return addresses from a frame pointer on, with names. */
 void backtrace(u64 rip, u64 rbp);
 /* Interrupts off, forever; other CPUs go on. */

@@ -24,6 +24,7 @@
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
 #include "nucleus/device_manager/device_manager.h"
+#include "nucleus/core/trap.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
 #include "nucleus/sched/sched.h"
@@ -225,6 +226,7 @@ void live0_early(u32 magic, u64 info)
 	image_base = base;
 	frames_rebase(0, direct);
 	direct_base = direct;
+	cpus[0].stack_top = stack;
 	u64 root = nucleus_space.root.v;
 	/* The stack is still the early one: keep the identity map of its tables until the jump.
 	 */

@@ -33,7 +33,7 @@ static bool start(struct cpu *cpu, u8 *low)
 	u64 *words = (u64 *)(low + (trampoline_data - trampoline));
 	words[0] = TRAMPOLINE;
 	words[1] = nucleus_space.root.v;
-	words[2] = stack_create(4);
+	words[2] = cpu->stack_top = stack_create(4);
 	words[3] = (u64)cpu_main;
 	words[4] = (u64)cpu;
 	lapic_start_cpu(cpu->apic_id, TRAMPOLINE >> PAGE_SHIFT);

@@ -15,7 +15,7 @@
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
-#include "nucleus/verify/verify.h"
+#include "nucleus/verify/recovery.h"
 
 #define IST_FAULT  1
 #define IST_NMI    2
@@ -60,6 +60,8 @@ static struct {
 	void *arg;
 } vectors[256];
 
+static bool panicking;
+bool early_boot = true;
 struct cpu cpus[CPUS_MAX];
 u32 cpu_count = 1;
 
@@ -118,6 +120,7 @@ void cpu_init_this(struct cpu *cpu)
 {
 	cpu->self = cpu;
 	cpu->index = (u32)(cpu - cpus);
+	wrmsr(0xc0000101, (u64)cpu); /* locks look at it */
 	struct tss *tss = &tables[cpu->index].tss;
 	tss->iomap = sizeof(*tss);
 	for (u32 i = IST_FAULT; i <= IST_DOUBLE; i++)
@@ -129,6 +132,7 @@ void cpu_init_this(struct cpu *cpu)
 	if (cpuid(1, 0).c & (1u << 26))
 		cr4 |= 1u << 18; /* OSXSAVE */
 	__asm__ volatile("mov %0, %%cr4" ::"r"(cr4) : "memory");
+	early_boot = false;
 	cpu->online = true;
 }
 
@@ -155,23 +159,25 @@ static const char *const exception_name[32] = {"divide error",
 					       "virtualisation",
 					       "control protection"};
 
-static void __noreturn exception_panic(struct trap_frame *f)
+void trap_describe(struct trap_frame *f)
 {
 	u64 cr2;
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	const char *name = exception_name[f->vector] ? exception_name[f->vector] : "-";
 	n_print("nucleus: %s (vector %lu, error 0x%lx) at 0x%lx, cr2 0x%lx, cpu %u", name,
-		f->vector, f->error, f->rip - image_base + (u64)0, cr2, cpu_self()->index);
+		f->vector, f->error, f->rip - image_base, cr2, cpu_self()->index);
 	backtrace(f->rip, f->rbp);
-	n_panic("exception in host mode");
 }
 
 void trap_dispatch(struct trap_frame *f)
 {
 	if (f->vector < 32) {
-		if (verify_rescue(f))
+		if (panicking)
+			cpu_halt_forever();
+		if (recovery_from(f))
 			return;
-		exception_panic(f);
+		trap_describe(f);
+		n_panic("exception in host mode");
 	}
 	struct cpu *cpu = cpu_self();
 	cpu->interrupts++;
@@ -211,6 +217,7 @@ void n_panic(const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;
+	panicking = true;
 	va_start(ap, fmt);
 	n_vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);

@@ -33,6 +33,8 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image)
 				       .live = s->frames,
 				       .golden = {s->golden[0], s->golden[1]},
 				       .hash = s->hash,
+				       .file = s->file,
+				       .file_bytes = s->file_bytes,
 				       .relocated = relro ? s : NULL};
 		add_run(set, &run);
 	}

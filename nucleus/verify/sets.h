@@ -17,6 +17,8 @@ struct page_run {
 	hpa_t live; /* first page; for relro of a cell: found page by page */
 	hpa_t golden[2];
 	const struct d0_page_hash *hash; /* NULL: the golden copies vouch for each other */
+	const u8 *file;                  /* third copy, in the archive; NULL: none */
+	u64 file_bytes;
 	const struct segment *relocated; /* relro of a cell: golden is before relocation */
 };
 

@@ -32,6 +32,7 @@
 #include <string.h>
 #include "d0/control.h"
 #include "nucleus/archive/archive.h"
+#include "nucleus/archive/elf.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
@@ -55,7 +56,6 @@ static struct {
 } own;
 static struct cell *helped; /* member whose duty the nucleus completes; see help() */
 static bool cycle_open;
-static u64 rescued; /* nucleus pages repaired after a fault */
 static struct {
 	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair,
 	    lies;
@@ -82,31 +82,55 @@ static bool matches_manifest(const struct page_run *run, u64 index, const void *
 	return !memcmp(d.byte, run->hash[index].sha256, sizeof(d.byte));
 }
 
-/* Which golden copy is good: its number, or -1. Repairs the other one. */
+/* Copies of a page that could be believed: golden, golden, live, in the archive. */
+enum {
+	COPY_LIVE = 2,
+	COPY_ARCHIVE = 3,
+	COPIES = 4
+};
+
+static const u8 *copy_of(const struct page_run *run, u64 index, u32 which, const void *live)
+{
+	if (which < COPY_LIVE)
+		return hpa_to_ptr(HPA(run->golden[which].v + (index << PAGE_SHIFT)));
+	if (which == COPY_LIVE)
+		return run->relocated ? NULL : live;
+	bool whole = run->file && (index + 1) << PAGE_SHIFT <= run->file_bytes;
+	return whole ? run->file + (index << PAGE_SHIFT) : NULL;
+}
+
+/* Which copy is right: by the manifest's hash; without one, by another copy that agrees. */
+static int good_copy(const struct page_run *run, u64 index, const void *live)
+{
+	for (u32 i = 0; i < COPIES; i++) {
+		const u8 *copy = copy_of(run, index, i, live);
+		const u8 *other = copy_of(run, index, i ? i - 1 : COPY_LIVE, live);
+		if (!copy)
+			continue;
+		if (run->hash ? matches_manifest(run, index, copy)
+			      : other && !memcmp(copy, other, PAGE_SIZE))
+			return (int)i;
+	}
+	return -1;
+}
+
+/* Make both golden copies right, from whichever copy is. Its number, or -1: none is. */
 static int good_golden(const struct page_set *set, const struct page_run *run, u64 index,
 		       const void *live)
 {
-	u8 *g[2];
-	bool good[2];
-	for (u32 i = 0; i < 2; i++)
-		g[i] = hpa_to_ptr(HPA(run->golden[i].v + (index << PAGE_SHIFT)));
-	if (!run->hash && !memcmp(g[0], g[1], PAGE_SIZE))
-		return 0;
-	for (u32 i = 0; i < 2; i++) {
-		const void *as_live = run_expected(set, run, index, i, buffer[1]);
-		good[i] = run->hash ? matches_manifest(run, index, g[i])
-				    : !memcmp(as_live, live, PAGE_SIZE);
-	}
-	for (u32 i = 0; i < 2; i++) {
-		if (good[i] || !good[!i])
+	int good = good_copy(run, index, live);
+	for (u32 i = 0; good >= 0 && i < 2; i++) {
+		u8 *golden = (u8 *)copy_of(run, index, i, live);
+		const u8 *right = copy_of(run, index, (u32)good, live);
+		if (!memcmp(golden, right, PAGE_SIZE))
 			continue;
 		journal(D0_EVENT_golden_bad, set->cell ? set->cell->number : ~0u, index,
 			"golden copy %u of %s %s page %lu was wrong, rewritten", i,
 			member_name(set), run->name, index);
 		stats.golden++;
-		memcpy(g[i], g[!i], PAGE_SIZE);
+		memcpy(golden, right, PAGE_SIZE);
 	}
-	return good[0] ? 0 : good[1] ? 1 : -1;
+	return good < 0 ? -1 : 0;
 }
 
 static u64 first_difference(const u8 *a, const u8 *b)
@@ -282,7 +306,8 @@ static void judge(struct cell *cell, u64 answer)
 	if (answer == cell->duty.expected)
 		return;
 	cell->duty.bad++;
-	if (!check_pages(&set, cell->duty.first, cell->duty.count)) {
+	u64 golden = stats.golden;
+	if (!check_pages(&set, cell->duty.first, cell->duty.count) && stats.golden == golden) {
 		stats.lies++;
 		journal(D0_EVENT_report, cell->number, cell->duty.first,
 			"%s answered a challenge wrongly although the pages are right",
@@ -458,6 +483,24 @@ void verify_status(struct d0_ctl_system_status *out)
 
 /* ---- the nucleus itself ---- */
 
+/* Where the archive's nucleus has what is linked at this address: the third copy. */
+static const u8 *archive_copy(const struct d0_file *file, u64 link, u64 *bytes)
+{
+	const u8 *data = archive_data(file);
+	struct elf_header h;
+	struct elf_segment p;
+	memcpy(&h, data, MIN(file->size, sizeof(h)));
+	for (u32 i = 0; i < h.phnum && h.phoff + (i + 1) * sizeof(p) <= file->size; i++) {
+		memcpy(&p, data + h.phoff + i * sizeof(p), sizeof(p));
+		if (p.type != PT_LOAD || p.vaddr != link || p.offset > file->size ||
+		    p.filesz > file->size - p.offset)
+			continue;
+		*bytes = p.filesz;
+		return data + p.offset;
+	}
+	return NULL;
+}
+
 static void add_own(const char *name, const char *from, const char *to, bool hashed,
 		    const struct d0_file *file)
 {
@@ -485,6 +528,7 @@ static void add_own(const char *name, const char *from, const char *to, bool has
 			"vouch for "
 			"it",
 			name);
+	run->file = run->hash ? archive_copy(file, link, &run->file_bytes) : NULL;
 	nucleus_set.runs++;
 	nucleus_set.pages += pages;
 }
@@ -501,30 +545,8 @@ void verify_init(void)
 		nucleus_set.pages, (u64)(ROUND / 1000000));
 }
 
-/*
- * No locks here: the fault may have come while any is held. Golden copies that agree are
- * believed; SHA-256 needs registers that may not be ours now.
- */
-bool verify_rescue(struct trap_frame *frame)
+void verify_count_rescue(void)
 {
-	bool changed = false;
-	for (u32 r = 0; r < nucleus_set.runs; r++) {
-		const struct page_run *run = &nucleus_set.run[r];
-		for (u64 p = 0; p < run->pages; p++) {
-			const void *a = hpa_to_ptr(HPA(run->golden[0].v + (p << PAGE_SHIFT)));
-			const void *b = hpa_to_ptr(HPA(run->golden[1].v + (p << PAGE_SHIFT)));
-			hpa_t live = HPA(run->live.v + (p << PAGE_SHIFT));
-			if (!memcmp(hpa_to_ptr(live), a, PAGE_SIZE) || memcmp(a, b, PAGE_SIZE))
-				continue;
-			repair_write(live, a);
-			changed = true;
-			stats.found++;
-			stats.repaired++;
-			rescued++;
-			n_print(
-			    "page_repaired: nucleus %s page %lu after a fault at nucleus+0x%lx",
-			    run->name, p, frame->rip - image_base);
-		}
-	}
-	return changed;
+	stats.found++;
+	stats.repaired++;
 }

@@ -3,7 +3,6 @@
 #ifndef NUCLEUS_VERIFY_H
 #define NUCLEUS_VERIFY_H
 
-#include "nucleus/core/trap.h"
 #include "nucleus/core/types.h"
 
 struct cell;
@@ -25,7 +24,7 @@ void verify_tick(u64 now); /* lock held; for times without idle time */
 u64 verify_next(void);     /* when idle work is due again */
 void verify_status(struct d0_ctl_system_status *out);
 
-/* Fault in host mode: true if the nucleus was repaired and the instruction may be retried. */
-bool verify_rescue(struct trap_frame *frame);
+/* A page of the nucleus was repaired by recovery.c. */
+void verify_count_rescue(void);
 
 #endif

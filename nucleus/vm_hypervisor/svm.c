@@ -120,6 +120,11 @@ static bool svm_cpu_init(struct cpu *cpu)
 	return true;
 }
 
+static void svm_host_reset(void)
+{
+	__asm__ volatile("stgi; cli" ::: "memory");
+}
+
 static bool svm_create(struct vcpu *v, enum vcpu_kind kind)
 {
 	hpa_t pages = frames_alloc_run(1);
@@ -437,6 +442,7 @@ const struct vcpu_ops svm_ops = {
     .vmcall = false,
     .supported = svm_supported,
     .cpu_init = svm_cpu_init,
+    .host_reset = svm_host_reset,
     .create = svm_create,
     .destroy = svm_destroy,
     .reset = svm_reset,

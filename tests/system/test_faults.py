@@ -11,7 +11,6 @@ from machine import BUILD, PATIENCE
 
 READY = r"^d0: ready: "
 MEM = 64 << 20
-KERNEL_AT = (0x200000, 0x400000)  # where the boot loader put the nucleus before it moved
 
 
 @pytest.fixture
@@ -76,5 +75,5 @@ def test_flips_in_cells(machine, image, flips):
 
 
 def test_flips_in_the_nucleus(machine):
-    flip_rounds(machine, f"{BUILD}/d0.elf", 80, batch=10, skip=[KERNEL_AT])
+    flip_rounds(machine, f"{BUILD}/d0.elf", 80, batch=10)
     heartbeat_goes_on(machine)

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Recovery of the nucleus.
+ *
+ * Problem: a bit that flips in code which runs often is executed before any round of the
+ * ring finds it. The result is an exception in host mode, at the instruction or some time
+ * later when wrong data has spread, or a CPU that never lets go of the lock.
+ *
+ * Model: an exception is taken on a stack of its own. First the nucleus's read-only pages
+ * are compared with the golden copies, and repaired. If that changed a page and the
+ * fault was inside the nucleus's text, the instruction is simply tried again. Otherwise what
+ * the CPU was doing is given up: its locks are let go, its stack is dropped and it begins its
+ * scheduling loop anew. A vCPU for which it was working gets an error from its hypercall; if
+ * nothing was repaired, so that the fault looks like a mistake rather than decay, the cell of
+ * that vCPU is ended, since what it asked for may bring the fault back.
+ *
+ * A CPU that waits seconds for the nucleus lock sends an NMI to the holder, which then
+ * does the same.
+ *
+ * Limits, said plainly: data structures that were being changed when the fault came are not
+ * rolled back; a single CPU in an endless loop has nobody to wake it; and the code below runs
+ * from the same copy as the rest. More than LIMIT recoveries in WINDOW are a panic.
+ *
+ * Locking: none is taken; golden copies that agree with each other are believed, as SHA-256
+ * needs registers that may not be ours now.
+ */
+#include <string.h>
+#include "d0/control.h"
+#include "nucleus/core/lock.h"
+#include "nucleus/core/print.h"
+#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/live0/live0.h"
+#include "nucleus/sched/sched.h"
+#include "nucleus/sync/sync.h"
+#include "nucleus/verify/recovery.h"
+#include "nucleus/verify/sets.h"
+#include "nucleus/verify/verify.h"
+
+#define LIMIT     16
+#define WINDOW    10000000000ull /* ns */
+#define AFTERMATH 2000000000ull  /* a fault this soon after a repair is put down to it */
+
+static u64 last_repair, window_start;
+static u32 recoveries;
+
+static u32 repair_nucleus(void)
+{
+	u32 repaired = 0;
+	for (u32 r = 0; r < nucleus_set.runs; r++) {
+		const struct page_run *run = &nucleus_set.run[r];
+		for (u64 p = 0; p < run->pages; p++) {
+			const void *a = hpa_to_ptr(HPA(run->golden[0].v + (p << PAGE_SHIFT)));
+			const void *b = hpa_to_ptr(HPA(run->golden[1].v + (p << PAGE_SHIFT)));
+			hpa_t live = HPA(run->live.v + (p << PAGE_SHIFT));
+			if (!memcmp(hpa_to_ptr(live), a, PAGE_SIZE) || memcmp(a, b, PAGE_SIZE))
+				continue;
+			repair_write(live, a);
+			verify_count_rescue();
+			repaired++;
+		}
+	}
+	return repaired;
+}
+
+static bool in_text(u64 rip)
+{
+	return rip >= image_base + (u64)(text_start - image_start) &&
+	       rip < image_base + (u64)(text_end - image_start);
+}
+
+static bool may_recover(void)
+{
+	u64 now = clock_ns();
+	if (now - window_start > WINDOW) {
+		window_start = now;
+		recoveries = 0;
+	}
+	return ++recoveries <= LIMIT;
+}
+
+/* On the CPU's own stack again, with nothing held. */
+static void __noreturn begin_anew(void)
+{
+	struct cpu *cpu = cpu_self();
+	struct vcpu *v = cpu->current;
+	if (vcpu_ops->host_reset)
+		vcpu_ops->host_reset();
+	nucleus_lock();
+	cpu->current = cpu->running = NULL;
+	cpu->in_guest = cpu->idle = false;
+	if (v && v->state == VCPU_RUNNING) {
+		v->regs.rax = (u64)D0_ESTATE;
+		if (clock_ns() - last_repair > AFTERMATH)
+			cell_fail(v->cell, v, "the nucleus faulted while acting for it", 0, "");
+		v->state = v->state == VCPU_RUNNING ? VCPU_BLOCKED : v->state;
+		if (v->state == VCPU_BLOCKED)
+			sched_ready(v);
+	}
+	journal(D0_EVENT_nucleus_fault, ~0u, cpu->index, "CPU %u began anew", cpu->index);
+	nucleus_unlock();
+	sched_loop();
+}
+
+static void abandon(struct trap_frame *f)
+{
+	locks_abandon();
+	f->rip = (u64)begin_anew;
+	f->rsp = cpu_self()->stack_top - 8;
+	f->rbp = 0;
+	f->rflags = 2;
+}
+
+bool recovery_from(struct trap_frame *f)
+{
+	struct cpu *cpu = cpu_self();
+	bool nmi = f->vector == 2;
+	if (nmi && !__atomic_exchange_n(&cpu->interrogated, false, __ATOMIC_ACQ_REL))
+		return true; /* nobody here asked for it */
+	if (!nucleus_set.runs || !cpu->stack_top)
+		return false;
+	u32 repaired = repair_nucleus();
+	if (repaired) {
+		last_repair = clock_ns();
+		if (!nmi && in_text(f->rip) && may_recover()) {
+			n_print(
+			    "page_repaired: %u of the nucleus, after a fault at nucleus+0x%lx",
+			    repaired, f->rip - image_base);
+			return true;
+		}
+	}
+	if (!may_recover())
+		return false;
+	cpu->leaves = 0; /* a lock of ours may be the console's */
+	if (!repaired && clock_ns() - last_repair > AFTERMATH)
+		trap_describe(f);
+	abandon(f);
+	return true;
+}
+
+void recovery_interrogate(struct cpu *holder)
+{
+	if (!holder || holder == cpu_self())
+		return;
+	__atomic_store_n(&holder->interrogated, true, __ATOMIC_RELEASE);
+	lapic_nmi_others();
+}
