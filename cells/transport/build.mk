@@ -12,3 +12,9 @@ $(eval $(call cell,transport,cells/transport/main.c,transport vnet_port))
 $(eval $(call hosted_cell,transport,cells/transport/main.c,transport vnet_port))
 $(eval $(call host_prog,transportd,cells/transport/hosted/transportd.c \
   cells/transport/hosted/tap.c cells/transport/hosted/serve.c,transport pvs_client))
+
+TP_FUZZ := tests/fuzz/transport_env.c
+$(foreach f,frames tcp pvsock dhcp,$(eval $(call fuzz_target,fuzz_$(f),\
+  tests/fuzz/fuzz_$(f).c $(TP_FUZZ),transport pvs_client)))
+$(eval $(call unit_test,tcp_attack,tests/unit/tcp_attack.c $(TCP_SIM),transport pvs_client))
+$(eval $(call unit_test,tcp_api,tests/unit/tcp_api.c $(TCP_SIM),transport pvs_client))

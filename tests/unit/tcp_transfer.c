@@ -73,12 +73,14 @@ struct shape {
 	uint32_t tx_limit;
 };
 
+static unsigned restarts_done;
+
 static uint64_t run(const struct shape *p, struct sim *s)
 {
 	struct tp_config cfg = {.max_socks = 64};
 	struct sim_conn c;
 	struct flow a, b;
-	uint64_t start;
+	uint64_t start, next = 0;
 	uint32_t steps = 0;
 
 	sim_init(s, p->caps, &cfg, 4 << 20);
@@ -102,8 +104,15 @@ static uint64_t run(const struct shape *p, struct sim *s)
 		sim_step(s, s->now + 50000000);
 		pump_in(&a, 2, 8192);
 		pump_in(&b, 1, p->bite ? p->bite : 8192);
-		if (p->restart && ++steps % 97 == 0)
-			sim_restart(s, steps / 97 & 1);
+		if (p->restart && s->now >= next) {
+			unsigned i = ++steps & 1;
+
+			next = s->now + 100000000;
+			sim_restart(s, i);
+			/* Two: the connection, and on host 1 the listener. */
+			assert_int_equal(tp_adopted(s->host[i].st), i + 1);
+			restarts_done++;
+		}
 		assert_true(s->now - start < 3600ull * 1000000000ull);
 	}
 	assert_int_equal(b.got, p->total);
@@ -198,8 +207,9 @@ static void bottleneck(void **x)
 
 static void restarts(void **x)
 {
-	check((struct shape){.order = 14, .total = 400000, .restart = true});
-	check((struct shape){.order = 14, .total = 200000, .restart = true, .loss = 200});
+	check((struct shape){.order = 14, .total = 400000, .restart = true, .delay = 10000000});
+	check((struct shape){
+	    .order = 14, .total = 200000, .restart = true, .loss = 200, .delay = 10000000});
 	check((struct shape){
 	    .order = 14, .total = 200000, .restart = true, .caps = CSUM, .v6 = true});
 }

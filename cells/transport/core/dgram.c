@@ -474,8 +474,8 @@ static int packet_send(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		memcpy(f + 6, n->mac, 6);
 		memcpy(f + 12, &r->peer.port, 2);
 	}
-	n->tx_packets++;
-	n->tx_bytes += r->len + head;
+	st->s->ifstat[ifi].tx_packets++;
+	st->s->ifstat[ifi].tx_bytes += r->len + head;
 	st->ops.tx_put(st->ctx, ifi, f, r->len + head, &none);
 	return 0;
 }

@@ -209,10 +209,13 @@ static bool parse_options(const uint8_t *o, uint32_t len, struct lease *l)
 /* RFC 3442: width, significant octets of the destination, router. */
 static bool add_classless(struct tp_stack *st, const struct lease *l)
 {
-	const uint8_t *o = l->routes, *end = o + l->nroutes;
+	const uint8_t *o = l->routes, *end;
 	bool any = false;
 
-	while (o && o < end) {
+	if (!o)
+		return false;
+	end = o + l->nroutes;
+	while (o < end) {
 		unsigned w = o[0], n = (w + 7) / 8;
 		struct route r = {.dst = ipa_from4(0),
 				  .plen = (uint8_t)(96 + w),
@@ -414,7 +417,7 @@ uint64_t dhcp_tick(struct tp_stack *st)
 		d->xid = tp_random32(st);
 		d->start = st->now;
 		d->state = DH_RENEWING;
-		/* fall through */
+		__attribute__((fallthrough));
 	case DH_RENEWING:
 	case DH_REBINDING:
 		if (st->now >= d->expire) {

@@ -183,7 +183,7 @@ void icmp4_input(struct tp_stack *st, struct pkt *p)
 		mtu = be32(h.rest) & 0xffff;
 		if (h.code == 4 && mtu < 68)
 			mtu = 576; /* a router older than RFC 1191 */
-				   /* fall through */
+		__attribute__((fallthrough));
 	case 11:
 	case 12:
 		icmp_dispatch(st, p, 8, h.type, h.code, h.type == 3 && h.code == 4 ? mtu : 0);

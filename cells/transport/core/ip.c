@@ -149,7 +149,7 @@ static bool ip6_walk(struct tp_stack *st, struct pkt *p, uint8_t next, uint32_t 
 				icmp_error(st, p, 4, 1, be32(next_at));
 				return false;
 			}
-			/* fall through */
+			__attribute__((fallthrough));
 		case IPPROTO_DSTOPTS_:
 		case IPPROTO_ROUTING_:
 			if (p->len < 8 || (hlen = d[1] * 8u + 8) > p->len)

@@ -1,10 +1,10 @@
 /*
  * Ethernet, ARP, and the neighbour table that IPv4 (RFC 826) and IPv6 (RFC 4861) share.
  *
- * A neighbour is INCOMPLETE while it is asked for; one frame waits with it. It is then
- * REACHABLE for 30 s, STALE after, and asked again only when used (DELAY 5 s, PROBE).
- * TCP progress counts as proof of reachability (neigh_confirm). Entries are learnt only
- * from answers to our questions, or from packets addressed to us: a stranger cannot fill
+ * A neighbour is INCOMPLETE while it is asked for; up to sixteen frames wait for all of them
+ * together. It is then REACHABLE for 30 s, STALE after, and asked again only when used (DELAY 5
+ * s, PROBE). TCP progress counts as proof of reachability (neigh_confirm). Entries are learnt
+ * only from answers to our questions, or from packets addressed to us: a stranger cannot fill
  * the table with gratuitous claims. The least recently used entry makes room.
  */
 #include "tp_int.h"
@@ -21,11 +21,9 @@ static const uint8_t bcast[6] = {255, 255, 255, 255, 255, 255};
 static void dev_put(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 		    const struct tp_meta *m)
 {
-	struct netif *n = &st->s->ifs[ifi];
-
 	if (len) {
-		n->tx_packets++;
-		n->tx_bytes += len;
+		st->s->ifstat[ifi].tx_packets++;
+		st->s->ifstat[ifi].tx_bytes += len;
 		if (st->npacket)
 			packet_tap(st, ifi, frame, len, 4);
 	}
@@ -43,7 +41,7 @@ void eth_send(struct tp_stack *st, unsigned ifi, const uint8_t *dst, uint16_t ty
 		return;
 	f = st->ops.tx_get(st->ctx, ifi, ETH_HLEN + len);
 	if (!f) {
-		n->tx_dropped++;
+		st->s->ifstat[ifi].tx_dropped++;
 		return;
 	}
 	memcpy(f, dst, 6);
@@ -84,41 +82,48 @@ static void neigh_ask(struct tp_stack *st, struct neigh *n)
 	}
 }
 
-/* Keeps a copy of the frame until the neighbour answers; the older one makes room. */
+/* Keeps a copy of the frame until the neighbour answers; with no room it is lost. */
 static void neigh_park(struct tp_stack *st, struct neigh *n, const struct txp *t, uint32_t len)
 {
 	unsigned i;
 
 	if (len > PEND_SIZE)
 		return;
-	if (!n->pend) {
-		for (i = 0; i < MAX_PEND && st->pend_len[i]; i++)
-			;
-		if (i == MAX_PEND)
-			return;
-		n->pend = (uint8_t)(i + 1);
-	}
-	i = n->pend - 1u;
+	for (i = 0; i < MAX_PEND && st->pend_neigh[i]; i++)
+		;
+	if (i == MAX_PEND)
+		return;
 	memcpy(st->pend + (size_t)i * PEND_SIZE, t->frame, len);
 	st->pend_len[i] = (uint16_t)len;
 	st->pend_meta[i] = t->meta;
-	st->pend_ifi[i] = n->ifi;
+	st->pend_neigh[i] = (uint8_t)(n - st->neigh + 1);
+	st->pend_order[i] = st->pend_seq++;
 }
 
+/* Sends what waited for n in the order it came, or forgets it. */
 static void neigh_unpark(struct tp_stack *st, struct neigh *n, bool send)
 {
-	unsigned i = n->pend - 1u;
-	uint8_t *f;
+	uint8_t me = (uint8_t)(n - st->neigh + 1);
 
-	if (!n->pend)
-		return;
-	n->pend = 0;
-	if (send && (f = st->ops.tx_get(st->ctx, n->ifi, st->pend_len[i]))) {
-		memcpy(f, st->pend + (size_t)i * PEND_SIZE, st->pend_len[i]);
+	for (;;) {
+		unsigned best = MAX_PEND, i;
+		uint8_t *f;
+
+		for (i = 0; i < MAX_PEND; i++) {
+			if (st->pend_neigh[i] == me &&
+			    (best == MAX_PEND ||
+			     (int32_t)(st->pend_order[i] - st->pend_order[best]) < 0))
+				best = i;
+		}
+		if (best == MAX_PEND)
+			return;
+		st->pend_neigh[best] = 0;
+		if (!send || !(f = st->ops.tx_get(st->ctx, n->ifi, st->pend_len[best])))
+			continue;
+		memcpy(f, st->pend + (size_t)best * PEND_SIZE, st->pend_len[best]);
 		memcpy(f, n->mac, 6);
-		dev_put(st, n->ifi, f, st->pend_len[i], &st->pend_meta[i]);
+		dev_put(st, n->ifi, f, st->pend_len[best], &st->pend_meta[best]);
 	}
-	st->pend_len[i] = 0;
 }
 
 /* Puts the Ethernet header on and lets the frame go. len counts from the header. */
@@ -162,7 +167,7 @@ void link_output(struct tp_stack *st, struct txp *t, uint32_t len)
 		}
 	}
 	if (!len)
-		nif->tx_dropped += !t->d.neigh;
+		st->s->ifstat[t->ifi].tx_dropped += !t->d.neigh;
 	dev_put(st, t->ifi, t->frame, len, &t->meta);
 }
 

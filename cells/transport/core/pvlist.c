@@ -30,6 +30,7 @@ static struct ipa addr_from(uint8_t family, const uint8_t *b)
 static bool link_rec(struct tp_stack *st, uint32_t i, void *out)
 {
 	const struct netif *n = &st->s->ifs[i];
+	const struct ifstat *f = &st->s->ifstat[i];
 	struct pvs_link *r = out;
 
 	if (!n->used)
@@ -37,14 +38,14 @@ static bool link_rec(struct tp_stack *st, uint32_t i, void *out)
 	*r = (struct pvs_link){.ifindex = i + 1,
 			       .mtu = n->mtu,
 			       .type = i ? 1 : 772,
-			       .rx_packets = n->rx_packets,
-			       .tx_packets = n->tx_packets,
-			       .rx_bytes = n->rx_bytes,
-			       .tx_bytes = n->tx_bytes,
-			       .rx_errors = n->rx_errors,
-			       .tx_errors = n->tx_errors,
-			       .rx_dropped = n->rx_dropped,
-			       .tx_dropped = n->tx_dropped};
+			       .rx_packets = f->rx_packets,
+			       .tx_packets = f->tx_packets,
+			       .rx_bytes = f->rx_bytes,
+			       .tx_bytes = f->tx_bytes,
+			       .rx_errors = f->rx_errors,
+			       .tx_errors = f->tx_errors,
+			       .rx_dropped = f->rx_dropped,
+			       .tx_dropped = f->tx_dropped};
 	r->flags = (n->up ? 1u : 0) | (n->link && n->up ? 0x40u : 0) | (i ? 0x1002u : 8u);
 	memcpy(r->mac, n->mac, 6);
 	memcpy(r->name, n->name, 16);

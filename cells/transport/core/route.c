@@ -238,7 +238,8 @@ static unsigned common_bits(const struct ipa *a, const struct ipa *b)
 
 	for (i = 0; i < 16 && a->b[i] == b->b[i]; i++)
 		;
-	return i == 16 ? 128 : i * 8 + (unsigned)__builtin_clz((a->b[i] ^ b->b[i]) << 24);
+	return i == 16 ? 128
+		       : i * 8 + (unsigned)__builtin_clz((uint32_t)(a->b[i] ^ b->b[i]) << 24);
 }
 
 static const struct ipa *src_select(struct tp_stack *st, const struct ipa *dst, unsigned ifi)

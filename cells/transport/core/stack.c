@@ -312,11 +312,11 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 	uint8_t kind = 0;
 
 	if (len < ETH_HLEN) {
-		n->rx_errors++;
+		st->s->ifstat[ifi].rx_errors++;
 		return;
 	}
-	n->rx_packets++;
-	n->rx_bytes += len;
+	st->s->ifstat[ifi].rx_packets++;
+	st->s->ifstat[ifi].rx_bytes += len;
 	p.len = len - ETH_HLEN;
 	p.csum_ok = meta && meta->flags & (TP_META_CSUM_OK | TP_META_NEEDS_CSUM);
 	p.gso_size = meta && meta->gso_type ? meta->gso_size : 0;
@@ -347,7 +347,7 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 			ip6_input(st, &p);
 		break;
 	default:
-		n->rx_dropped++;
+		st->s->ifstat[ifi].rx_dropped++;
 	}
 }
 
@@ -433,8 +433,8 @@ void loop_put(struct tp_stack *st, uint32_t len, const struct tp_meta *m)
 	r->len = len;
 	r->meta = *m;
 	st->loop_prod += LOOP_HDR + ((len + 15) & ~15u);
-	st->s->ifs[0].tx_packets++;
-	st->s->ifs[0].tx_bytes += len;
+	st->s->ifstat[0].tx_packets++;
+	st->s->ifstat[0].tx_bytes += len;
 }
 
 static void loop_run(struct tp_stack *st, unsigned budget)
@@ -465,6 +465,7 @@ static void slow_run(struct tp_stack *st)
 	at = MIN(at, nd_tick(st));
 	at = MIN(at, dhcp_tick(st));
 	slow_arm(st, at);
+	state_seal_net(st);
 }
 
 uint64_t tp_poll(struct tp_stack *st)

@@ -460,10 +460,13 @@ void tcp_link_up(struct tp_stack *st)
 	for (uint32_t i = 1; i < st->high; i++) {
 		struct sock *s = SOCK(st, i);
 
-		if (s->kind == SK_TCP && s->t.backoff && s->t.rtx_kind == RTX_RTO) {
+		if (s->kind != SK_TCP)
+			continue;
+		if (s->t.backoff && s->t.rtx_kind == RTX_RTO) {
 			s->t.backoff = 0;
 			timer_set(st, s, TMR_RTX, st->now_ms + 1 + tp_random32(st) % 50);
 		}
+		tcp_output_later(st, s);
 	}
 }
 

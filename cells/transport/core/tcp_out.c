@@ -659,6 +659,8 @@ void tcp_output(struct tp_stack *st, struct sock *s)
 			ok = send_lost(st, s);
 			ok = ok && send_new(st, s);
 			ok = ok && send_fin(st, s);
+		} else if (tcp_data_end(s) != t->snd_nxt) {
+			t->flags |= TF_PROBING; /* no way there now: try again later */
 		}
 	}
 	if (!ok)

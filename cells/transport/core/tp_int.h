@@ -96,31 +96,33 @@ bool ipa_match(const struct ipa *a, const struct ipa *net, unsigned plen);
 	X(Ip, InReceives)                                                                      \
 	X(Ip, InHdrErrors)                                                                     \
 	X(Ip, InAddrErrors)                                                                    \
-	X(Ip, InUnknownProtos) X(Ip, InDiscards) X(Ip, InDelivers) X(Ip, OutRequests) X(       \
-	    Ip, OutDiscards) X(Ip, OutNoRoutes) X(Ip, ReasmReqds) X(Ip, ReasmOKs)              \
-	    X(Ip, ReasmFails) X(Ip, FragOKs) X(Ip, FragFails) X(Ip, FragCreates) X(            \
-		Icmp, InMsgs) X(Icmp, InErrors) X(Icmp, OutMsgs) X(Icmp, OutErrors)            \
-		X(Icmp, RateLimited) X(Tcp, ActiveOpens) X(Tcp, PassiveOpens) X(               \
-		    Tcp, AttemptFails) X(Tcp, EstabResets) X(Tcp, InSegs) X(Tcp, OutSegs)      \
-		    X(Tcp, RetransSegs) X(Tcp, InErrs) X(Tcp, OutRsts) X(Tcp, InCsumErrors) X( \
-			Tcp, SyncookiesSent) X(Tcp, SyncookiesRecv) X(Tcp, SyncookiesFailed)   \
-			X(Tcp, ChallengeACK) X(Tcp, PAWSEstab) X(Tcp, TimeWaitRecycled) X(     \
-			    Tcp, LossProbes) X(Tcp,                                            \
-					       Timeouts) X(Tcp, FastRetrans)                   \
-			    X(Tcp, SpuriousRTOs) X(Tcp, OFOQueue) X(Tcp, OFODrop)              \
-				X(Tcp, DSACKRecv) X(Tcp, ListenOverflows) X(Tcp, MTUPFail) X(  \
-				    Tcp, ECERecv) X(Tcp, AbortOnTimeout)                       \
-				    X(Tcp, KeepAlive) X(Tcp, Adopted) X(Tcp, AdoptFailed) X(   \
-					Tcp, PeerProtocol) X(Tcp, DelayedACKs)                 \
-					X(Tcp, RecordsExhausted) X(Udp, InDatagrams) X(        \
-					    Udp, NoPorts) X(Udp, InErrors)                     \
-					    X(Udp, OutDatagrams) X(Udp, RcvbufErrors)          \
-						X(Udp, InCsumErrors) X(Arp, Conflicts) X(      \
-						    Arp, InBad) X(Neigh, Failed) X(Nd, InBad)  \
-						    X(Dhcp, Acks) X(Dhcp, Naks)                \
-							X(Dhcp, Timeouts) X(Dhcp, Bad)         \
-							    X(Pv, BadRequests) X(Pv, Requests) \
-								X(Pv, Events) X(Pv, Notifies)
+	X(Ip, InUnknownProtos)                                                                 \
+	X(Ip, InDiscards) X(Ip, InDelivers) X(Ip, OutRequests) X(Ip, OutDiscards) X(           \
+	    Ip, OutNoRoutes) X(Ip, ReasmReqds) X(Ip, ReasmOKs) X(Ip, ReasmFails)               \
+	    X(Ip, FragOKs) X(Ip, FragFails) X(Ip, FragCreates) X(Icmp, InMsgs) X(              \
+		Icmp, InErrors) X(Icmp, OutMsgs) X(Icmp, OutErrors) X(Icmp, RateLimited)       \
+		X(Tcp, ActiveOpens) X(Tcp, PassiveOpens) X(Tcp, AttemptFails) X(               \
+		    Tcp, EstabResets) X(Tcp, InSegs) X(Tcp, OutSegs) X(Tcp, RetransSegs)       \
+		    X(Tcp, InErrs) X(Tcp, OutRsts) X(Tcp, InCsumErrors) X(Tcp, SyncookiesSent) \
+			X(Tcp, SyncookiesRecv) X(Tcp, SyncookiesFailed) X(Tcp, ChallengeACK)   \
+			    X(Tcp, PAWSEstab) X(Tcp, TimeWaitRecycled) X(Tcp, LossProbes) X(   \
+				Tcp, Timeouts) X(Tcp, FastRetrans)                             \
+				X(Tcp, SpuriousRTOs) X(Tcp, OFOQueue) X(Tcp, OFODrop) X(       \
+				    Tcp, DSACKRecv) X(Tcp, ListenOverflows)                    \
+				    X(Tcp, MTUPFail) X(Tcp, ECERecv) X(Tcp, AbortOnTimeout) X( \
+					Tcp, KeepAlive) X(Tcp, Adopted) X(Tcp, AdoptFailed)    \
+					X(Tcp, PeerProtocol) X(Tcp, DelayedACKs)               \
+					    X(Tcp, RecordsExhausted) X(Udp, InDatagrams) X(    \
+						Udp, NoPorts) X(Udp, InErrors)                 \
+						X(Udp, OutDatagrams) X(Udp, RcvbufErrors)      \
+						    X(Udp, InCsumErrors) X(Arp, Conflicts)     \
+							X(Arp, InBad) X(Neigh, Failed) X(      \
+							    Nd, InBad) X(Dhcp, Acks)           \
+							    X(Dhcp, Naks) X(Dhcp, Timeouts) X( \
+								Dhcp, Bad) X(Pv, BadRequests)  \
+								X(Pv, Requests)                \
+								    X(Pv, Events)              \
+									X(Pv, Notifies)
 
 enum tp_stat_id {
 #define TP_STAT_ENUM(group, name) STAT_##group##_##name,
@@ -369,7 +371,7 @@ struct seg {
 #define MAX_PUB   64
 #define MAX_PMTU  32
 #define MAX_GROUP 32
-#define MAX_PEND  8
+#define MAX_PEND  16
 #define PEND_SIZE 1664
 
 #define AF_TENTATIVE 0x01u
@@ -412,6 +414,9 @@ struct netif {
 	uint32_t caps;
 	uint64_t rs_at;
 	char name[16];
+};
+
+struct ifstat {
 	uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes;
 	uint64_t rx_errors, tx_errors, rx_dropped, tx_dropped;
 };
@@ -435,6 +440,7 @@ struct state {
 	uint64_t secret[4];
 	uint32_t client_gen, server_gen;
 	uint32_t netcheck, pad;
+	struct ifstat ifstat[TP_MAX_IF]; /* figures: not worth a check */
 	/* Checked by netcheck from here on. */
 	struct netif ifs[TP_MAX_IF];
 	struct ifaddr addr[MAX_ADDR];
@@ -460,7 +466,7 @@ struct neigh {
 	uint64_t at;   /* us: next step of the state machine */
 	uint64_t used; /* us */
 	uint8_t mac[6];
-	uint8_t state, ifi, probes, pend; /* pend: 1 + number of the waiting frame */
+	uint8_t state, ifi, probes, pad;
 };
 
 struct pmtu {
@@ -547,7 +553,8 @@ struct tp_stack {
 	uint8_t *pend; /* MAX_PEND frames */
 	uint16_t pend_len[MAX_PEND];
 	struct tp_meta pend_meta[MAX_PEND];
-	uint8_t pend_ifi[MAX_PEND];
+	uint8_t pend_neigh[MAX_PEND]; /* 1 + neighbour it waits for */
+	uint32_t pend_order[MAX_PEND], pend_seq;
 	struct pmtu pmtu[MAX_PMTU];
 	struct group group[MAX_GROUP];
 	struct fragq *frag;
