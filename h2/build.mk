@@ -15,3 +15,5 @@ $(eval $(call unit_test,h2_crash,tests/unit/h2_crash_test.c tests/unit/h2_dev.c,
 $(eval $(call fuzz_target,h2_volume,tests/fuzz/h2_volume_fuzz.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
 $(eval $(call unit_test,h2_golden,tests/unit/h2_golden_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
 $(eval $(call unit_test,h2_fs,tests/unit/h2_fs_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
+
+$(eval $(call host_prog,store_bench,bench/store_bench.c tools/d0fs/hostdev.c,h2 h2codec,$(H2_TEST_LIBS)))

@@ -14,7 +14,7 @@ int h2_cache_init(struct h2_vol *v, size_t bytes)
 {
 	uint32_t buckets = 256;
 
-	while (buckets < bytes / 4096 && buckets < 1u << 20)
+	while (buckets < bytes / 1024 && buckets < 1u << 22)
 		buckets <<= 1;
 	v->cache_max = bytes;
 	v->hash_mask = buckets - 1;
@@ -73,8 +73,9 @@ void h2_node_where(struct h2_node *n, struct h2_where *out)
 
 static uint32_t bucket_of(const struct h2_vol *v, const struct h2_node *parent, uint64_t key)
 {
-	uint64_t h = key * 0x9e3779b97f4a7c15ull ^ (uintptr_t)parent * 0xff51afd7ed558ccdull;
+	uint64_t h = (key ^ (uintptr_t)parent >> 4) * 0x9e3779b97f4a7c15ull;
 
+	h = (h ^ h >> 29) * 0xff51afd7ed558ccdull;
 	return (h ^ h >> 32) & v->hash_mask;
 }
 

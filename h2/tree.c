@@ -9,6 +9,8 @@
  *  - hashed keys (directory entries; bit 63 set): a full block splits into two halves side by
  *    side when its parent has room, and the parent first when not, as in a B-tree; only a full
  *    inode pushes its entries down. Blocks stay at least half full and the tree balanced.
+ *    Blocks of entries have 4 KiB, those above them 16 KiB: entries arrive in random order, so
+ *    in a directory bigger than the cache each costs a read and a write of its block.
  *  - deleting removes empty blocks at once and folds a block of a quarter or less into its
  *    parent while that stays three quarters full at most.
  */
@@ -156,21 +158,11 @@ static int split(struct h2_vol *v, struct h2_node *a)
 	unsigned m, at;
 	int err;
 
-	if (parent->type != H2_BREF_INODE && bytes < INDIRECT_BYTES)
-		bytes = INDIRECT_BYTES;
 	new_indirect(parent, mid, top, &b);
 	err = h2_node_new(v, parent, &b, bytes, &s);
 	if (err)
 		return err;
 	memset(s->buf, 0, bytes);
-	if (bytes != a->bytes) {
-		err = h2_node_resize(v, a, bytes);
-		if (err) {
-			h2_node_put(v, s);
-			h2_node_drop(v, s);
-			return err;
-		}
-	}
 	t = h2_node_table(a);
 	m = h2_table_lower(a, mid);
 	s->live = a->live - m;
@@ -187,30 +179,6 @@ static int split(struct h2_vol *v, struct h2_node *a)
 	h2_node_dirty(v, a);
 	h2_node_dirty(v, s);
 	h2_node_put(v, s);
-	return 0;
-}
-
-/* Blocks below a new 16 KiB block may not be smaller than it. */
-static int widen(struct h2_vol *v, struct h2_node *n, unsigned lo, unsigned hi)
-{
-	for (unsigned i = lo; i < hi; i++) {
-		struct h2_node *kid;
-		int err;
-
-		if (h2_node_table(n)[i].type != H2_BREF_INDIRECT)
-			continue;
-		err = h2_node_child(v, n, i, &kid);
-		if (err)
-			return err;
-		if (kid->bytes < INDIRECT_BYTES) {
-			err = h2_node_resize(v, kid, INDIRECT_BYTES);
-			if (!err)
-				h2_node_dirty(v, kid);
-		}
-		h2_node_put(v, kid);
-		if (err)
-			return err;
-	}
 	return 0;
 }
 
@@ -244,21 +212,15 @@ static int push_down(struct h2_vol *v, struct h2_node *n, unsigned lo, unsigned 
 
 static int gather_hashed(struct h2_vol *v, struct h2_node *n)
 {
-	struct h2_bref *t = h2_node_table(n);
+	const struct h2_bref *t = h2_node_table(n);
 	uint32_t bytes = INDIRECT_SMALL;
 	unsigned lo = 0;
-	int err;
 
 	while (!(t[lo].key >> 63))
 		lo++;
 	for (unsigned i = lo; i < n->live; i++)
 		if (t[i].type == H2_BREF_INDIRECT)
 			bytes = INDIRECT_BYTES;
-	if (bytes == INDIRECT_BYTES) {
-		err = widen(v, n, lo, n->live);
-		if (err)
-			return err;
-	}
 	return push_down(v, n, lo, n->live, 1ull << 63, 63, bytes);
 }
 
