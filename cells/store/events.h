@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Events of the store cell. The block layer waits for its device in the middle of serving a
+ * request, when events of other channels may be pending; cell_wait() would return at once for
+ * each of them. So all events are taken into a set of the cell's own, and each part takes
+ * its bits from there.
+ */
+#ifndef STORE_EVENTS_H
+#define STORE_EVENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Move what is pending into the set. */
+void events_collect(void);
+/* The channel's event, once. */
+bool events_take(unsigned channel);
+/* The D0_EV_* flags of the mask, once. */
+uint64_t events_flags(uint64_t mask);
+/* Sleep until something is in the set (at once if something is) or the deadline. */
+void events_sleep(uint64_t deadline_ns);
+/* Sleep for new events only, whatever is in the set: for waits inside a request. */
+void events_sleep_new(uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The store cell: owns the disks and the volume on them, serves files.
+ *
+ * Problem. Containers need root file systems, versions and snapshots of them, on a disk that
+ * may lie; and none of them may see another's files or bring the store down.
+ *
+ * Model. One volume, one thread. The loop serves every client's channel in turn, a bounded
+ * number of requests each, syncs the volume when changes are old enough, and sleeps. A
+ * request runs to its end; while it waits for the disk, the disk's queue is kept full
+ * by write-behind and read-ahead (blockdev.c).
+ *
+ * Confinement. A session can name inodes of its own PFS only (fuse/server.c); which PFS that
+ * is comes from the channel's args, which the controlling cell set.
+ *
+ * Failure. The volume is always consistent on disk (h2: copy-on-write with alternating
+ * headers), so the cell may end at any moment: its next start mounts what the last sync
+ * left, clients shake hands anew, and their node numbers still hold. A disk that fails turns
+ * the volume read-only; reads go on as far as the cache and the disk allow.
+ */
+#include <string.h>
+#include "cells/store/events.h"
+#include "cells/store/store.h"
+#include "libcell/cell.h"
+#include "libcell/clock.h"
+#include "libcell/log.h"
+
+static struct store store;
+
+/* An unusable configuration or disk: stay there, so that the log's last words can be read
+ * and the cell is not restarted in a circle; serve nothing. */
+static int stay_down(void)
+{
+	store_close(&store);
+	log_error("the store serves nothing until its configuration is changed");
+	for (;;) {
+		events_sleep_new(D0_NEVER);
+		if (events_flags(~0ull) & D0_EV_STOP)
+			return 0;
+	}
+}
+
+int cell_main(const struct d0_info *info)
+{
+	if (store_open(&store, info->args))
+		return stay_down();
+	fs_channels_scan(&store);
+	for (;;) {
+		bool more = fs_channels_serve(&store);
+		uint64_t next = store_tick(&store);
+		uint64_t flags;
+
+		if (more)
+			events_collect();
+		else
+			events_sleep(next);
+		flags = events_flags(~0ull);
+		if (flags & D0_EV_CONFIG)
+			fs_channels_scan(&store);
+		if (flags & D0_EV_STOP)
+			break;
+	}
+	fs_channels_close(&store);
+	store_close(&store);
+	return 0;
+}

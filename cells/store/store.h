@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/* What the store cell's files share. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "cells/store/h2_config.h"
+#include "h2/h2.h"
+
+struct blkdev;
+struct ramdisk;
+
+/* The volume of this cell. */
+struct store {
+	struct h2_config config;
+	struct blkdev *blk; /* or */
+	struct ramdisk *ram;
+	struct h2_env env;
+	struct h2_vol *vol;
+	bool readonly;
+	uint64_t next_sync; /* clock_ns() */
+	uint64_t *c_requests, *c_errors, *c_bad_blocks, *c_syncs, *c_dirty, *c_clients;
+};
+
+/* volume.c: 0, or -1 with the reason logged and nothing written. */
+int store_open(struct store *s, const char *args);
+/* Syncs when it is time; returns when it wants to be called next. */
+uint64_t store_tick(struct store *s);
+void store_close(struct store *s);
+uint64_t store_now(void *ctx);
+
+/* fs_channel.c: clients. */
+void fs_channels_scan(struct store *s);
+/* Serve what is waiting, a bounded amount for each client. True: there may be more. */
+bool fs_channels_serve(struct store *s);
+void fs_channels_close(struct store *s);
+
+#endif

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: ISC
+"""The store cell in QEMU: volumes in memory and on disks, its clients, and what it does not
+touch. A native client (cells/store/probe) does the FUSE requests; the disk image is then
+checked by d0fs."""
+
+import hashlib
+import os
+import subprocess
+
+import pytest
+from machine import BUILD
+
+D0FS = os.path.join(BUILD, "bin", "d0fs")
+
+CONF = """
+cell store image=store heap={heap} stack=64K channels=96 priority=5 restart=on-failure
+args store {args}
+{devices}
+"""
+CLIENT = """
+cell {name} image=store-probe heap=1M stack=32K channels=4 priority=3
+args {name} {args}
+channel store {name} protocol=fs ring=1M label=fs server_args=pfs={pfs}{more}
+"""
+DISKS = {
+    "virtio": ["-drive", "if=none,id=d,format=raw,file={}", "-device", "virtio-blk-pci,drive=d"],
+    "nvme": ["-drive", "if=none,id=d,format=raw,file={}", "-device", "nvme,drive=d,serial=d0"],
+    "ahci": ["-drive", "if=none,id=d,format=raw,file={}", "-device", "ide-hd,drive=d,bus=ide.0"],
+}
+CLASSES = {"virtio": "0100", "nvme": "0108", "ahci": "0106"}
+
+
+def conf(args="", heap="24M", disk=None, clients=()):
+    text = CONF.format(args=args or "log=2", heap=heap,
+                       devices=f"device store class={CLASSES[disk]}" if disk else "")
+    for i, client in enumerate(clients):
+        pfs, client_args, more = (client + ("",))[:3]
+        text += CLIENT.format(name=f"probe{i}", args=client_args, pfs=pfs, more=more)
+    return text
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def d0fs(*args):
+    return subprocess.run([D0FS, *map(str, args)], check=True, timeout=60, text=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def volume(path, size="96M"):
+    d0fs("newfs", "-s", size, "-L", "root", path)
+    return str(path)
+
+
+@pytest.fixture
+def run(archive, boot):
+    def start(text, disk=None, path=None, data=None):
+        extra = [a.format(path) for a in DISKS[disk]] if disk else []
+        return boot(archive(text, cells=["store", "store-probe"], data=data), extra=extra)
+    return start
+
+
+def test_volume_in_memory(run):
+    vm = run(conf(args="d0.store=ram,size=40M", heap="40M", clients=[
+        ("root", "mode=write files=6 size=300000")]))
+    vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
+
+
+def test_read_only_client_and_hostile_neighbour(run):
+    vm = run(conf(args="d0.store=ram,size=40M", heap="40M", clients=[
+        ("root", "mode=hostile"), ("LOCAL", "mode=write files=2"),
+        ("root", "mode=readonly", ",ro=1")]))
+    for _ in range(3):
+        vm.expect(r"probe: ok \w+,", timeout=60, absent="FAILED")
+    assert {m.group(1) for m in vm.find(r"probe: ok (\w+)")} == {"hostile", "write", "readonly"}
+    assert vm.find(r"its session is closed")
+
+
+@pytest.mark.parametrize("disk", sorted(DISKS))
+def test_disk(run, tmp_path, disk):
+    path = volume(tmp_path / "disk")
+    vm = run(conf(args="d0.store=disk:0,sync=1", disk=disk, clients=[
+        ("root", "mode=write files=10 size=700000 seed=5")]), disk, path)
+    vm.expect(r"probe: ok write", timeout=90, absent="FAILED")
+    vm.stop()  # power cut: what was synced is there
+    d0fs("check", path)
+    vm = run(conf(args="d0.store=disk:0,readonly", disk=disk, clients=[
+        ("root", "mode=verify files=10 size=700000 seed=5")]), disk, path)
+    before = digest(path)
+    vm.expect(r"probe: ok verify", timeout=90, absent="FAILED")
+    vm.stop()
+    assert digest(path) == before
+
+
+@pytest.mark.parametrize("args, says", [
+    ("log=2", "in memory"),
+    ("d0.store=disk:0,readonly,create", "contradiction"),
+    ("d0.store=disk:0,turbo", "unknown option 'turbo'"),
+    ("d0.stor=disk:0", "unknown parameter"),
+    ("d0.store=disk:0", "can't be mounted"),
+    ("d0.store=disk:0,create", "not blank"),
+])
+def test_disk_is_not_touched(run, tmp_path, args, says):
+    path = tmp_path / "disk"
+    path.write_bytes(os.urandom(1 << 20) + bytes(63 << 20))
+    before = digest(path)
+    vm = run(conf(args=args, heap="48M", disk="virtio"), "virtio", path)
+    vm.expect(says, timeout=60)
+    vm.stop()
+    assert digest(path) == before
+
+
+def test_create_on_a_blank_disk(run, tmp_path):
+    path = tmp_path / "disk"
+    with open(path, "wb") as f:
+        f.truncate(64 << 20)
+    vm = run(conf(args="d0.store=disk:0,create,comp=none", disk="virtio", clients=[
+        ("root", "mode=write files=2")]), "virtio", path)
+    vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
+    vm.stop()
+    d0fs("check", path)
