@@ -17,3 +17,4 @@ $(eval $(call host_lib,libcell-hosted,$(filter-out libcell/hosted/main.c,$(wildc
 $(eval $(call unit_test,test_libcell_rings,tests/unit/libcell_rings.c,libcell libcell-hosted))
 $(eval $(call unit_test,test_libcell_runtime,tests/unit/libcell_runtime.c,libcell libcell-hosted))
 $(eval $(call unit_test,test_libcell_hosted,tests/unit/libcell_hosted.c,libcell libcell-hosted))
+$(eval $(call fuzz_target,virtq,tests/fuzz/virtq.c,libcell libcell-hosted))

@@ -9,7 +9,7 @@ mkarchive_src := tools/mkarchive/blob.c tools/mkarchive/key.c tools/mkarchive/el
 $(eval $(call host_lib,mkarchive,$(mkarchive_src)))
 $(eval $(call host_prog,d0-mkarchive,tools/mkarchive/main.c,mkarchive,-lbearssl))
 $(eval $(call unit_test,test_mkarchive,tests/unit/mkarchive.c,mkarchive,-lbearssl))
-$(eval $(call fuzz_target,fuzz_mkarchive,tests/fuzz/mkarchive.c,mkarchive,-lbearssl))
+$(eval $(call fuzz_target,mkarchive,tests/fuzz/mkarchive.c,mkarchive,-lbearssl))
 
 $(ARCHIVE_KEY): | $(MKARCHIVE)
 	@mkdir -p $(@D)
