@@ -94,6 +94,7 @@ struct cell {
 	struct {
 		struct cell *next; /* successor; NULL: the nucleus */
 		bool joined, mirrored;
+		bool stale; /* the mirror shows nothing; a new one is due */
 		u64 at;    /* next page of the successor's set to hand out */
 		u64 first; /* challenge that is out; count 0: none */
 		u32 count;

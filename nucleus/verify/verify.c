@@ -60,6 +60,7 @@ static struct {
 	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair,
 	    lies;
 } stats;
+static hpa_t blank; /* a frame of zeros */
 static u8 buffer[2][PAGE_SIZE] __aligned(4096);
 
 static u64 new_nonce(void)
@@ -224,7 +225,7 @@ static void make_mirror(struct cell *cell)
 	cell->duty.at = 0;
 	cell->duty.count = 0;
 	cell->duty.helper_at = 0;
-	cell->duty.mirrored = false;
+	cell->duty.mirrored = cell->duty.stale = false;
 	u64 pages = MIN(set.pages, ARRAY_SIZE(frame));
 	if (pages == set.pages && region_place(cell, pages << PAGE_SHIFT, &at)) {
 		for (u64 i = 0; i < pages; i++) {
@@ -248,10 +249,33 @@ static struct cell *predecessor(struct cell *cell)
 	return NULL; /* the nucleus */
 }
 
+/*
+ * The verifier may be reading its mirror this very moment, and must not be ended for that:
+ * what it sees turns into zeros, and the region stays until it asks for its next challenge.
+ */
+static void blank_mirror(struct cell *cell)
+{
+	for (u32 i = 0; i < cell->regions; i++) {
+		const struct region *r = &cell->region[i];
+		if (r->type != D0_REGION_MIRROR)
+			continue;
+		cell_quiesce(cell);
+		space_unmap(&cell->space, r->base.v, r->size);
+		for (u64 at = 0; at < r->size && blank.v && hpa_valid(blank); at += PAGE_SIZE)
+			if (space_map(&cell->space, r->base.v + at, blank, PAGE_SIZE, MAP_R,
+				      false))
+				break;
+	}
+	cell->duty.mirrored = false;
+	cell->duty.count = 0;
+	cell->duty.stale = true;
+	cell_raise_flags(cell, 0, D0_EV_CONFIG_VERIFY);
+}
+
 static void remirror(struct cell *verifier)
 {
 	if (verifier)
-		make_mirror(verifier);
+		blank_mirror(verifier);
 	else
 		own.at = 0;
 }
@@ -332,6 +356,8 @@ s64 verify_challenge(struct cell *cell, u64 answer, u64 *nonce)
 	if (cell->duty.count)
 		judge(cell, answer);
 	cell->duty.count = 0;
+	if (cell->duty.stale)
+		make_mirror(cell);
 	if (!cell->duty.mirrored || cell->duty.round == round_number)
 		return 0;
 	successor_set(cell, &set);
@@ -537,6 +563,7 @@ void verify_init(void)
 {
 	const struct d0_file *file = archive_find("nucleus", D0_FILE_NUCLEUS);
 	nonce_key = random_u64();
+	blank = frame_alloc();
 	repair_init();
 	add_own("text", text_start, text_end, true, file);
 	add_own("rodata", rodata_start, rodata_end, true, file);

@@ -46,7 +46,7 @@ def heartbeat_goes_on(m):
     at = len(m.log)
     m.expect(r"^beat-b: heartbeat \d+ gap_max_us \d+", timeout=30)
     gaps = [int(g.group(1)) for g in m.find(r"^beat-b: heartbeat \d+ gap_max_us (\d+)")]
-    assert max(gaps) < 3_000_000, gaps
+    assert max(gaps) < 10_000_000, gaps
     assert not re.search(r"^d0: (PANIC|cell_failed|cell_restarted)", m.log[:at], re.M), m.tail()
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 
 READY = r"^d0: ready: "
-GAP_MAX_US = 3_000_000  # emulation on a loaded machine; a starved cell stays away for good
+GAP_MAX_US = 10_000_000  # emulation on a loaded machine; a starved cell stays away for good
 
 # attack: (rule in the report, or None: any of them)
 READ, WRITE, EXEC = ("read outside its regions", "write to memory it may not write",
