@@ -17,3 +17,8 @@ $(eval $(call unit_test,h2_golden,tests/unit/h2_golden_test.c tests/unit/h2_dev.
 $(eval $(call unit_test,h2_fs,tests/unit/h2_fs_test.c tests/unit/h2_dev.c,h2 h2codec,$(H2_TEST_LIBS)))
 
 $(eval $(call host_prog,store_bench,bench/store_bench.c tools/d0fs/hostdev.c,h2 h2codec,$(H2_TEST_LIBS)))
+
+BENCHES += store
+.PHONY: bench-store
+bench-store: $(B)/bin/store_bench
+	$(Q)$(PYTHON) bench/store.py $(B)

@@ -98,6 +98,15 @@ static int remove_block(struct h2_vol *v, struct h2_node *n, uint64_t key)
 
 /* ---- cached blocks ---- */
 
+/* A cached file block; a file's tree must hold nothing else. */
+static int block_child(struct h2_vol *v, struct h2_node *table, unsigned i,
+		       struct h2_node **out)
+{
+	if (h2_node_table(table)[i].type != H2_BREF_DATA)
+		return -H2_EIO;
+	return h2_node_child(v, table, i, out);
+}
+
 /* The block at key, pinned, with room for `bytes`; made (dirty, zeros) when there is none. */
 static int get_block(struct h2_vol *v, struct h2_node *n, uint64_t key, uint32_t bytes,
 		     struct h2_node **out)
@@ -113,7 +122,7 @@ static int get_block(struct h2_vol *v, struct h2_node *n, uint64_t key, uint32_t
 		return err;
 	bytes = h2_pow2_block(bytes);
 	if (hit) {
-		err = h2_node_child(v, table, i, out);
+		err = block_child(v, table, i, out);
 	} else {
 		b.methods = check_of(h2_node_inode(n)) << 4;
 		err = h2_tree_insert(v, n, &b, &table, &i);
@@ -387,10 +396,8 @@ static int read_piece(struct h2_vol *v, struct h2_node *n, uint64_t off, uint8_t
 	} else if (len == H2_BLOCK_SIZE && !h2_cache_find(v, table, key)) {
 		struct h2_bref b = h2_node_table(table)[i];
 		err = b.type == H2_BREF_DATA ? read_whole(v, n, &b, out) : -H2_EUCLEAN;
-	} else if (h2_node_table(table)[i].type != H2_BREF_DATA) {
-		err = -H2_EUCLEAN;
 	} else {
-		err = h2_node_child(v, table, i, &block);
+		err = block_child(v, table, i, &block);
 		if (!err) {
 			copy_out(block, off & BLOCK_MASK, out, len);
 			h2_node_put(v, block);
@@ -398,6 +405,27 @@ static int read_piece(struct h2_vol *v, struct h2_node *n, uint64_t off, uint8_t
 	}
 	h2_node_put(v, table);
 	return err == -H2_EUCLEAN ? -H2_EIO : err;
+}
+
+/* Tell the device what a long read is going to want. */
+static void prefetch(struct h2_vol *v, struct h2_node *n, uint64_t from, uint64_t to)
+{
+	struct h2_node *table;
+	unsigned i;
+
+	while (from < to && h2_tree_next(v, n, from, &table, &i) == 0) {
+		const struct h2_bref *t = h2_node_table(table);
+
+		for (; i < table->live && t[i].type == H2_BREF_DATA && t[i].key < to; i++) {
+			if (!h2_bref_valid(v, &t[i]) && !h2_cache_find(v, table, t[i].key))
+				v->env.dev_ops->prefetch(v->env.dev, h2_bref_off(&t[i]),
+							 h2_bref_bytes(&t[i]));
+			from = t[i].key + H2_BLOCK_SIZE;
+		}
+		if (i < table->live && t[i].type != H2_BREF_INDIRECT)
+			from = to;
+		h2_node_put(v, table);
+	}
 }
 
 long h2_node_read(struct h2_vol *v, struct h2_node *n, uint64_t off, void *buf, size_t len)
@@ -413,6 +441,8 @@ long h2_node_read(struct h2_vol *v, struct h2_node *n, uint64_t off, void *buf, 
 		memcpy(buf, ip->u.data + off, len);
 		return (long)len;
 	}
+	if (v->env.dev_ops->prefetch && len > H2_BLOCK_SIZE)
+		prefetch(v, n, off & ~BLOCK_MASK, off + len);
 	for (size_t done = 0; done < len;) {
 		uint64_t at = off + done;
 		uint32_t piece = H2_BLOCK_SIZE - (at & BLOCK_MASK);
@@ -495,7 +525,7 @@ static int zero_piece(struct h2_vol *v, struct h2_node *n, uint64_t from, uint64
 	if (err)
 		return err;
 	if (hit) {
-		err = h2_node_child(v, table, i, &block);
+		err = block_child(v, table, i, &block);
 		if (!err) {
 			uint32_t a = from - key, b = to - key;
 			if (b > block->bytes)
@@ -702,6 +732,8 @@ static int clone_block(struct h2_vol *v, struct h2_node *d, uint64_t to, struct 
 		err = h2_node_write(v, kid);
 	b = h2_node_table(table)[i];
 	h2_node_put(v, table);
+	if (!err && b.type != H2_BREF_DATA)
+		err = -H2_EIO;
 	if (!err)
 		err = h2_fm_touch(v, b.data_off);
 	if (err)

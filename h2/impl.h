@@ -137,7 +137,7 @@ struct h2_vol {
 	uint32_t hash_mask;
 	struct h2_node *lru_head, *lru_tail; /* head = most recent */
 	size_t cache_max, cache_used, dirty_used;
-	uint64_t hits, misses, bad_blocks;
+	uint64_t hits, misses, bad_blocks, repairs;
 
 	struct h2_freemap fm;
 	struct h2_stream streams[H2_STREAMS];

@@ -150,8 +150,10 @@ static int block_repair(struct h2_vol *v, const struct h2_bref *b, const struct 
 		return -H2_EIO;
 	if (v->env.dev_readonly || v->readonly)
 		return 0;
-	if (v->env.dev_ops->write(v->env.dev, h2_bref_off(b), buf, len) == 0)
+	if (v->env.dev_ops->write(v->env.dev, h2_bref_off(b), buf, len) == 0) {
+		v->repairs++;
 		h2_event_bref(v, H2_EV_REPAIRED, b, at, "rewritten from a second copy");
+	}
 	return 0;
 }
 

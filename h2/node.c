@@ -229,41 +229,46 @@ void h2_cache_done(struct h2_vol *v)
 	h2_free(v, v->hash, (v->hash_mask + 1) * sizeof(*v->hash));
 }
 
-/*
- * Make room by evicting. What can't be evicted (pins, a device that refuses writes) lets the
- * cache exceed its bound rather than fail the operation half way.
- */
-static int make_room(struct h2_vol *v, size_t bytes)
+/* A dirty node goes to the medium. False when that is not possible now. */
+static bool write_out(struct h2_vol *v, struct h2_node *n)
 {
-	while (v->cache_used + bytes > v->cache_max && v->lru_tail) {
-		struct h2_node *n = v->lru_tail;
+	int err;
 
-		if (n->dirty) {
-			if (v->in_flush || v->failed)
-				return 0; /* the flush writes it itself, in its own order */
-			/* Pinned: writing it may not evict it a second time. */
-			h2_node_pin(v, n);
-			int err = h2_node_write(v, n);
-			h2_node_put(v, n);
-			if (err)
-				return err;
-		}
-		node_detach(v, n);
+	if (v->in_flush || v->failed)
+		return false; /* the flush writes it itself, in its own order */
+	h2_node_pin(v, n);
+	err = h2_node_write(v, n);
+	h2_node_put(v, n);
+	return !err;
+}
+
+/*
+ * Make room by evicting. What can't leave (pins; no space or a failed device for what is
+ * dirty) lets the cache exceed its bound rather than fail the operation half way.
+ */
+static void make_room(struct h2_vol *v, size_t bytes)
+{
+	struct h2_node *n = v->lru_tail, *next;
+	int stuck = 0;
+
+	while (v->cache_used + bytes > v->cache_max && n && stuck < 64) {
+		next = n->lru_prev;
+		if (n->dirty && !write_out(v, n))
+			stuck++;
+		else
+			node_detach(v, n);
+		n = next;
 	}
-	return 0;
 }
 
 int h2_node_new(struct h2_vol *v, struct h2_node *parent, const struct h2_bref *b,
 		uint32_t bytes, struct h2_node **out)
 {
 	struct h2_node *n;
-	int err;
 
 	h2_node_pin(v, parent);
-	err = make_room(v, bytes + sizeof(*n));
+	make_room(v, bytes + sizeof(*n));
 	h2_node_put(v, parent);
-	if (err)
-		return err;
 	n = h2_zalloc(v, sizeof(*n));
 	if (!n)
 		return -H2_ENOMEM;

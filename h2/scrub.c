@@ -8,7 +8,7 @@
 struct h2_scrub {
 	struct h2_vol *vol;
 	struct h2_progress done;
-	uint64_t bad_before;
+	uint64_t repairs_before;
 	bool topology_done;
 	uint32_t leaf; /* next freemap leaf */
 	struct h2_walk walk;
@@ -28,6 +28,7 @@ int h2_scrub_begin(struct h2_vol *v, struct h2_scrub **out)
 	if (!s)
 		return -H2_ENOMEM;
 	s->vol = v;
+	s->repairs_before = v->repairs;
 	s->done.total_bytes = v->hdr->allocator_size - v->hdr->allocator_free;
 	err = h2_walk_begin(&s->walk, v, v->hdr->sroot, true, SEEN_ENTRIES);
 	if (err) {
@@ -103,6 +104,7 @@ int h2_scrub_step(struct h2_scrub *s, uint64_t bytes, struct h2_progress *out)
 			scrub_leaf(s);
 		more = s->leaf < s->vol->fm.count[0];
 	}
+	s->done.repaired = s->vol->repairs - s->repairs_before;
 	if (out)
 		*out = s->done;
 	return more;

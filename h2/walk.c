@@ -11,6 +11,8 @@
 
 #include "h2/impl.h"
 
+#define AHEAD 16u
+
 int h2_walk_begin(struct h2_walk *w, struct h2_vol *v, const struct h2_bref *set,
 		  bool read_data, uint32_t seen_entries)
 {
@@ -154,6 +156,20 @@ static bool inode_too_deep(const struct h2_walk *w)
 	return inodes >= 3;
 }
 
+/* Blocks of a file are read one after the other: announce some ahead. */
+static void prefetch(struct h2_walk *w, const struct h2_walk_frame *f)
+{
+	struct h2_vol *v = w->vol;
+	unsigned last = f->next + AHEAD < f->cap ? f->next + AHEAD : f->cap;
+
+	if (!v->env.dev_ops->prefetch || f->next % AHEAD)
+		return;
+	for (unsigned i = f->next; i < last; i++)
+		if (f->table[i].type == H2_BREF_DATA && !h2_bref_valid(v, &f->table[i]))
+			v->env.dev_ops->prefetch(v->env.dev, h2_bref_off(&f->table[i]),
+						 h2_bref_bytes(&f->table[i]));
+}
+
 int h2_walk_next(struct h2_walk *w, struct h2_walk_item *it)
 {
 	struct h2_walk_frame *f;
@@ -192,6 +208,7 @@ int h2_walk_next(struct h2_walk *w, struct h2_walk_item *it)
 	if (b->type == H2_BREF_INODE || b->type == H2_BREF_INDIRECT)
 		return descend(w, f, it);
 	if (w->read_data) {
+		prefetch(w, f);
 		struct h2_where at = {.ino = f->ino, .pfs = w->pfs};
 		it->error = h2_block_read(w->vol, b, &at, w->buf);
 		it->block = w->buf;

@@ -90,6 +90,7 @@ static void report(const char *what, const struct h2_progress *p)
 		js_num("blocks", p->blocks);
 		js_num("inodes", p->inodes);
 		js_num("bad", p->bad);
+		js_num("repaired", p->repaired);
 		js_num("freed_bytes", p->freed_bytes);
 		js_num("staged_bytes", p->staged_bytes);
 		js_close('}');
@@ -101,23 +102,27 @@ static void report(const char *what, const struct h2_progress *p)
 	if (p->pass)
 		printf(", %s freed", d0fs_size(p->freed_bytes, b));
 	else
-		printf(", %llu bad", (unsigned long long)p->bad);
+		printf(", %llu bad, %llu repaired", (unsigned long long)p->bad,
+		       (unsigned long long)p->repaired);
 	putchar('\n');
 }
 
-static int scrub(int argc, char **argv)
+/* The mirror holds the same bytes at the same place. */
+static int from_mirror(void *ctx, const struct h2_event *ev, void *buf)
+{
+	struct d0fs_dev *mirror = ctx;
+
+	if (ev->off > mirror->size || ev->len > mirror->size - ev->off)
+		return -H2_EIO;
+	return mirror->env.dev_ops->read(mirror, ev->off, buf, ev->len);
+}
+
+static int run_scrub(struct d0fs_vol *v)
 {
 	struct h2_progress p = {0};
 	struct h2_scrub *s;
-	struct d0fs_vol v;
-	int code, err;
+	int err = h2_scrub_begin(v->vol, &s);
 
-	if (argc != 2)
-		return d0fs_usage();
-	code = d0fs_open(&v, argv[1], D0FS_RDONLY, 0);
-	if (code)
-		return code;
-	err = h2_scrub_begin(v.vol, &s);
 	if (!err) {
 		while ((err = h2_scrub_step(s, 64u << 20, &p)) > 0)
 			d0fs_progress("scrub", p.done_bytes, p.total_bytes);
@@ -125,14 +130,41 @@ static int scrub(int argc, char **argv)
 	}
 	d0fs_progress_end();
 	if (err)
-		code = d0fs_fail(d0fs_code(err), "%s", h2_strerror(err));
-	else
-		report("scrub", &p);
-	if (!code && p.bad)
-		code = D0FS_DAMAGED;
-	return d0fs_close(&v, code);
+		return d0fs_fail(d0fs_code(err), "%s", h2_strerror(err));
+	report("scrub", &p);
+	return p.bad ? D0FS_DAMAGED : D0FS_OK;
 }
-D0FS_COMMAND(scrub, "scrub", "[--json] VOLUME", "read and verify everything reachable", scrub);
+
+static int scrub(int argc, char **argv)
+{
+	const char *mirror_path = NULL;
+	struct d0fs_dev mirror;
+	struct d0fs_vol v;
+	int c, code;
+
+	while ((c = getopt(argc, argv, "m:")) != -1) {
+		if (c != 'm')
+			return d0fs_usage();
+		mirror_path = optarg;
+	}
+	if (optind + 1 != argc)
+		return d0fs_usage();
+	if (mirror_path) {
+		code = d0fs_dev_open(&mirror, mirror_path, D0FS_RDONLY, 0);
+		if (code)
+			return code;
+		d0fs_second_copy = from_mirror;
+		d0fs_second_copy_ctx = &mirror;
+	}
+	code = d0fs_open(&v, argv[optind], mirror_path ? 0 : D0FS_RDONLY, 0);
+	if (!code)
+		code = d0fs_close(&v, run_scrub(&v));
+	if (mirror_path)
+		d0fs_dev_close(&mirror);
+	return code;
+}
+D0FS_COMMAND(scrub, "scrub", "[-m MIRROR] [--json] VOLUME",
+	     "read and verify everything reachable; -m mends from an equal volume", scrub);
 
 static int bulkfree(int argc, char **argv)
 {

@@ -68,6 +68,9 @@ struct d0fs_vol {
 };
 
 extern size_t d0fs_cache_bytes; /* --cache, default 128 MiB */
+/* Where d0fs_open() gets second copies of bad blocks from; NULL = nowhere. */
+extern int (*d0fs_second_copy)(void *ctx, const struct h2_event *ev, void *buf);
+extern void *d0fs_second_copy_ctx;
 
 /* Open and mount. `dedup`: entries of the dedup table. 0 or an exit code, message printed. */
 int d0fs_open(struct d0fs_vol *v, const char *path, unsigned flags, size_t dedup);

@@ -67,8 +67,18 @@ static int dev_discard(void *arg, uint64_t off, uint64_t len)
 		   : 0;
 }
 
-static const struct h2_dev_ops dev_ops = {
-    .read = dev_read, .write = dev_write, .flush = dev_flush, .discard = dev_discard};
+static void dev_prefetch(void *arg, uint64_t off, size_t len)
+{
+	struct d0fs_dev *dev = arg;
+
+	(void)posix_fadvise(dev->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
+static const struct h2_dev_ops dev_ops = {.read = dev_read,
+					  .write = dev_write,
+					  .flush = dev_flush,
+					  .discard = dev_discard,
+					  .prefetch = dev_prefetch};
 
 static void *mem_alloc(void *ctx, size_t len)
 {
@@ -98,6 +108,14 @@ static void event(void *ctx, const struct h2_event *ev)
 	d0fs_warn("%s (at %#llx, %u bytes%s%s, inode %llu, key %#llx)", ev->what,
 		  (unsigned long long)ev->off, ev->len, *ev->pfs ? ", PFS " : "", ev->pfs,
 		  (unsigned long long)ev->ino, (unsigned long long)ev->key);
+}
+
+int (*d0fs_second_copy)(void *ctx, const struct h2_event *ev, void *buf);
+void *d0fs_second_copy_ctx;
+
+static int second_copy(void *ctx, const struct h2_event *ev, void *buf)
+{
+	return d0fs_second_copy ? d0fs_second_copy(d0fs_second_copy_ctx, ev, buf) : -H2_EIO;
 }
 
 static int dev_size(struct d0fs_dev *dev, const char *path)
@@ -149,6 +167,7 @@ int d0fs_dev_open(struct d0fs_dev *dev, const char *path, unsigned flags, uint64
 				   .now = now,
 				   .entropy = entropy,
 				   .event = event,
+				   .second_copy = second_copy,
 				   .codec = &h2_codec_std};
 	return 0;
 }
