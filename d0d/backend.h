@@ -253,6 +253,9 @@ struct backend_ops {
 
 	int (*net_create)(struct backend *b, const struct be_network *n, struct err *e);
 	int (*net_remove)(struct backend *b, const char *id, struct err *e);
+	// A UDP socket on which DNS queries of this network's containers arrive (they ask its
+	// gateway address, port 53); the caller's to close. -1: none, names don't resolve.
+	int (*net_dns)(struct backend *b, const struct be_network *n, struct err *e);
 
 	// Starts a container and returns when its program runs. Docker's messages when it
 	// can't: 400 `exec: "x": executable file not found in $PATH`, `permission denied`,

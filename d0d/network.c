@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "d0d/dns.h"
 #include "d0d/engine.h"
 
 #define POOL_FIRST 18 // 172.18.0.0/16 ... 172.31.0.0/16 for networks without a subnet
@@ -74,6 +75,14 @@ static int bring_up(struct engine *e, struct network *n, struct err *err)
 		return 0;
 	int rc = e->ops->net_create(e->be, &b, err);
 	n->up = rc == 0;
+	if (rc == 0 && !n->builtin && e->ops->net_dns) {
+		struct err why;
+		int fd = e->ops->net_dns(e->be, &b, &why);
+		if (fd >= 0)
+			dns_start(e, n->id, fd);
+		else
+			log_msg("%s", why.msg);
+	}
 	return rc;
 }
 
@@ -274,8 +283,9 @@ static struct network *make_network(struct engine *e, const json_t *body, struct
 	}
 	if (save_locked(e, n) < 0) {
 		err_set(err, 507, "cannot record network: %s", strerror(errno));
-		e->ops->net_remove(e->be, n->id, NULL);
 		e->networks = n->next;
+		dns_stop(e, n->id);
+		e->ops->net_remove(e->be, n->id, NULL);
 		network_free(n);
 		return NULL;
 	}
@@ -340,12 +350,15 @@ static int remove_locked(struct engine *e, const char *name, char *id, char *fou
 	free(path);
 	strcpy(id, n->id);
 	strcpy(found, n->name);
+	char gone[ID_LEN + 1];
+	strcpy(gone, n->id);
 	for (struct network **at = &e->networks; *at; at = &(*at)->next)
 		if (*at == n) {
 			*at = n->next;
 			break;
 		}
 	network_free(n);
+	dns_stop(e, gone); // lets the lock go for a moment: the list is in order before
 	return 0;
 }
 

@@ -29,6 +29,11 @@ static bool same(const char *a, const char *a_end, const char *b, const char *b_
 	return a_end - a == b_end - b && memcmp(a, b, (size_t)(a_end - a)) == 0;
 }
 
+static bool is_word(const char *s, const char *end, const char *word)
+{
+	return same(s, end, word, word + strlen(word));
+}
+
 bool route_match(const char *pattern, const char *path, char *arg[2])
 {
 	int spare = segments(path) - segments(pattern), narg = 0;
@@ -38,8 +43,8 @@ bool route_match(const char *pattern, const char *path, char *arg[2])
 		return false;
 	while (*pattern == '/' && *path == '/') {
 		const char *pe = segment_end(++pattern), *se = segment_end(++path);
-		bool many = same(pattern, pe, "{+}", "{+}" + 3);
-		if (many || same(pattern, pe, "{}", "{}" + 2)) {
+		bool many = is_word(pattern, pe, "{+}");
+		if (many || is_word(pattern, pe, "{}")) {
 			for (; many && spare > 0; spare--)
 				se = segment_end(se + 1);
 			if (se == path || narg == 2)

@@ -158,6 +158,10 @@ static bool serve_one(struct server *s, struct conn *c, int routes)
 	if (r.h.minor == 1 && !http_header(&r.h, "Host")) {
 		r.h.keep_alive = false;
 		resp_error(&r, 400, "missing required Host header");
+	} else if ((routes & ON_API) && http_header(&r.h, "Origin")) {
+		// A web page in someone's browser must not drive the host (CSRF, DNS
+		// rebinding).
+		resp_error(&r, 403, "requests from web pages are refused");
 	} else {
 		route_dispatch(&r, routes);
 	}

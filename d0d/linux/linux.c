@@ -114,6 +114,7 @@ const struct backend_ops backend_linux = {
     .tree_read = lx_tree_read,
     .net_create = lx_net_create,
     .net_remove = lx_net_remove,
+    .net_dns = lx_net_dns,
     .start = lx_start,
     .adopt = lx_adopt,
     .exec = lx_exec,

@@ -90,6 +90,7 @@ int lx_container_pid(struct backend *b, const char *id);
 
 // ---- net.c ----
 int lx_net_create(struct backend *b, const struct be_network *n, struct err *e);
+int lx_net_dns(struct backend *b, const struct be_network *n, struct err *e);
 int lx_net_remove(struct backend *b, const char *id, struct err *e);
 // Host side of an endpoint: a veth pair, its far end named EP->ifname inside PID.
 int lx_net_plug(struct backend *b, const struct be_endpoint *ep, int pid, struct err *e);

@@ -169,6 +169,20 @@ int lx_net_remove(struct backend *b, const char *id, struct err *e)
 	return 0;
 }
 
+int lx_net_dns(struct backend *b, const struct be_network *n, struct err *e)
+{
+	struct sockaddr_in at = {
+	    .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = n->gateway};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0)
+		return fd;
+	err_set(e, 500, "DNS of network %s: %s", n->id, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 int lx_net_plug(struct backend *b, const struct be_endpoint *ep, int pid, struct err *e)
 {
 	struct nlreq r;

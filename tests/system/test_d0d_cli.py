@@ -551,3 +551,15 @@ def test_killed_daemon_finds_its_containers(docker):
     assert lines == [f"line {i}" for i in range(len(lines))] and len(lines) > 10
     assert field(docker, "always", "{{.State.Status}}") == "running"
     docker.run("rm", "-f", "survivor", "short", "always")
+
+
+def test_container_names_resolve(docker):
+    docker.run("network", "create", "app")
+    docker.run("run", "-d", "--name", "db", "--network", "app", "--network-alias", "store", "busybox", "httpd", "-f",
+               "-h", "/var/www")
+    for name in ("db", "store"):
+        assert "hello" in docker.out("run", "--rm", "--network", "app", "busybox", "wget", "-qO-", f"http://{name}/")
+    out, _ = docker.run("run", "--rm", "--network", "app", "busybox", "nslookup", "nosuch.invalid", code=None)
+    assert "Address: 10." not in out and "Address: 172." not in out.split("Name:")[-1]
+    docker.run("rm", "-f", "db")
+    docker.run("network", "rm", "app")

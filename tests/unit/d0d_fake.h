@@ -1,0 +1,10 @@
+// A backend that only has trees (in folders, through the linux backend's own code), for
+// tests and fuzzing of everything above it: nothing is mounted, started or connected.
+#ifndef D0D_FAKE_H
+#define D0D_FAKE_H
+
+#include "d0d/engine.h"
+
+extern const struct backend_ops backend_fake;
+
+#endif
