@@ -16,4 +16,4 @@ CFLAGS.guest.$(LX_DIR)/boot += -I$(B) -Wa,-I$(B)
 # The kernel's memory functions must not be compiled into calls of themselves.
 CFLAGS.$(LX_DIR)/lib += -fno-tree-loop-distribute-patterns
 
-$(eval $(call cell_high,linux,$(LX_SRC)))
+$(eval $(call cell_high,linux,$(LX_SRC),pvs_client))

@@ -1,0 +1,835 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Internet sockets: the container's TCP/IP stack lives in its transport cell, reached over
+ * PV sockets (d0/pvsock.h) with the client library of cells/transport.
+ *
+ * Data moves between the rings and the program without the transport's help; commands
+ * are answered by it, one at a time under one lock. The event handler wakes whoever waits on
+ * the socket that an event names; everybody looks at the ring's state for himself.
+ */
+#include "cells/linux/inc/channel.h"
+#include "cells/linux/inc/gen.h"
+#include "cells/linux/inc/net.h"
+#include "cells/linux/inc/sys.h"
+#include "cells/transport/client/pvs_client.h"
+#include <asm/ioctls.h>
+#include <asm/socket.h>
+#include <linux/capability.h>
+
+#define IPPROTO_TCP_K   6
+#define IPPROTO_UDP_K   17
+#define IPPROTO_ICMP_K  1
+#define IPPROTO_ICMP6_K 58
+
+struct isock {
+	struct sock s;
+	int id; /* the slot */
+	bool connecting, listening, bound, connected;
+	bool pktinfo, hdrincl;
+	int connect_error;
+	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
+	bool shut_rd;
+};
+
+static struct pvs_client *pvs;
+static u32 pvs_channel;
+static bool cmd_locked, pvs_failed;
+static struct waitq cmd_wait, rsp_wait;
+static struct isock **by_slot;
+static u32 data_order;
+static const struct sock_ops inet_ops;
+
+static struct isock *is(struct sock *s)
+{
+	return container_of(s, struct isock, s);
+}
+
+/* ---- The connection to the transport cell ---- */
+static void pvs_notify_cb(void *ctx)
+{
+	channel_notify(pvs_channel);
+}
+
+static void pvs_wait_cb(void *ctx)
+{
+	wait_on(&rsp_wait, clock_now() + 200000000, false);
+}
+
+static void pvs_event(void *arg)
+{
+	int n;
+
+	do {
+		while ((n = pvs_next_event(pvs)) >= 0)
+			if (by_slot[n])
+				wake_all(&by_slot[n]->s.wait);
+		wake_all(&rsp_wait);
+	} while (!pvs_idle_begin(pvs) &&
+		 (pvs_idle_end(pvs), pvs->hdr->rsp_prod != pvs->rsp_cons));
+	__atomic_store_n(&pvs->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+}
+
+static int pvs_start(void)
+{
+	s32 ch = channel_find(D0_PROTO_SOCKET, NULL);
+	u32 nslots, deadline_steps = 0;
+	u64 size;
+	void *ring, *mem;
+
+	if (pvs)
+		return pvs_failed ? -ENETDOWN : 0;
+	if (ch < 0)
+		return -EAFNOSUPPORT;
+	ring = channel_ring((u32)ch, &size);
+	if (!ring || size > 0xffffffffu)
+		return -ENETDOWN;
+	nslots = size >= 8u << 20 ? 1024 : size >= 2u << 20 ? 512 : 128;
+	data_order = size >= 16u << 20 ? 16 : size >= 4u << 20 ? 15 : 13;
+	pvs = kalloc(sizeof(*pvs));
+	mem = kalloc(pvs_memory((u32)size, nslots));
+	by_slot = kalloc(nslots * sizeof(*by_slot));
+	if (!pvs || !mem || !by_slot)
+		return -ENOMEM;
+	pvs_channel = (u32)ch;
+	if (pvs_init(pvs, ring, (u32)size, nslots, (u32)random_u64() | 1, mem, pvs_notify_cb,
+		     pvs_wait_cb, NULL)) {
+		pvs_failed = true;
+		return -ENETDOWN;
+	}
+	event_channel_handler((u32)ch, pvs_event, NULL);
+	channel_notify((u32)ch);
+	while (!pvs_ready(pvs) && deadline_steps++ < 100) {
+		pvs_idle_begin(pvs);
+		wait_on(&rsp_wait, clock_now() + 100000000, false);
+		channel_notify((u32)ch);
+	}
+	pvs_failed = !pvs_ready(pvs);
+	if (pvs_failed)
+		printk("the transport cell does not answer");
+	return pvs_failed ? -ENETDOWN : 0;
+}
+
+bool inet_available(void)
+{
+	return channel_find(D0_PROTO_SOCKET, NULL) >= 0;
+}
+
+static void cmd_lock(void)
+{
+	while (cmd_locked)
+		wait_on(&cmd_wait, NEVER, false);
+	cmd_locked = true;
+	__atomic_store_n(&pvs->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+}
+
+static void cmd_unlock(void)
+{
+	cmd_locked = false;
+	__atomic_store_n(&pvs->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+	wake_one(&cmd_wait);
+}
+
+#define CMD(expr)               \
+	({                      \
+		int cmd_r;      \
+		cmd_lock();     \
+		cmd_r = (expr); \
+		cmd_unlock();   \
+		cmd_r;          \
+	})
+
+/* ---- Addresses ---- */
+static int addr_parse(const struct sock *s, const u8 *a, u32 len, struct pvs_addr *out)
+{
+	u16 family;
+
+	memset(out, 0, sizeof(*out));
+	if (len < 2)
+		return -EINVAL;
+	memcpy(&family, a, 2);
+	out->family = family;
+	if (family == AF_UNSPEC_K)
+		return 0;
+	if (family == AF_PACKET_K && s->family == AF_PACKET_K) {
+		if (len < 20)
+			return -EINVAL;
+		memcpy(&out->port, a + 2, 2);
+		memcpy(&out->ifindex, a + 4, 4);
+		memcpy(out->addr, a + 12, 8);
+		return 0;
+	}
+	if (family == AF_INET_K) {
+		if (len < 16)
+			return -EINVAL;
+		memcpy(&out->port, a + 2, 2);
+		memcpy(out->addr, a + 4, 4);
+	} else if (family == AF_INET6_K) {
+		if (len < 24)
+			return -EINVAL;
+		memcpy(&out->port, a + 2, 2);
+		memcpy(out->addr, a + 8, 16);
+		if (len >= 28)
+			memcpy(&out->ifindex, a + 24, 4);
+	}
+	return family == s->family ? 0 : -EAFNOSUPPORT;
+}
+
+static u32 addr_format(const struct pvs_addr *p, u8 *a)
+{
+	u16 family = p->family;
+
+	memset(a, 0, 28);
+	memcpy(a, &family, 2);
+	memcpy(a + 2, &p->port, 2);
+	if (family == AF_PACKET_K) {
+		memcpy(a + 4, &p->ifindex, 4);
+		a[8] = p->addr[10];
+		a[10] = p->addr[9];
+		a[11] = p->addr[8];
+		memcpy(a + 12, p->addr, 8);
+		return 20;
+	}
+	if (family == AF_INET_K) {
+		memcpy(a + 4, p->addr, 4);
+		return 16;
+	}
+	memcpy(a + 8, p->addr, 16);
+	memcpy(a + 24, &p->ifindex, 4);
+	return 28;
+}
+
+/* ---- Making ---- */
+static void adopt(struct isock *i, int id)
+{
+	i->id = id;
+	by_slot[id] = i;
+	pvs->sock[id].user = i;
+	pvs_want(pvs, id, PVS_EV_IN | PVS_EV_OUT | PVS_EV_PRI | PVS_EV_RDHUP);
+}
+
+static int rings_for(int (*fn)(u32 order, void *arg), void *arg)
+{
+	int r = -ENOMEM;
+
+	for (u32 order = data_order; order >= 12 && r == -ENOMEM; order--)
+		r = fn(order, arg);
+	return r;
+}
+
+struct make_args {
+	u32 family, type, protocol;
+	struct isock *i;
+	struct pvs_addr *peer;
+};
+
+static int make_dgram(u32 order, void *arg)
+{
+	struct make_args *m = arg;
+
+	return CMD(
+	    pvs_socket(pvs, (int)m->family, (int)m->type, (int)m->protocol, order, order));
+}
+
+static int inet_create_family(u32 family, u32 type, u32 protocol, struct sock **out)
+{
+	struct make_args m = {.family = family, .type = type, .protocol = protocol};
+	struct isock *i;
+	int id, r;
+
+	if (type != SOCK_STREAM_K && type != SOCK_DGRAM_K && type != SOCK_RAW_K)
+		return -ESOCKTNOSUPPORT;
+	if (type == SOCK_STREAM_K && protocol && protocol != IPPROTO_TCP_K)
+		return -EPROTONOSUPPORT;
+	if (type == SOCK_DGRAM_K && family != AF_PACKET_K && protocol &&
+	    protocol != IPPROTO_UDP_K && protocol != IPPROTO_ICMP_K &&
+	    protocol != IPPROTO_ICMP6_K)
+		return -EPROTONOSUPPORT;
+	if ((type == SOCK_RAW_K || family == AF_PACKET_K) && !capable(CAP_NET_RAW))
+		return -EPERM;
+	r = pvs_start();
+	if (r)
+		return r;
+	i = (struct isock *)sock_alloc(sizeof(*i), family, type,
+				       protocol                ? protocol
+				       : type == SOCK_STREAM_K ? IPPROTO_TCP_K
+				       : type == SOCK_DGRAM_K  ? IPPROTO_UDP_K
+							       : 0,
+				       &inet_ops);
+	if (!i)
+		return -ENOMEM;
+	i->id = -1;
+	if (type == SOCK_STREAM_K)
+		id = CMD(pvs_socket(pvs, (int)family, (int)type, (int)protocol, 0, 0));
+	else
+		id = rings_for(make_dgram, &m);
+	if (id < 0) {
+		kfree(i);
+		return id;
+	}
+	adopt(i, id);
+	*out = &i->s;
+	return 0;
+}
+
+static int inet_create(u32 type, u32 protocol, struct sock **out)
+{
+	return inet_create_family(AF_INET_K, type, protocol, out);
+}
+static int inet6_create(u32 type, u32 protocol, struct sock **out)
+{
+	return inet_create_family(AF_INET6_K, type, protocol, out);
+}
+static int packet_create(u32 type, u32 protocol, struct sock **out)
+{
+	return inet_create_family(AF_PACKET_K, type, protocol, out);
+}
+const struct family family_inet = {AF_INET_K, inet_create, NULL};
+const struct family family_inet6 = {AF_INET6_K, inet6_create, NULL};
+const struct family family_packet = {AF_PACKET_K, packet_create, NULL};
+
+static void inet_release(struct sock *s)
+{
+	struct isock *i = is(s);
+
+	if (i->id < 0)
+		return;
+	by_slot[i->id] = NULL;
+	cmd_lock();
+	pvs_close(pvs, i->id, s->linger_on && s->linger == 0);
+	cmd_unlock();
+	kfree(i->peeked);
+}
+
+/* ---- Names and connections ---- */
+static u32 state_of(const struct isock *i)
+{
+	return __atomic_load_n(&pvs->slot[i->id].state, __ATOMIC_ACQUIRE);
+}
+
+static int inet_bind(struct sock *s, const u8 *addr, u32 len)
+{
+	struct pvs_addr a;
+	u16 port;
+	int r = addr_parse(s, addr, len, &a);
+
+	if (r)
+		return r;
+	if (a.family == AF_UNSPEC_K)
+		a.family = (u16)s->family;
+	port = (u16)(a.port << 8 | a.port >> 8);
+	if (s->family != AF_PACKET_K && port && port < 1024 && !capable(CAP_NET_BIND_SERVICE) &&
+	    current->cred->euid)
+		return -EACCES;
+	r = CMD(pvs_bind(pvs, is(s)->id, &a));
+	is(s)->bound |= r == 0;
+	return r;
+}
+
+static int grow_both(u32 order, void *arg)
+{
+	struct isock *i = arg;
+
+	return CMD(pvs_grow(pvs, i->id, order, order));
+}
+
+static int connect_result(struct isock *i)
+{
+	u32 st = state_of(i);
+	int e = pvs_error(pvs, i->id);
+
+	if (st & PVS_ST_CONNECTED) {
+		i->connecting = false;
+		i->connected = true;
+		return 0;
+	}
+	if (e || (st & PVS_ST_CLOSED)) {
+		i->connecting = false;
+		return e ? -e : -ECONNREFUSED;
+	}
+	return -EINPROGRESS;
+}
+
+static int inet_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
+{
+	struct isock *i = is(s);
+	struct pvs_addr a;
+	int r = addr_parse(s, addr, len, &a);
+
+	if (r)
+		return r;
+	if (s->type != SOCK_STREAM_K) {
+		r = CMD(pvs_connect(pvs, i->id, &a));
+		if (!r)
+			i->connected = a.family != AF_UNSPEC_K;
+		return r;
+	}
+	if (i->listening)
+		return -EISCONN;
+	if (i->connecting) {
+		r = connect_result(i);
+		if (r == -EINPROGRESS && nonblock)
+			return -EALREADY;
+		if (r != -EINPROGRESS)
+			return r;
+	} else {
+		if (i->connected)
+			return -EISCONN;
+		if (!pvs->sock[i->id].rings.tx_order) {
+			r = rings_for(grow_both, i);
+			if (r)
+				return r == -ENOMEM ? -ENOBUFS : r;
+		}
+		r = CMD(pvs_connect(pvs, i->id, &a));
+		if (r != -EINPROGRESS && r != 0)
+			return r;
+		i->connecting = true;
+	}
+	if (nonblock) {
+		r = connect_result(i);
+		return r;
+	}
+	while ((r = connect_result(i)) == -EINPROGRESS) {
+		int w = wait_on(&s->wait, sock_deadline(s->sndtimeo), true);
+
+		if (w)
+			return w == -ETIMEDOUT ? -EINPROGRESS : w;
+	}
+	return r;
+}
+
+static int inet_listen(struct sock *s, int backlog)
+{
+	int r;
+
+	if (s->type != SOCK_STREAM_K)
+		return -EOPNOTSUPP;
+	r = CMD(pvs_listen(pvs, is(s)->id, backlog <= 0 ? 1 : backlog));
+	is(s)->listening |= r == 0;
+	return r;
+}
+
+static int make_accept(u32 order, void *arg)
+{
+	struct make_args *m = arg;
+
+	return CMD(pvs_accept(pvs, m->i->id, order, order, m->peer));
+}
+
+static int inet_accept(struct sock *s, struct sock **out, bool nonblock)
+{
+	struct isock *i = is(s), *n;
+	struct pvs_addr peer;
+	struct make_args m = {.i = i, .peer = &peer};
+	int id, r;
+
+	if (!i->listening)
+		return s->type == SOCK_STREAM_K ? -EINVAL : -EOPNOTSUPP;
+	for (;;) {
+		id = rings_for(make_accept, &m);
+		if (id != -EAGAIN)
+			break;
+		if (nonblock)
+			return -EAGAIN;
+		r = wait_on(&s->wait, sock_deadline(s->rcvtimeo), true);
+		if (r)
+			return r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	if (id < 0)
+		return id;
+	n = (struct isock *)sock_alloc(sizeof(*n), s->family, s->type, s->protocol, &inet_ops);
+	if (!n) {
+		cmd_lock();
+		pvs_close(pvs, id, true);
+		cmd_unlock();
+		return -ENOMEM;
+	}
+	n->connected = true;
+	adopt(n, id);
+	*out = &n->s;
+	return 0;
+}
+
+static int inet_getname(struct sock *s, u8 *addr, bool peer)
+{
+	struct pvs_addr a;
+	int r = CMD(pvs_name(pvs, is(s)->id, peer, &a));
+
+	if (r)
+		return r;
+	if (!a.family)
+		a.family = (u16)s->family;
+	return (int)addr_format(&a, addr);
+}
+
+/* ---- Streams ---- */
+static int take_error(struct isock *i)
+{
+	int e = i->s.error;
+
+	if (e) {
+		i->s.error = 0;
+		return e;
+	}
+	return pvs_error(pvs, i->id);
+}
+
+static int send_state(struct isock *i)
+{
+	u32 st = state_of(i);
+	int e = take_error(i);
+
+	if (e)
+		return -e;
+	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED))
+		return -EPIPE;
+	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -ENOTCONN;
+}
+
+static ssize stream_send(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.sndtimeo);
+	ssize done = 0;
+	int r;
+
+	if (m->flags & MSG_OOB_K) {
+		u8 b;
+
+		if (m->u->left != 1)
+			return -EINVAL;
+		if (uio_in(m->u, &b, 1))
+			return -EFAULT;
+		return pvs_send_oob(pvs, i->id, &b, 1);
+	}
+	while (m->u->left) {
+		void *p;
+		u32 n;
+
+		r = send_state(i);
+		if (r)
+			return done ? done : r;
+		n = (u32)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
+		if (n && !(state_of(i) & PVS_ST_CONNECTING)) {
+			if (uio_in(m->u, p, n))
+				return done ? done : -EFAULT;
+			pvs_send_done(pvs, i->id, n);
+			done += n;
+			continue;
+		}
+		if (m->flags & MSG_DONTWAIT_K)
+			return done ? done : -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	return done;
+}
+
+static ssize stream_recv(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.rcvtimeo);
+	ssize done = 0;
+	int r;
+
+	if (m->flags & MSG_OOB_K)
+		return -EINVAL;
+	while (m->u->left) {
+		const void *p;
+		u32 n = (u32)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left), st;
+
+		if (n) {
+			if (!(m->flags & MSG_TRUNC_K) && uio_out(m->u, p, n))
+				return done ? done : -EFAULT;
+			done += n;
+			if (m->flags & MSG_PEEK_K)
+				break;
+			pvs_recv_done(pvs, i->id, n);
+			if (m->flags & MSG_TRUNC_K)
+				m->u->left -= n;
+			continue;
+		}
+		if (done && (!(m->flags & MSG_WAITALL_K) || (m->flags & MSG_PEEK_K)))
+			break;
+		st = state_of(i);
+		r = take_error(i);
+		if (r)
+			return done ? done : -r;
+		if (i->shut_rd || (st & (PVS_ST_RX_EOF | PVS_ST_CLOSED))) {
+			/* Data may have come between the two looks. */
+			if (pvs_recv_data(pvs, i->id, &p) && !i->shut_rd)
+				continue;
+			return done;
+		}
+		if (!(st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING)))
+			return -ENOTCONN;
+		if (m->flags & MSG_DONTWAIT_K)
+			return done ? done : -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	return done;
+}
+
+/* ---- Datagrams ---- */
+static ssize dgram_send(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.sndtimeo);
+	u32 n = (u32)m->u->left;
+	struct pvs_dgram d = {0};
+	u8 *buf;
+	int r = 0;
+
+	if (m->u->left > 65535)
+		return -EMSGSIZE;
+	if (m->name_len) {
+		r = addr_parse(&i->s, m->name, m->name_len, &d.peer);
+		if (r)
+			return r;
+		d.flags |= PVS_DG_ADDR;
+	} else if (!i->connected) {
+		return i->s.family == AF_PACKET_K ? -ENXIO : -EDESTADDRREQ;
+	}
+	if (m->have_pktinfo) {
+		memcpy(d.local, m->local, 16);
+		d.ifindex = m->ifindex;
+		d.flags |= PVS_DG_LOCAL | (m->ifindex ? PVS_DG_IF : 0);
+	}
+	buf = kalloc(n ? n : 1);
+	if (!buf)
+		return -ENOMEM;
+	r = uio_in(m->u, buf, n);
+	while (!r) {
+		r = pvs_sendto(pvs, i->id, &d, buf, n);
+		if (r != -EAGAIN)
+			break;
+		if (m->flags & MSG_DONTWAIT_K)
+			break;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r == -ETIMEDOUT)
+			r = -EAGAIN;
+	}
+	kfree(buf);
+	return r;
+}
+
+static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
+{
+	u64 deadline = sock_deadline(i->s.rcvtimeo);
+	u8 *buf = kalloc(sizeof(struct pvs_dgram) + 65536);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	for (;;) {
+		r = pvs_recvfrom(pvs, i->id, (struct pvs_dgram *)buf,
+				 buf + sizeof(struct pvs_dgram), 65536);
+		if (r >= 0)
+			break;
+		if (r == -EAGAIN && i->shut_rd)
+			r = 0;
+		else if (r == -EAGAIN && !(m->flags & MSG_DONTWAIT_K)) {
+			r = wait_on(&i->s.wait, deadline, true);
+			if (!r)
+				continue;
+			r = r == -ETIMEDOUT ? -EAGAIN : r;
+		}
+		kfree(buf);
+		*out = NULL;
+		return r;
+	}
+	*out = buf;
+	return r;
+}
+
+static ssize dgram_recv(struct isock *i, struct msg *m)
+{
+	struct pvs_dgram *d;
+	u8 *buf = i->peeked;
+	u32 n, len;
+	ssize r;
+
+	if (!buf) {
+		r = dgram_fetch(i, m, &buf);
+		if (!buf)
+			return r;
+	}
+	i->peeked = NULL;
+	d = (struct pvs_dgram *)buf;
+	len = MIN(d->len, 65536u);
+	n = (u32)MIN((u64)len, m->u->left);
+	r = uio_out(m->u, buf + sizeof(*d), n) ? -EFAULT : (ssize)n;
+	m->name_len = addr_format(&d->peer, m->name);
+	if (i->pktinfo) {
+		m->have_pktinfo = true;
+		memcpy(m->local, d->local, 16);
+		m->ifindex = d->ifindex;
+	}
+	if (n < len || (d->flags & PVS_DG_TRUNC)) {
+		m->out_flags |= MSG_TRUNC_K;
+		if ((m->flags & MSG_TRUNC_K) && r >= 0)
+			r = len;
+	}
+	if ((m->flags & MSG_PEEK_K) && !i->peeked)
+		i->peeked = buf;
+	else
+		kfree(buf);
+	return r;
+}
+
+static ssize inet_send(struct sock *s, struct msg *m)
+{
+	return s->type == SOCK_STREAM_K ? stream_send(is(s), m) : dgram_send(is(s), m);
+}
+static ssize inet_recv(struct sock *s, struct msg *m)
+{
+	return s->type == SOCK_STREAM_K ? stream_recv(is(s), m) : dgram_recv(is(s), m);
+}
+
+static u32 inet_poll(struct sock *s, struct poll_table *pt)
+{
+	struct isock *i = is(s);
+	u32 ev, st, m = 0;
+
+	poll_wait(pt, &s->wait);
+	ev = pvs_ready_events(pvs, i->id);
+	st = state_of(i);
+	if (i->peeked)
+		ev |= PVS_EV_IN;
+	if ((ev & PVS_EV_IN) || i->shut_rd)
+		m |= POLLIN | POLLRDNORM;
+	if (ev & PVS_EV_OUT)
+		m |= POLLOUT | POLLWRNORM;
+	if (ev & PVS_EV_PRI)
+		m |= POLLPRI;
+	if ((ev & PVS_EV_ERR) || s->error)
+		m |= POLLERR;
+	if (ev & PVS_EV_RDHUP)
+		m |= POLLRDHUP;
+	if (ev & PVS_EV_HUP)
+		m |= POLLHUP;
+	/* A fresh stream socket is writable-and-hung-up in Linux. */
+	if (s->type == SOCK_STREAM_K && !st && !i->connecting && !i->listening && !i->connected)
+		m |= POLLOUT | POLLWRNORM | POLLHUP;
+	return m;
+}
+
+static int inet_shutdown(struct sock *s, int how)
+{
+	struct isock *i = is(s);
+	int r = CMD(pvs_shutdown(pvs, i->id, how));
+
+	if (!r && how != 1)
+		i->shut_rd = true;
+	wake_all(&s->wait);
+	return r;
+}
+
+static int inet_setopt(struct sock *s, int level, int name, const void *val, u32 len)
+{
+	struct isock *i = is(s);
+	int v = 0;
+
+	memcpy(&v, val, MIN(len, 4u));
+	if (level == 1) {
+		if (name == SO_RCVTIMEO_OLD || name == SO_SNDTIMEO_OLD ||
+		    name == SO_TIMESTAMP_OLD || name == SO_ATTACH_FILTER ||
+		    name == SO_DETACH_FILTER)
+			return name == SO_ATTACH_FILTER || name == SO_DETACH_FILTER
+				   ? 0
+				   : -ENOPROTOOPT;
+		CMD(pvs_setopt(pvs, i->id, level, name, val, len));
+		return -ENOPROTOOPT; /* also kept by the common part */
+	}
+	if ((level == 0 && name == 8) || (level == 41 && name == 49))
+		i->pktinfo = v != 0;
+	return CMD(pvs_setopt(pvs, i->id, level, name, val, len));
+}
+
+static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
+{
+	struct isock *i = is(s);
+	int r, v;
+
+	if (level == 1) {
+		if (name == SO_ERROR) {
+			v = take_error(i);
+			if (!v && i->connecting) {
+				r = connect_result(i);
+				v = r == -EINPROGRESS ? 0 : -r;
+			}
+		} else if (name == SO_ACCEPTCONN) {
+			v = i->listening;
+		} else {
+			return -ENOPROTOOPT;
+		}
+		*len = MIN(*len, 4u);
+		memcpy(val, &v, *len);
+		return 0;
+	}
+	r = CMD(pvs_getopt(pvs, i->id, level, name, val, *len));
+	if (r < 0)
+		return r;
+	*len = MIN(*len, (u32)r);
+	return 0;
+}
+
+s64 netdev_ioctl(u32 cmd, u64 arg);
+
+static s64 inet_ioctl(struct sock *s, u32 cmd, u64 arg)
+{
+	struct isock *i = is(s);
+	const struct pvs_slot *slot = &pvs->slot[i->id];
+	int n;
+
+	switch (cmd) {
+	case FIONREAD:
+		if (s->type != SOCK_STREAM_K) {
+			struct pvs_dgram *d;
+			const void *p;
+
+			d = (struct pvs_dgram *)i->peeked;
+			n = d                               ? (int)d->len
+			    : pvs_recv_data(pvs, i->id, &p) ? (int)*(const u32 *)p
+							    : 0;
+		} else {
+			n = (int)(slot->rx_prod - pvs->sock[i->id].rx_cons);
+		}
+		return put_user(n, arg);
+	case TIOCOUTQ:
+		n = (int)(pvs->sock[i->id].tx_prod - slot->tx_cons);
+		return put_user(n, arg);
+	}
+	return netdev_ioctl(cmd, arg);
+}
+
+static const struct sock_ops inet_ops = {.bind = inet_bind,
+					 .connect = inet_connect,
+					 .listen = inet_listen,
+					 .accept = inet_accept,
+					 .getname = inet_getname,
+					 .send = inet_send,
+					 .recv = inet_recv,
+					 .poll = inet_poll,
+					 .shutdown = inet_shutdown,
+					 .setopt = inet_setopt,
+					 .getopt = inet_getopt,
+					 .ioctl = inet_ioctl,
+					 .release = inet_release};
+
+/* ---- For netlink, ioctls and /proc/net ---- */
+/* Records of a kind from number `start` on: how many, or -errno. */
+int inet_list(u32 what, u32 start, void *buf, u32 len);
+int inet_list(u32 what, u32 start, void *buf, u32 len)
+{
+	int r = pvs_start();
+
+	return r ? r : CMD(pvs_list(pvs, what, start, buf, len));
+}
+
+int inet_control(u32 what, u32 op, const void *rec, u32 len);
+int inet_control(u32 what, u32 op, const void *rec, u32 len)
+{
+	int r = pvs_start();
+
+	return r ? r : CMD(pvs_control(pvs, what, op, rec, len));
+}
