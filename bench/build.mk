@@ -1,0 +1,12 @@
+# Benchmarks. Each area is a script bench/AREA.py and a target bench-AREA.
+$(B)/bench/linux-init: bench/linux_init.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -static -o $@ $<
+$(B)/bench/initrd: $(B)/bench/linux-init
+	$(Q)mkdir -p $(B)/bench/root && cp $< $(B)/bench/root/init && \
+	  (cd $(B)/bench/root && echo init | cpio -o -H newc --quiet) > $@
+
+BENCHES += nucleus
+.PHONY: bench-nucleus
+bench-nucleus: all size $(B)/bench/initrd ## the nucleus beside a Linux kernel in the same QEMU
+	@$(PYTHON) bench/nucleus.py
