@@ -6,6 +6,15 @@ BOOT_DATA ?=
 RUN_CPUS  ?= 2
 RUN_MEM   ?= 512M
 RUN_EXTRA ?=
+RUN_CONF  ?= conf/demo.conf
+WEB_PORT  ?= 8000
+
+$(B)/demo-root.tar: tools/demo/mkroot.sh
+	@mkdir -p $(@D)
+	$(Q)tools/demo/mkroot.sh $@
+$(B)/run.d0a: $(RUN_CONF) $(B)/d0.elf $(CELLS) $(CELLS_HIGH) $(ARCHIVE_KEY) $(MKARCHIVE) $(B)/demo-root.tar
+	$(Q)$(call archive_of,$@,$(RUN_CONF),$(CELLS) $(CELLS_HIGH),demo-root=$(B)/demo-root.tar)
+SYSTEM_DEPS += $(B)/run.d0a
 
 ifneq ($(wildcard nucleus/build.mk),)
 IMAGES += $(B)/boot.d0a
@@ -15,10 +24,13 @@ $(B)/boot.d0a: $(BOOT_CONF) $(B)/d0.elf $(CELLS) $(CELLS_HIGH) $(ARCHIVE_KEY) $(
 	$(Q)$(call archive_of,$@,$(BOOT_CONF),$(CELLS) $(CELLS_HIGH),$(BOOT_DATA))
 
 .PHONY: iso
-run: $(B)/d0.elf $(B)/boot.d0a ## boot D0 in QEMU, console in the terminal; Ctrl-C ends it
+run: $(B)/d0.elf $(B)/run.d0a ## boot the demo in QEMU, console in the terminal; Ctrl-C ends it
+	@echo "d0: the container's page will be at http://127.0.0.1:$(WEB_PORT)/"
 	@qemu-system-x86_64 -M q35 -cpu max -m $(RUN_MEM) -smp $(RUN_CPUS) -display none \
 	  -no-reboot -chardev stdio,id=con,signal=on -serial chardev:con \
-	  -kernel $(B)/d0.elf -initrd $(B)/boot.d0a $(RUN_EXTRA)
+	  -netdev user,id=net0,hostfwd=tcp:127.0.0.1:$(WEB_PORT)-10.0.2.15:80 \
+	  -device virtio-net-pci,netdev=net0 \
+	  -kernel $(B)/d0.elf -initrd $(B)/run.d0a $(RUN_EXTRA)
 
 iso: $(B)/d0.iso ## one image that boots by BIOS and by UEFI
 $(B)/d0.iso: $(B)/d0.elf $(B)/boot.d0a tools/mkiso.sh
