@@ -21,10 +21,32 @@ static bool read_only(const struct segment *s)
 	return s->kind == SEGMENT_TEXT || s->kind == SEGMENT_RODATA;
 }
 
-static void segment_free(struct segment *s)
+hpa_t image_frame(const struct image *image, const struct segment *s, u64 page)
 {
-	if (hpa_valid(s->frames))
-		frames_free_run(s->frames, s->pages);
+	for (u32 i = 0; i < image->moves; i++)
+		if (image->moved[i].segment == s && image->moved[i].page == page)
+			return image->moved[i].frame;
+	return HPA(s->frames.v + (page << PAGE_SHIFT));
+}
+
+bool image_move(struct image *image, const struct segment *s, u64 page, hpa_t frame)
+{
+	for (u32 i = 0; i < image->moves; i++)
+		if (image->moved[i].segment == s && image->moved[i].page == page) {
+			image->moved[i].frame = frame;
+			return true;
+		}
+	if (image->moves == IMAGE_MOVES_MAX)
+		return false;
+	image->moved[image->moves++] = (struct moved_page){s, page, frame};
+	return true;
+}
+
+/* Page by page: a moved page's first frame is out of service and not ours any more. */
+static void segment_free(const struct image *img, struct segment *s)
+{
+	for (u64 p = 0; hpa_valid(s->frames) && p < s->pages; p++)
+		frame_free(image_frame(img, s, p));
 	for (u32 g = 0; g < 2; g++)
 		if (hpa_valid(s->golden[g]))
 			frames_free_run(s->golden[g], s->pages);
@@ -63,7 +85,7 @@ static const char *fill_all(struct image *img)
 static void image_free(struct image *img)
 {
 	for (u32 i = 0; i < img->segments; i++)
-		segment_free(&img->segment[i]);
+		segment_free(img, &img->segment[i]);
 	frame_free(ptr_to_hpa(img));
 }
 

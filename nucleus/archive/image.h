@@ -34,6 +34,14 @@ struct segment {
 	const struct d0_page_hash *hash; /* text, rodata, relro: manifest's records */
 };
 
+/* A shared page whose frame was taken out of service. */
+struct moved_page {
+	const struct segment *segment;
+	u64 page;
+	hpa_t frame;
+};
+#define IMAGE_MOVES_MAX 16
+
 struct image {
 	char name[D0_NAME_MAX];
 	bool high;
@@ -44,6 +52,8 @@ struct image {
 	struct segment segment[IMAGE_SEGMENTS_MAX];
 	const u8 *rela; /* in the archive: Elf64_Rela[relas], checked at load */
 	u64 relas;
+	struct moved_page moved[IMAGE_MOVES_MAX];
+	u32 moves;
 	u32 users;
 	struct cell *carrier; /* the cell through which the shared pages are verified */
 	struct image *next;
@@ -56,6 +66,11 @@ void image_put(struct image *image);
 void image_relocate_page(const struct image *image, const struct segment *s, u64 page, u64 va,
 			 void *at);
 struct image *image_first(void);
+/* The frame a shared page is in now. */
+hpa_t image_frame(const struct image *image, const struct segment *s, u64 page);
+/* Put a shared page into another frame, which the image owns from now on; the old one is
+ * the caller's. false: too many have moved. Mappings are the caller's business. */
+bool image_move(struct image *image, const struct segment *s, u64 page, hpa_t frame);
 
 /* A file's range inside the archive by program header offset: elf.c's checks. */
 const char *elf_load(struct image *image, const struct d0_file *file, const u8 *data);

@@ -23,7 +23,8 @@
 #include "nucleus/core/print.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
-#define ORDERS 15 /* largest block: 64 MiB, so that a driver cell's heap is contiguous for DMA */
+#define ORDERS \
+	15 /* largest block: 64 MiB, so that a driver cell's heap is contiguous for DMA */
 
 enum {
 	FRAME_ABSENT,

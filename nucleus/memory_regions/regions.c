@@ -245,6 +245,16 @@ void region_remove(struct cell *cell, u32 index)
 		cell->regions--;
 }
 
+int region_replace_page(struct cell *cell, gpa_t at, hpa_t frame)
+{
+	int i = region_find(cell, at, PAGE_SIZE);
+	if (i < 0)
+		return D0_EFAULT;
+	space_unmap(&cell->space, at.v, PAGE_SIZE);
+	return space_map(&cell->space, at.v, frame, PAGE_SIZE, map_perms(cell->region[i].type),
+			 false);
+}
+
 int region_find(const struct cell *cell, gpa_t at, u64 size)
 {
 	for (u32 i = 0; i < cell->regions; i++) {

@@ -40,6 +40,9 @@ int region_add_device(struct cell *cell, gpa_t base, u64 size, hpa_t to, u32 per
 		      u64 ro_offset, u64 ro_size, const char *name);
 /* Unmap, and free what is owned. The vCPUs are quiescent. */
 void region_remove(struct cell *cell, u32 index);
+/* Put another frame under a mapped page, with the same permissions. vCPUs are quiescent; the
+ * old frame is the caller's. */
+int region_replace_page(struct cell *cell, gpa_t at, hpa_t frame);
 /* Index of the region that holds [at, at+size), or -1. */
 int region_find(const struct cell *cell, gpa_t at, u64 size);
 

@@ -85,6 +85,12 @@ static int add_image(struct cell *cell)
 			return slot;
 		if (!shared)
 			relocate_segment(cell, s);
+		for (u32 m = 0; shared && m < img->moves; m++)
+			if (img->moved[m].segment == s)
+				region_replace_page(cell,
+						    GPA(cell->image_base.v + s->vaddr +
+							(img->moved[m].page << PAGE_SHIFT)),
+						    img->moved[m].frame);
 	}
 	return D0_OK;
 }
@@ -336,8 +342,8 @@ void cell_fail(struct cell *cell, struct vcpu *v, const char *rule, u64 address,
 	u64 code = rip - cell->va_offset - cell->image_base.v;
 	if (v)
 		journal(D0_EVENT_cell_failed, cell->number, address,
-			"cell %s failed: %s at 0x%lx (%s), code image+0x%lx",
-			cell->config.name, rule, address, detail, code);
+			"cell %s failed: %s at 0x%lx (%s), code image+0x%lx", cell->config.name,
+			rule, address, detail, code);
 	else /* not by an instruction of it: a device, a request */
 		journal(D0_EVENT_cell_failed, cell->number, address,
 			"cell %s failed: %s at 0x%lx (%s)", cell->config.name, rule, address,

@@ -35,6 +35,7 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image)
 				       .hash = s->hash,
 				       .file = s->file,
 				       .file_bytes = s->file_bytes,
+				       .segment = s,
 				       .relocated = relro ? s : NULL};
 		add_run(set, &run);
 	}
@@ -56,6 +57,8 @@ hpa_t run_live(const struct page_set *set, const struct page_run *run, u64 index
 {
 	hpa_t f;
 	u32 perms;
+	if (run->segment && !run->relocated)
+		return image_frame(set->cell->image, run->segment, index);
 	if (!run->relocated)
 		return HPA(run->live.v + (index << PAGE_SHIFT));
 	u64 at = set->cell->image_base.v + run->relocated->vaddr + (index << PAGE_SHIFT);

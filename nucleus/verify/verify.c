@@ -44,6 +44,7 @@
 
 #define ROUND      1000000000ull /* ns */
 #define BATCH      4
+#define MOVE_AFTER 3          /* repairs of one frame */
 #define TICK_PIECE 2000000ull /* without idle time: one batch this often */
 
 static struct cell *first; /* successor of the nucleus; NULL: the ring is the nucleus alone */
@@ -73,6 +74,9 @@ static const char *member_name(const struct page_set *set)
 {
 	return set->cell ? set->cell->config.name : "nucleus";
 }
+
+static struct cell *predecessor(struct cell *cell);
+static void remirror(struct cell *verifier);
 
 /* ---- deciding and repairing one page ---- */
 
@@ -142,6 +146,64 @@ static u64 first_difference(const u8 *a, const u8 *b)
 	return i;
 }
 
+/* ---- taking a frame out of service ---- */
+
+static struct {
+	u64 frame;
+	u32 repairs;
+} repaired_frames[32];
+
+/* Whether this frame has been repaired MOVE_AFTER times. */
+static bool repeated(hpa_t frame)
+{
+	u32 slot = (u32)(frame.v >> PAGE_SHIFT) % ARRAY_SIZE(repaired_frames);
+	if (repaired_frames[slot].frame != frame.v) {
+		repaired_frames[slot].frame = frame.v;
+		repaired_frames[slot].repairs = 0;
+	}
+	return ++repaired_frames[slot].repairs >= MOVE_AFTER;
+}
+
+static void replace_everywhere(const struct page_set *set, const struct page_run *run,
+			       u64 index, hpa_t frame)
+{
+	for (struct cell *c = first; c; c = c->duty.next) {
+		bool uses = run->relocated ? c == set->cell : c->image == set->cell->image;
+		if (!uses)
+			continue;
+		cell_quiesce(c);
+		region_replace_page(
+		    c, GPA(c->image_base.v + run->segment->vaddr + (index << PAGE_SHIFT)),
+		    frame);
+	}
+}
+
+/* Move a page of a cell to a fresh frame and retire the old one. */
+static void move_page(const struct page_set *set, const struct page_run *run, u64 index,
+		      hpa_t old, const void *good)
+{
+	struct image *image = (struct image *)set->cell->image;
+	hpa_t frame = frame_alloc();
+	if (!hpa_valid(frame))
+		return;
+	memcpy(hpa_to_ptr(frame), good, PAGE_SIZE);
+	if (!run->relocated && !image_move(image, run->segment, index, frame)) {
+		frame_free(frame);
+		return;
+	}
+	replace_everywhere(set, run, index, frame);
+	frame_retire(old);
+	stats.retired++;
+	journal(D0_EVENT_frame_retired, set->cell->number, old.v,
+		"frame 0x%lx out of service, %s %s page %lu moved", old.v, member_name(set),
+		run->name, index);
+	/* Mirrors show the old frame. */
+	if (run->relocated)
+		remirror(predecessor(set->cell));
+	else if (image->carrier)
+		remirror(predecessor(image->carrier));
+}
+
 /* Compare one page with its golden copies; true if it was wrong and is right now. */
 static bool check_page(const struct page_set *set, const struct page_run *run, u64 index)
 {
@@ -177,6 +239,11 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 		journal(D0_EVENT_page_bad, owner, index,
 			"%s %s page %lu does not keep what is written", member_name(set),
 			run->name, index);
+	/* Most faults of memory are hard ones: a frame that needs it again is not worth
+	 * keeping. */
+	if (set->cell && (!ok || repeated(live)))
+		move_page(set, run, index, live,
+			  run_expected(set, run, index, (u32)g, buffer[0]));
 	return ok;
 }
 

@@ -106,7 +106,8 @@ static void a_thousand_cells_leak_nothing(void **state)
 {
 	struct cell *first = make("warm-up", 0), *second = make("warm-up-2", 0);
 	u32 p, q;
-	assert_int_equal(channel_create(first, second, D0_PROTO_VIRTQ, 0, "", "", "", &p, &q), 0);
+	assert_int_equal(channel_create(first, second, D0_PROTO_VIRTQ, 0, "", "", "", &p, &q),
+			 0);
 	assert_int_equal(cell_start(first), 0);
 	cell_destroy(first);
 	cell_destroy(second);
@@ -434,6 +435,46 @@ static void flips_are_found_and_repaired(void **state)
 		cell_destroy(c[i]);
 }
 
+static void a_frame_that_fails_again_is_retired(void **state)
+{
+	struct cell *c[2] = {make("twin-a", 0), make("twin-b", 0)};
+	struct d0_ctl_system_status st = {0};
+	u64 bad = frames_stats().bad;
+	struct page_set set;
+	char before[64], after[64];
+	assert_int_equal(cell_start(c[0]), 0);
+	assert_int_equal(cell_start(c[1]), 0);
+	set_of(&set, c[0], true);
+	const hpa_t frame = run_live(&set, &set.run[0], 1);
+	u64 at[2];
+	for (u32 i = 0; i < 2; i++)
+		at[i] = c[i]->image_base.v + set.run[0].segment->vaddr + PAGE_SIZE;
+	assert_true(guest_read(c[0], GPA(at[0]), before, sizeof(before)));
+	for (u32 i = 0; i < 3; i++) {
+		((u8 *)hpa_to_ptr(frame))[77] ^= 8;
+		rounds(c, 2);
+	}
+	verify_status(&st);
+	assert_int_equal(frames_stats().bad, bad + 1);
+	assert_true(st.frames_retired >= 1);
+	for (u32 i = 0; i < 2; i++) { /* both cells run from the new frame */
+		hpa_t now;
+		u32 perms;
+		assert_true(space_lookup(&c[i]->space, at[i], &now, &perms));
+		assert_true(now.v != frame.v);
+		assert_int_equal(perms & MAP_W, 0);
+		assert_true(guest_read(c[i], GPA(at[i]), after, sizeof(after)));
+		assert_memory_equal(before, after, sizeof(before));
+	}
+	u64 found = st.flips_found;
+	assert_int_equal(cell_restart(c[1]), 0); /* a new start maps it as well */
+	rounds(c, 2);
+	verify_status(&st);
+	assert_int_equal(st.flips_found, found);
+	cell_destroy(c[0]);
+	cell_destroy(c[1]);
+}
+
 static void a_lazy_verifier_does_not_leave_its_successor_unchecked(void **state)
 {
 	struct cell *lazy = make("lazy", 0), *next = make("next", 0);
@@ -492,6 +533,7 @@ int main(void)
 	    cmocka_unit_test_setup(control_requests_with_anything, machine),
 	    cmocka_unit_test_setup(mistakes_in_the_configuration_name_their_line, machine),
 	    cmocka_unit_test_setup(flips_are_found_and_repaired, machine),
+	    cmocka_unit_test_setup(a_frame_that_fails_again_is_retired, machine),
 	    cmocka_unit_test_setup(a_lazy_verifier_does_not_leave_its_successor_unchecked,
 				   machine),
 	    cmocka_unit_test_setup(a_stale_answer_is_no_answer, machine),
