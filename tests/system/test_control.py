@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""The control protocol: cells come and go without leaving anything behind."""
+"""The control protocol: cells come and go without leaving anything behind. And cells with
+several vCPUs."""
+
+import pytest
 
 READY = r"^d0: ready: "
 
@@ -31,3 +34,12 @@ channel ringer answerer protocol=virtq ring=4K label=bell
     for what in ("hypercall n 2000", "notify n 500"):
         if not m.find(rf"probe {what} ns \d+"):
             m.expect(rf"probe {what} ns \d+", timeout=60)
+
+
+@pytest.mark.parametrize("smp", [1, 4])
+def test_vcpus_of_one_cell(boot, archive, smp):
+    conf = "cell many image=probe vcpus=4 stack=16K\nargs many do=smp n=20000\n"
+    m = boot(archive(conf, ["probe"]), smp=smp)
+    done = m.expect(r"probe smp n 20000 ns \d+ sum (\d+) seen ([0-9a-f]+)", timeout=60,
+                    absent=r"does not start|no word|cell_failed")
+    assert done.group(1) == "80000" and done.group(2) == "f"

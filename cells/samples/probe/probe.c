@@ -6,6 +6,7 @@
  *after do=hypercall n=N	N of the cheapest hypercall
  *	do=notify n=N		N round trips of a bell with the client of channel 0 (do=answer)
  *	do=answer		rings back
+ *	do=smp n=N		all vCPUs of the cell add to a sum under a lock, N times each
  *
  * Each prints one line "probe WHAT n N ns TOTAL ..." and ends; "answer" goes on.
  */
@@ -15,6 +16,7 @@
 #include "libcell/control.h"
 #include "libcell/hypercall.h"
 #include "libcell/log.h"
+#include "libcell/spinlock.h"
 
 static uint64_t memory_free(void)
 {
@@ -121,6 +123,50 @@ static void probe_notify(uint64_t n)
 	log_info("probe notify n %lu ns %lu", n, clock_ns() - start);
 }
 
+static struct spinlock sum_lock = SPINLOCK_INIT;
+static uint64_t sum, sum_rounds, vcpus_seen, vcpus_done;
+
+static void add_up(void)
+{
+	for (uint64_t i = 0; i < sum_rounds; i++) {
+		spin_lock(&sum_lock);
+		sum++;
+		vcpus_seen |= 1ull << cell_vcpu();
+		spin_unlock(&sum_lock);
+	}
+	__atomic_fetch_add(&vcpus_done, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The others add, tell the first by an interrupt between vCPUs, and wait for ever. */
+static void other_vcpu(void *arg)
+{
+	add_up();
+	cell_ipi(1);
+	for (;;) {
+		cell_wait(D0_NEVER);
+		cell_flags_take(~0ull);
+	}
+}
+
+static void probe_smp(uint64_t n)
+{
+	unsigned vcpus = cell_info()->vcpus;
+	uint64_t start = clock_ns();
+
+	sum_rounds = n;
+	for (unsigned i = 1; i < vcpus; i++)
+		if (cell_vcpu_start(i, other_vcpu, NULL))
+			log_error("vCPU %u does not start", i);
+	add_up();
+	while (__atomic_load_n(&vcpus_done, __ATOMIC_SEQ_CST) < vcpus) {
+		cell_wait(clock_ns() + 5 * CLOCK_NS_PER_S);
+		if (!cell_flags_take(~0ull))
+			log_warn("no word from the other vCPUs");
+	}
+	log_info("probe smp n %lu ns %lu sum %lu seen %lx", n, clock_ns() - start, sum,
+		 vcpus_seen);
+}
+
 int cell_main(const struct d0_info *info)
 {
 	uint64_t n = cell_arg_u64(info->args, "n", 1000);
@@ -133,6 +179,8 @@ int cell_main(const struct d0_info *info)
 		probe_hypercall(n);
 	else if (!strcmp(what, "notify"))
 		probe_notify(n);
+	else if (!strcmp(what, "smp"))
+		probe_smp(n);
 	else if (!strcmp(what, "answer"))
 		for (;;) {
 			await_bell();
