@@ -100,6 +100,7 @@ static void stop(struct nic_port *p, enum d0_vnet_error error, const char *why)
 static void reset(struct nic_port *p, uint32_t epoch)
 {
 	p->live = false;
+	log_debug("port %u: driver resets, epoch %u", p->number, epoch);
 	p->epoch = epoch;
 	p->failed_epoch = false;
 	p->stats.resets++;
@@ -148,6 +149,8 @@ static void attach(struct nic_port *p)
 		}
 		p->push_rx[i] = p->push_tx[i] = false;
 	}
+	log_debug("port %u: attached, features %#llx, %u pairs", p->number,
+		  (unsigned long long)features, pairs);
 	p->features = features;
 	p->live = true;
 	p->ring_bell = true;

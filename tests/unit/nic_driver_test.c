@@ -78,7 +78,7 @@ static int begin_e1000e(void **state)
 	return begin("e1000e");
 }
 
-__attribute__((unused)) static int begin_vmxnet3(void **state)
+static int begin_vmxnet3(void **state)
 {
 	return begin("vmxnet3");
 }
@@ -415,6 +415,7 @@ int main(void)
 	    EACH(passes_jumbo_frames, jumbo_e1000),
 	    ALL(e1000e),
 	    EACH(filters_addresses, e1000e),
+	    ALL(vmxnet3),
 	};
 
 	return cmocka_run_group_tests_name("nic_driver", tests, NULL, NULL);
