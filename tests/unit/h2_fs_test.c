@@ -561,6 +561,44 @@ static void test_memory_bound(void **state)
 	stop(&f);
 }
 
+/*
+ * The freemap's tree grows a level with the fifth leaf (past 4 GiB) and another with the fifth
+ * node (past 1 TiB). Allocation is steered there instead of filling terabytes.
+ */
+static void test_freemap_levels(void **state)
+{
+	uint64_t at[] = {0, 1, 2, 3, 4, 7, 300, 600, 900, 1090};
+	uint8_t *data = malloc(65536), *back = malloc(65536);
+	uint64_t ino[10], seed = 5;
+	struct h2_progress p;
+	struct fix f;
+	char name[16];
+
+	start(&f, 1100ull << 30, H2_CHECK_XXH64, H2_COMP_NONE);
+	for (int i = 0; i < 10; i++) {
+		for (int k = 0; k < 65536; k++)
+			data[k] = dev_random(&seed);
+		sprintf(name, "f%d", i);
+		f.v->fm.cursor[H2_BREF_DATA] = at[i] * 256 + 9;
+		ino[i] = make(&f, name, data, 65536);
+		assert_int_equal(where_is(&f, ino[i]) >> 30, at[i]);
+		assert_int_equal(f.v->hdr->freemap[0].keybits, i < 4 ? 30 : i < 9 ? 38 : 46);
+		remount(&f);
+		assert_int_equal(dev_check(f.v, true), 0);
+		assert_int_equal(h2_read(f.p, ino[i], 0, back, 65536), 65536);
+		assert_memory_equal(data, back, 65536);
+	}
+	for (int i = 0; i < 10; i++) {
+		sprintf(name, "f%d", i);
+		assert_int_equal(h2_unlink(f.p, 1, name, strlen(name)), 0);
+	}
+	assert_int_equal(h2_bulkfree(f.v, &p), 0);
+	assert_true(p.freed_bytes >= 10 * 65536);
+	free(data);
+	free(back);
+	stop(&f);
+}
+
 static void test_newfs_limits(void **state)
 {
 	struct h2_newfs_opts o = {.labels = {"A", "B", "C"}};
@@ -601,6 +639,7 @@ int main(void)
 	    cmocka_unit_test(test_dedup_and_clone),
 	    cmocka_unit_test(test_prepared),
 	    cmocka_unit_test(test_memory_bound),
+	    cmocka_unit_test(test_freemap_levels),
 	    cmocka_unit_test(test_newfs_limits),
 	};
 
