@@ -434,7 +434,8 @@ int h2_node_child(struct h2_vol *v, struct h2_node *parent, unsigned i, struct h
 		return 0;
 	}
 	v->misses++;
-	bytes = b.type == H2_BREF_DATA ? H2_BLOCK_SIZE : h2_bref_bytes(&b);
+	/* What a compressed block grows to is only known to be at most a whole block. */
+	bytes = b.type == H2_BREF_DATA && b.methods & 15 ? H2_BLOCK_SIZE : h2_bref_bytes(&b);
 	if (h2_bref_valid(v, &b) ||
 	    (b.type == H2_BREF_INODE && bytes != sizeof(struct h2_inode)) ||
 	    (b.type == H2_BREF_INDIRECT && bytes < 4096)) {
