@@ -1,8 +1,5 @@
 # The nucleus: linked twice, the second time with the symbol table made from the first.
-NUCLEUS_SRC := $(filter-out nucleus/vm_hypervisor/vmx%,$(wildcard nucleus/*/*.c nucleus/*/*.S))
-ifneq ($(wildcard nucleus/vm_hypervisor/vmx.c),)
-NUCLEUS_SRC += $(wildcard nucleus/vm_hypervisor/vmx*.c nucleus/vm_hypervisor/vmx*.S)
-endif
+NUCLEUS_SRC := $(wildcard nucleus/*/*.c nucleus/*/*.S)
 NUCLEUS_OBJ := $(call obj,nucleus,$(NUCLEUS_SRC))
 NUCLEUS_LD  := ld -m elf_x86_64 -pie --no-dynamic-linker -z max-page-size=4096 \
                -z noexecstack -z norelro --hash-style=gnu --build-id=none -T nucleus/nucleus.ld

@@ -3,8 +3,9 @@
  * Time.
  *
  * Problem: cells want nanoseconds without leaving guest mode, and boot wants no delay.
- * Model: one TSC rate for the whole machine, found once; time is a multiplication. CPUs
- * that tell the rate (CPUID) cost nothing; otherwise the TSC is measured against the best
+ * Model: one TSC rate for the whole machine, found once; time is a multiplication. What
+ * CPUID or a hypervisor tells is exact but not always true (emulators), so it is checked
+ * for 1 ms against a counter; otherwise the TSC is measured against the best
  * counter there is: HPET, ACPI PM timer, 8254. A measurement reads the counter between
  * two TSC reads and keeps the tightest of a few tries, so that an interrupted read (an
  * SMI, a busy host under an emulator) does not spoil it: 4 ms then give better than
@@ -20,21 +21,22 @@
 #include "nucleus/device_manager/internal.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
-#define SECOND       1000000000ull
-#define MEASURE_NS   4000000ull
-#define PM_TIMER_HZ  3579545ull
-#define PIT_HZ       1193182ull
-#define GUESS_HZ     SECOND
-#define SCALE_BITS   47
-#define READ_TRIES   5
-#define SPIN_LIMIT   10000000u /* polls before a counter counts as dead */
-#define HPET_PERIOD  4         /* femtoseconds, upper half of the capabilities */
-#define HPET_CONFIG  0x10
-#define HPET_COUNTER 0xf0
-#define HPET_SLOWEST 100000000u /* fs, by the HPET specification 1.0a, 2.3.4 */
-#define PIT_CHANNEL2 0x42
-#define PIT_COMMAND  0x43
-#define PIT_GATE     0x61
+#define SECOND        1000000000ull
+#define MEASURE_NS    4000000ull
+#define CROSSCHECK_NS 1000000ull /* of a rate that was told, not measured */
+#define PM_TIMER_HZ   3579545ull
+#define PIT_HZ        1193182ull
+#define GUESS_HZ      SECOND
+#define SCALE_BITS    47
+#define READ_TRIES    5
+#define SPIN_LIMIT    10000000u /* polls before a counter counts as dead */
+#define HPET_PERIOD   4         /* femtoseconds, upper half of the capabilities */
+#define HPET_CONFIG   0x10
+#define HPET_COUNTER  0xf0
+#define HPET_SLOWEST  100000000u /* fs, by the HPET specification 1.0a, 2.3.4 */
+#define PIT_CHANNEL2  0x42
+#define PIT_COMMAND   0x43
+#define PIT_GATE      0x61
 
 static struct {
 	u64 tsc_base, hz;
@@ -151,9 +153,9 @@ static u32 sample(const struct counter *c, u64 *tsc)
 }
 
 /* 0: the counter does not count. */
-static u64 measure(const struct counter *c)
+static u64 measure(const struct counter *c, u64 ns)
 {
-	u64 start_tsc, end_tsc, wanted = MEASURE_NS * c->hz / SECOND;
+	u64 start_tsc, end_tsc, wanted = ns * c->hz / SECOND;
 	u32 start = sample(c, &start_tsc), spent = 0;
 
 	for (u32 spins = 0; spent < wanted; spins++) {
@@ -199,28 +201,47 @@ static bool rate_plausible(u64 hz)
 	return hz >= 1000000 && hz <= 64 * SECOND;
 }
 
-static u64 find_rate(const char **how)
+/* By the best counter there is; 0: none counts. */
+static u64 rate_by_counter(u64 ns, const char **how)
 {
 	static bool (*const setups[])(struct counter *) = {hpet_setup, pm_timer_setup,
 							   pit_setup};
 	struct counter c = {0};
-	u64 hz = rate_by_cpuid();
 
-	*how = "CPUID";
-	if (rate_plausible(hz))
-		return hz;
-	hz = rate_by_hypervisor();
-	*how = "hypervisor";
-	if (rate_plausible(hz))
-		return hz;
 	for (u32 i = 0; i < ARRAY_SIZE(setups); i++) {
-		hz = setups[i](&c) ? measure(&c) : 0;
+		u64 hz = setups[i](&c) ? measure(&c, ns) : 0;
 		*how = c.name;
 		if (rate_plausible(hz))
 			return hz;
 	}
-	*how = "guess";
-	return GUESS_HZ;
+	return 0;
+}
+
+static bool agree(u64 a, u64 b)
+{
+	return (a > b ? a - b : b - a) < a / 16;
+}
+
+static u64 find_rate(const char **how)
+{
+	const char *counter;
+	u64 told = rate_by_cpuid(), hz;
+
+	*how = "CPUID";
+	if (!rate_plausible(told)) {
+		told = rate_by_hypervisor();
+		*how = "hypervisor";
+	}
+	hz = rate_by_counter(rate_plausible(told) ? CROSSCHECK_NS : MEASURE_NS, &counter);
+	if (rate_plausible(told) && (hz == 0 || agree(hz, told)))
+		return told;
+	if (rate_plausible(told)) {
+		n_print("clock: %s says %llu kHz, which is not so", *how,
+			(unsigned long long)told / 1000);
+		hz = rate_by_counter(MEASURE_NS, &counter);
+	}
+	*how = hz ? counter : "guess";
+	return hz ? hz : GUESS_HZ;
 }
 
 static bool tsc_invariant(void)

@@ -22,7 +22,7 @@ bool vm_hypervisor_init(void)
 	static const struct vcpu_ops *const all[] = {&svm_ops, &vmx_ops};
 	fpu_init();
 	for (u32 i = 0; i < ARRAY_SIZE(all) && !vcpu_ops; i++)
-		if (all[i] && all[i]->supported())
+		if (all[i]->supported())
 			vcpu_ops = all[i];
 	if (!vcpu_ops)
 		return false;

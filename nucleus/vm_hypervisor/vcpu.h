@@ -120,8 +120,7 @@ struct vcpu_ops {
 	void (*flush)(struct vcpu *v); /* forget cached translations at the next entry */
 };
 
-extern const struct vcpu_ops svm_ops;
-extern const struct vcpu_ops vmx_ops __attribute__((weak));
+extern const struct vcpu_ops svm_ops, vmx_ops;
 extern const struct vcpu_ops *vcpu_ops; /* the chosen one */
 
 bool vm_hypervisor_init(void);     /* choose, and prepare the boot CPU; says what */

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: ISC
 """D0 boots, everywhere it should, and its cells beat."""
 
-import os
-
 import pytest
-from machine import TOP
 
 READY = r"^d0: ready: (\d+) cells on (\d+) CPUs?, (\d+\.\d+) s"
 
@@ -79,7 +76,6 @@ def test_svm_in_bochs(bochs, archive, iso, pair):
     check_beats(m, 1)
 
 
-@pytest.mark.skipif(not os.path.exists(f"{TOP}/nucleus/vm_hypervisor/vmx.c"), reason="no VMX yet")
 def test_vmx_in_bochs(bochs, archive, iso, pair):
     m = bochs(iso(archive(pair, ["heartbeat"])), "corei7_skylake_x")
     m.expect(READY, timeout=120)
