@@ -120,7 +120,8 @@ class Host:
     """A d0d inside its own mount, network and pid namespaces, driven through a Unix socket
     (and, inside the namespace, through TCP)."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, program=D0D):
+        self.program = program
         self.dir = tempfile.mkdtemp(prefix="d0d-")
         self.sock = os.path.join(self.dir, "sock")
         self.options = list(options)
@@ -140,7 +141,7 @@ class Host:
 
     def start(self):
         self.daemon = subprocess.Popen(  # pylint: disable=R1732
-            self.enter(D0D, "--host", "unix:" + self.sock, "--host", "127.0.0.1:2375", "--state",
+            self.enter(self.program, "--host", "unix:" + self.sock, "--host", "127.0.0.1:2375", "--state",
                        os.path.join(self.dir, "state"), "--name", "testhost", *self.options),
             stdout=self.log, stderr=self.log)
         deadline = time.time() + 15
