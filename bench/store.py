@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Figures of the store, beside their peers: bench/store.py OUT_DIR.
 
 Peers: btrfs on a loop device (files, snapshots) when we are root and mkfs.btrfs is there, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Figures of the h2 library on a file: cost per file, snapshots, scrub, memory. Prints one JSON
  * object for each run; bench/store.py sets them beside their peers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Bulkfree (section 11). Deleting never touches the freemap; a pass walks what the last commit
  * can reach, collects the cells in a bitmap, and moves every other cell one step towards free:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The compressors of h2 on top of liblz4 and zlib; no heap: all state is in `work`. */
 #include <stdint.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Dedup: a bounded table of data blocks written or learnt, found by their check code. With
  * sha192 an equal code is taken for equal bytes; with weaker codes the bytes are compared. The

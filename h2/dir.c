@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Directories (section 7): an entry is a bref keyed by the hash of its name; names of up to 64
  * bytes live in the bref itself, longer ones in a 1 KiB block.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The HAMMER2 media format: sizes, offsets and numbers. Section numbers refer to the format
  * description in docs/store.md. All integers are little-endian; so is every machine we run on.

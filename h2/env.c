@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The doors to the outside: memory, time, entropy, events. */
 #include <string.h>
 

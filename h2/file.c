@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * File content (sections 5, 6 and 9): up to 512 bytes inside the inode, else 64 KiB blocks
  * keyed by offset; what has no block reads as zeros. Whole blocks are stored at once; pieces
@@ -770,23 +771,24 @@ static int clone_range(struct h2_vol *v, struct h2_node *d, uint64_t to, struct 
 	return err;
 }
 
-int h2_clone(struct h2_pfs *dp, uint64_t dst, uint64_t to, struct h2_pfs *sp, uint64_t src,
-	     uint64_t from, uint64_t len)
+int h2_clone(struct h2_pfs *to_pfs, uint64_t to_ino, uint64_t to_off, struct h2_pfs *from_pfs,
+	     uint64_t from_ino, uint64_t from_off, uint64_t len)
 {
-	struct h2_node *d, *s;
+	struct h2_node *to, *from;
 	int err;
 
-	if (dp->vol != sp->vol || (to | from) & BLOCK_MASK || to > SIZE_MAX_FILE ||
-	    len > SIZE_MAX_FILE - to || (dp == sp && dst == src))
+	if (to_pfs->vol != from_pfs->vol || (to_off | from_off) & BLOCK_MASK ||
+	    to_off > SIZE_MAX_FILE || len > SIZE_MAX_FILE - to_off ||
+	    (to_pfs == from_pfs && to_ino == from_ino))
 		return -H2_EINVAL;
-	err = file_get(dp, dst, true, &d);
+	err = file_get(to_pfs, to_ino, true, &to);
 	if (err)
 		return err;
-	err = file_get(sp, src, false, &s);
+	err = file_get(from_pfs, from_ino, false, &from);
 	if (!err) {
-		err = clone_range(dp->vol, d, to, s, from, len);
-		h2_node_put(sp->vol, s);
+		err = clone_range(to_pfs->vol, to, to_off, from, from_off, len);
+		h2_node_put(from_pfs->vol, from);
 	}
-	h2_node_put(dp->vol, d);
+	h2_node_put(to_pfs->vol, to);
 	return err;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * From cache to medium. A commit writes, in this order: dirty nodes from the leaves up, each
  * to new space (a block first written in this very transaction is rewritten in place: nothing

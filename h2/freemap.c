@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The freemap (section 10): two bits for every 16 KiB cell, in 32 KiB leaves of 1 GiB each,
  * below nodes of 256 GiB, 64 TiB ... that sit in the reserved area of each GiB.

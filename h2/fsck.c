@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The full check. It believes nothing that the library wrote: the topology is walked from the
  * medium, everything derivable is derived again (check codes, key order, name hashes, counters,

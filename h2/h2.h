@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * h2: the HAMMER2 store library.
  *
@@ -389,10 +390,10 @@ int h2_truncate(struct h2_pfs *pfs, uint64_t ino, uint64_t size);
 int h2_fallocate(struct h2_pfs *pfs, uint64_t ino, unsigned mode, uint64_t off, uint64_t len);
 /* SEEK_DATA (data = true) or SEEK_HOLE. -H2_ENXIO past the end. */
 int h2_seek(struct h2_pfs *pfs, uint64_t ino, uint64_t off, bool data, uint64_t *out);
-/* Share blocks: dst_off, src_off and len multiples of 64 KiB (len may end at src's end).
+/* Share blocks: the offsets and len are multiples of 64 KiB (len may end at the source's end).
  * Source and target may be in different PFSs of one volume with the same check method. */
-int h2_clone(struct h2_pfs *dst, uint64_t dst_ino, uint64_t dst_off, struct h2_pfs *src,
-	     uint64_t src_ino, uint64_t src_off, uint64_t len);
+int h2_clone(struct h2_pfs *to_pfs, uint64_t to_ino, uint64_t to_off, struct h2_pfs *from_pfs,
+	     uint64_t from_ino, uint64_t from_off, uint64_t len);
 int h2_fsync(struct h2_pfs *pfs, uint64_t ino);
 
 struct h2_statfs {

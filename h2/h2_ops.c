@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * h2_ops: the PFSs of a volume. Each is one inode below the super-root, keyed by the hash of
  * its label, so creating, deleting, renaming, snapshotting and rolling back cost one inode and

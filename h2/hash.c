@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Check codes of the format: CRC-32C, XXH64 and the folded SHA-256 ("sha192"). */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The same hashes with the CPU's own instructions; chosen at run time by h2_cpu_has().
  * Builtins instead of <immintrin.h>, which wants a hosted C library.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Inside the h2 library: what its files share. Theory: the head of fs_h2.c. */
 #ifndef H2_IMPL_H
 #define H2_IMPL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Inodes: the flat index of a PFS, attributes, creation and destruction, and objects that are
  * held by users after their last name has gone.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Reading and writing blocks. Writes that continue each other are joined in a few streams,
  * one for each class of block; reads look into the streams first. Nothing read leaves this

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Making an empty volume (sections 2 and 3 of the format). */
 #include <string.h>
 

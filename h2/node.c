@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The block cache: a bounded set of inodes, indirect blocks and file blocks, arranged as the
  * tree on disk is. A node hangs below the node whose table holds its bref, so a parent can't

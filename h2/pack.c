@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Compression of file blocks (section 9). A block is stored in the smallest power of two that
  * holds it, so compression counts only when it halves the block; padding is zero because the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* rename() with all its cases. */
 #include <string.h>
 

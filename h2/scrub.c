@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Online scrub: everything reachable from the last commit is read and its check code tested. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What the format lacks, kept beside it (docs/store.md): extended attributes and nanoseconds.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Block trees: sorted tables of brefs below an inode (or the volume root), with indirect
  * blocks when four entries are not enough.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Walking the committed topology straight from the medium, past the cache: for scrub,
  * bulkfree, check, recovery. Depth first with an explicit stack; every pointer and table is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Fuzzing volumes. A small valid volume is built once and all its check codes are switched to
  * "disabled", so that damage reaches the code behind them. An input is a list of patches to

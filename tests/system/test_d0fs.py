@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """d0fs on files: what it writes it reads back; its exit codes and JSON are for scripts."""
 
 import json

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The crash tester. A workload runs on a device that keeps the writes of the current flush
  * epoch apart. At every write, and after every flush, the power "fails": of the writes that no

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "tests/unit/h2_dev.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What the tests of the store share: a sparse memory device that can fail, count and be cut at
  * any write, an environment around it, and a digest of everything a PFS holds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Single properties of the library: limits, faults, snapshots, hashes, many files. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Volumes made by other HAMMER2 tools: read, check, write to and check again. They lie beside
  * the repository (../shared/hammer2-golden) and are skipped where they are absent.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Random operations on a volume beside a model of plain C arrays: every answer must agree, and
  * so must everything read back after remounts, snapshots, rollbacks and bulkfrees. Each round

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* check, scrub, bulkfree. */
 #include <getopt.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * cp: files and trees between the host and a volume, or inside a volume (where whole blocks
  * are shared instead of copied). Attributes, links, devices, holes and extended attributes are

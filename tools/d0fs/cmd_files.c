@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* ls, cat, rm, du, mkdir: single files and directories inside a volume. */
 #include <errno.h>
 #include <getopt.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* newfs and info. */
 #include <getopt.h>
 #include <string.h>

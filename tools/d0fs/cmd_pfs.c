@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* create, rename, snapshot, rollback: whole PFSs. */
 #include "tools/d0fs/d0fs.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * d0fs: the host tool of the store. What its commands share.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The environment of the h2 library on Linux: files and block devices. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* d0fs: front door. Commands come from a linker set; see d0fs.h. */
 #include <getopt.h>
 #include <signal.h>

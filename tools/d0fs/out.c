@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Output of d0fs: JSON, human sizes, progress bars. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Paths inside a volume. Links are followed inside the PFS only: nothing leads out of it. */
 #include <string.h>
 
