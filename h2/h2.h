@@ -506,5 +506,7 @@ uint64_t h2_name_hash(const char *name, size_t len); /* directory key, before co
 uint32_t h2_crc32c(uint32_t crc, const void *buf, size_t len); /* crc: 0 or the last result */
 uint64_t h2_xxh64(const void *buf, size_t len, uint64_t seed);
 void h2_sha256(const void *buf, size_t len, uint8_t out[32]);
+/* The compression function, for callers that hash a stream: whole blocks of 64 bytes. */
+void h2_sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks);
 
 #endif

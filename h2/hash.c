@@ -173,7 +173,7 @@ static void sha_soft(uint32_t state[8], const uint8_t *p, size_t blocks)
 	}
 }
 
-static void sha_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
+void h2_sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
 {
 	if (h2_cpu_has(H2_CPU_SHA))
 		h2_sha256_ni(state, p, blocks);
@@ -190,12 +190,12 @@ void h2_sha256(const void *buf, size_t len, uint8_t out[32])
 	size_t rest = len % 64, tail_len = rest < 56 ? 64 : 128;
 	uint64_t bits = __builtin_bswap64((uint64_t)len * 8);
 
-	sha_blocks(state, p, len / 64);
+	h2_sha256_blocks(state, p, len / 64);
 	if (rest)
 		memcpy(tail, p + len - rest, rest);
 	tail[rest] = 0x80;
 	memcpy(tail + tail_len - 8, &bits, 8);
-	sha_blocks(state, tail, tail_len / 64);
+	h2_sha256_blocks(state, tail, tail_len / 64);
 	for (int i = 0; i < 8; i++) {
 		uint32_t v = __builtin_bswap32(state[i]);
 		memcpy(out + 4 * i, &v, 4);

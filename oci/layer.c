@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A layer's tar, applied to a PFS that is a snapshot of the layers below.
+ *
+ * Confinement. Every path is walked from the PFS's root by inode number, component by
+ * component; a symbolic link in the middle is followed inside the PFS as a chroot would;
+ * ".." in a member's name is refused. The last component is never followed. Nothing here
+ * can name an object outside of the PFS.
+ *
+ * Whiteouts (OCI image-spec, layer.md): ".wh.NAME" removes NAME of the layers below,
+ * ".wh..wh..opq" everything of the layers below in its directory. What this very layer made
+ * stays: `made` remembers its inodes.
+ *
+ * Recipe. The layer's digest is that of its tar, byte by byte, which can't be made again from
+ * a tree (order, padding, header styles). So all bytes that are not the content of a file
+ * are kept in a recipe beside the image; the contents are named by inode number. If a
+ * later entry of the same layer replaces a file, its content is first shared with a file
+ * beside the recipe.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "oci/impl.h"
+
+#define BUF       (256u << 10)
+#define LINKS_MAX 40
+#define PATH_LEN  4096u
+#define DEPTH_MAX 256
+
+struct dir_time {
+	uint64_t ino;
+	struct h2_time mtime;
+};
+
+/* Open addressing; size a power of two. */
+struct ino_set {
+	uint64_t *ino;
+	uint32_t size, used;
+};
+
+struct oci_layer {
+	struct oci_store *st;
+	struct h2_pfs *pfs;
+	struct oci_tar *tar;
+	/* the recipe */
+	char key[OCI_HEX + 16];
+	uint64_t recipe, recipe_len;
+	uint8_t *raw;
+	size_t raw_len;
+	struct ino_set made;  /* by this layer */
+	struct ino_set timed; /* directories in `times` */
+	struct dir_time *times;
+	size_t times_len, times_size;
+	/* the entry under way */
+	uint64_t file;
+	struct h2_time file_mtime;
+	uint64_t off;
+	uint8_t *buf;
+	size_t buf_len;
+	/* directory of the last entry */
+	char last[PATH_LEN];
+	uint64_t last_dir;
+};
+
+/* ---- sets of inodes ---- */
+
+static uint64_t *set_slot(const struct ino_set *s, uint64_t ino)
+{
+	uint32_t i = (uint32_t)(ino * 0x9e3779b97f4a7c15ull >> 32) & (s->size - 1);
+
+	while (s->ino[i] && s->ino[i] != ino)
+		i = (i + 1) & (s->size - 1);
+	return &s->ino[i];
+}
+
+static bool set_has(const struct ino_set *s, uint64_t ino)
+{
+	return s->size && *set_slot(s, ino) == ino;
+}
+
+static int set_add(struct ino_set *s, uint64_t ino)
+{
+	if ((s->used + 1) * 2 > s->size) {
+		uint64_t *old = s->ino;
+		uint32_t size = s->size;
+
+		s->ino = calloc(size ? 2 * size : 1024, sizeof(*s->ino));
+		if (!s->ino) {
+			s->ino = old;
+			return -H2_ENOMEM;
+		}
+		s->size = size ? 2 * size : 1024;
+		for (uint32_t i = 0; i < size; i++)
+			if (old[i])
+				*set_slot(s, old[i]) = old[i];
+		free(old);
+	}
+	uint64_t *slot = set_slot(s, ino);
+
+	if (!*slot)
+		s->used++;
+	*slot = ino;
+	return 0;
+}
+
+static bool made_here(const struct oci_layer *l, uint64_t ino)
+{
+	return set_has(&l->made, ino);
+}
+
+static int made_add(struct oci_layer *l, uint64_t ino)
+{
+	return set_add(&l->made, ino);
+}
+
+/* ---- the recipe ---- */
+
+static int recipe_write(struct oci_layer *l, const void *p, size_t len)
+{
+	long n = h2_write(l->st->meta, l->recipe, l->recipe_len, p, len);
+
+	if (n != (long)len)
+		return n < 0 ? (int)n : -H2_ENOSPC;
+	l->recipe_len += len;
+	return 0;
+}
+
+static int raw_flush(struct oci_layer *l)
+{
+	struct oci_piece piece = {0, l->raw_len};
+	int err;
+
+	if (!l->raw_len)
+		return 0;
+	memcpy(l->raw, &piece, sizeof(piece));
+	err = recipe_write(l, l->raw, sizeof(piece) + l->raw_len);
+	l->raw_len = 0;
+	return err;
+}
+
+static int on_raw(void *ctx, const void *data, size_t len)
+{
+	struct oci_layer *l = ctx;
+	const uint8_t *p = data;
+	int err = 0;
+
+	while (len && !err) {
+		size_t room = BUF - l->raw_len, n = len < room ? len : room;
+
+		memcpy(l->raw + sizeof(struct oci_piece) + l->raw_len, p, n);
+		l->raw_len += n;
+		p += n;
+		len -= n;
+		if (l->raw_len == BUF)
+			err = raw_flush(l);
+	}
+	return err;
+}
+
+static int recipe_file(struct oci_layer *l, uint64_t ino, uint64_t size)
+{
+	struct oci_piece piece = {ino, size};
+	int err = raw_flush(l);
+
+	return err ? err : recipe_write(l, &piece, sizeof(piece));
+}
+
+/* The file is about to go: keep its content for the recipe. */
+static int keep_content(struct oci_layer *l, const struct h2_attr *a)
+{
+	struct h2_new how = {.mode = 0600};
+	char name[OCI_HEX + 48];
+	struct h2_attr copy;
+	uint64_t dir, whole = a->size;
+	int err = meta_dir(l->st, OCI_LAYERS, &dir), n;
+
+	n = snprintf(name, sizeof(name), "%s.%llu", l->key, (unsigned long long)a->ino);
+	if (!err)
+		err = h2_create(l->st->meta, dir, name, (size_t)n, &how, &copy);
+	if (err)
+		return err;
+	if (!h2_clone(l->st->meta, copy.ino, 0, l->pfs, a->ino, 0, whole))
+		return 0;
+	for (uint64_t off = 0; off < a->size;) {
+		long got = h2_read(l->pfs, a->ino, off, l->buf, BUF);
+
+		if (got > 0)
+			got = h2_write(l->st->meta, copy.ino, off, l->buf, (size_t)got);
+		if (got <= 0)
+			return got ? (int)got : -H2_EIO;
+		off += (uint64_t)got;
+	}
+	return 0;
+}
+
+/* ---- removing ---- */
+
+struct victims {
+	struct oci_layer *l;
+	char (*name)[256];
+	size_t len, size;
+};
+
+static int victim(void *arg, const struct h2_dirent *e)
+{
+	struct victims *v = arg;
+
+	if (e->name_len <= 2 && !memcmp(e->name, "..", e->name_len))
+		return 0;
+	if (v->len == v->size) {
+		void *more = realloc(v->name, (2 * v->size + 16) * 256);
+
+		if (!more)
+			return -H2_ENOMEM;
+		v->name = more;
+		v->size = 2 * v->size + 16;
+	}
+	memcpy(v->name[v->len], e->name, e->name_len);
+	v->name[v->len++][e->name_len] = 0;
+	return 0;
+}
+
+static int remove_name(struct oci_layer *l, uint64_t dir, const char *name, bool lower_only,
+		       unsigned depth);
+
+/* Everything in the directory; lower_only: but not what this layer made. */
+static int empty_dir(struct oci_layer *l, uint64_t dir, bool lower_only, unsigned depth)
+{
+	struct victims v = {.l = l};
+	int err = depth > DEPTH_MAX ? -H2_EINVAL : h2_readdir(l->pfs, dir, 0, victim, &v);
+
+	for (size_t i = 0; !err && i < v.len; i++)
+		err = remove_name(l, dir, v.name[i], lower_only, depth + 1);
+	free(v.name);
+	return err;
+}
+
+static int remove_name(struct oci_layer *l, uint64_t dir, const char *name, bool lower_only,
+		       unsigned depth)
+{
+	size_t len = strlen(name);
+	struct h2_attr a;
+	int err = h2_lookup(l->pfs, dir, name, len, &a);
+
+	if (err)
+		return err == -H2_ENOENT ? 0 : err;
+	if ((a.mode & H2_S_IFMT) == H2_S_IFDIR) {
+		err = empty_dir(l, a.ino, lower_only, depth);
+		if (err || (lower_only && made_here(l, a.ino)))
+			return err;
+		l->last[0] = 0;
+		err = h2_rmdir(l->pfs, dir, name, len);
+		/* Something in it was made by this layer: then so was, in effect, the
+		 * directory. */
+		return err == -H2_ENOTEMPTY && lower_only ? 0 : err;
+	}
+	if (lower_only && made_here(l, a.ino))
+		return 0;
+	if ((a.mode & H2_S_IFMT) == H2_S_IFLNK)
+		l->last[0] = 0;
+	if ((a.mode & H2_S_IFMT) == H2_S_IFREG && a.size && a.nlink == 1 &&
+	    made_here(l, a.ino)) {
+		err = keep_content(l, &a);
+		if (err)
+			return err;
+	}
+	return h2_unlink(l->pfs, dir, name, len);
+}
+
+/* ---- paths ---- */
+
+static int note_dir_time(struct oci_layer *l, uint64_t ino, struct h2_time t)
+{
+	if (l->times_len == l->times_size) {
+		size_t size = 2 * l->times_size + 256;
+		void *more = realloc(l->times, size * sizeof(*l->times));
+
+		if (!more)
+			return -H2_ENOMEM;
+		l->times = more;
+		l->times_size = size;
+	}
+	l->times[l->times_len++] = (struct dir_time){ino, t};
+	return set_add(&l->timed, ino);
+}
+
+/* Names come and go in the directory, but its time is what a layer says it is; made without
+ * being said, it is 0, so that the same image has the same root at every import. */
+static int keep_dir_time(struct oci_layer *l, uint64_t ino)
+{
+	struct h2_attr a;
+	int err;
+
+	if (set_has(&l->timed, ino))
+		return 0;
+	err = h2_getattr(l->pfs, ino, &a);
+	return err ? err : note_dir_time(l, ino, a.mtime);
+}
+
+/* The next component of *path; its length, 0 at the end. */
+static size_t component(const char **path)
+{
+	while (**path == '/')
+		(*path)++;
+	return strcspn(*path, "/");
+}
+
+/*
+ * The directory that `path` (len bytes) names below `dir`, made where it is missing. `fuel`
+ * counts symbolic links. Links come with an absolute or relative target; ".." in them stops
+ * at the root.
+ */
+static int walk_dir(struct oci_layer *l, uint64_t dir, const char *path, size_t len,
+		    unsigned *fuel, bool make, uint64_t *out)
+{
+	const char *end = path + len;
+	struct h2_new how = {.mode = 0755};
+	struct h2_attr a;
+	int err;
+
+	if (len && *path == '/')
+		dir = H2_ROOT_INO;
+	while (path < end) {
+		size_t n = component(&path);
+
+		if (path + n > end)
+			n = path < end ? (size_t)(end - path) : 0;
+		if (n == 0)
+			break;
+		if (n > H2_NAME_MAX)
+			return -H2_ENAMETOOLONG;
+		err = h2_lookup(l->pfs, dir, path, n, &a);
+		if (err == -H2_ENOENT && make) {
+			err = keep_dir_time(l, dir);
+			if (err)
+				return err;
+			err = h2_mkdir(l->pfs, dir, path, n, &how, &a);
+			if (!err)
+				err = made_add(l, a.ino);
+			if (!err)
+				err = note_dir_time(l, a.ino, (struct h2_time){0, 0});
+		}
+		if (err)
+			return err;
+		path += n;
+		if ((a.mode & H2_S_IFMT) == H2_S_IFLNK) {
+			char target[PATH_LEN];
+			long t = h2_readlink(l->pfs, a.ino, target, sizeof(target) - 1);
+
+			if (t <= 0 || !(*fuel)--)
+				return t < 0 ? (int)t : -H2_EINVAL;
+			target[t] = 0;
+			err = walk_dir(l, dir, target, (size_t)t, fuel, make, &dir);
+			if (err)
+				return err;
+		} else if ((a.mode & H2_S_IFMT) == H2_S_IFDIR) {
+			dir = a.ino;
+		} else {
+			return -H2_ENOTDIR;
+		}
+	}
+	*out = dir;
+	return 0;
+}
+
+/*
+ * Split a member's path into its directory and last name. *name is "" for the root itself.
+ * `clean` gets the path without empty and "." components. -H2_EINVAL for "..".
+ */
+static int split_path(struct oci_layer *l, const char *path, bool make, char clean[PATH_LEN],
+		      uint64_t *dir, const char **name)
+{
+	unsigned fuel = LINKS_MAX;
+	size_t at = 0, slash = 0, n;
+	int err;
+
+	for (; (n = component(&path)); path += n) {
+		if (n == 1 && *path == '.')
+			continue;
+		if (n == 2 && !memcmp(path, "..", 2))
+			return oci_fail(l->st, -H2_EINVAL, "a path with '..' in a layer");
+		if (at + n + 2 > PATH_LEN || n > H2_NAME_MAX)
+			return -H2_ENAMETOOLONG;
+		slash = at;
+		if (at)
+			clean[at++] = '/';
+		memcpy(clean + at, path, n);
+		at += n;
+	}
+	clean[at] = 0;
+	*name = clean + slash + (slash != 0);
+	if (!slash) {
+		*dir = H2_ROOT_INO;
+		return make ? keep_dir_time(l, *dir) : 0;
+	}
+	if (l->last[0] && strlen(l->last) == slash && !memcmp(l->last, clean, slash)) {
+		*dir = l->last_dir;
+		return 0;
+	}
+	err = walk_dir(l, H2_ROOT_INO, clean, slash, &fuel, make, dir);
+	if (err)
+		return err;
+	memcpy(l->last, clean, slash);
+	l->last[slash] = 0;
+	l->last_dir = *dir;
+	return make ? keep_dir_time(l, *dir) : 0;
+}
+
+/* ---- entries ---- */
+
+static int set_attributes(struct oci_layer *l, uint64_t ino, const struct oci_entry *e)
+{
+	struct h2_attr a = {.mode = e->mode,
+			    .uid = e->uid,
+			    .gid = e->gid,
+			    .mtime = e->mtime,
+			    .atime = e->mtime};
+	unsigned set = H2_SET_UID | H2_SET_GID | H2_SET_MTIME | H2_SET_ATIME;
+	int err;
+
+	if (e->type != '2')
+		set |= H2_SET_MODE;
+	err = h2_setattr(l->pfs, ino, set, &a, NULL);
+	for (unsigned i = 0; !err && i < e->xattrs; i++)
+		err = h2_setxattr(l->pfs, ino, e->xattr[i].name, e->xattr[i].value,
+				  e->xattr[i].len, 0);
+	return err;
+}
+
+static int make_dir(struct oci_layer *l, uint64_t dir, const char *name,
+		    const struct oci_entry *e)
+{
+	struct h2_new how = {.mode = e->mode, .uid = e->uid, .gid = e->gid};
+	struct h2_attr a = {.ino = H2_ROOT_INO, .mode = H2_S_IFDIR};
+	int err = *name ? h2_lookup(l->pfs, dir, name, strlen(name), &a) : 0;
+
+	if (!err && (a.mode & H2_S_IFMT) != H2_S_IFDIR) {
+		err = remove_name(l, dir, name, false, 0);
+		if (!err)
+			err = -H2_ENOENT;
+	}
+	if (err == -H2_ENOENT)
+		err = h2_mkdir(l->pfs, dir, name, strlen(name), &how, &a);
+	if (!err)
+		err = made_add(l, a.ino);
+	if (!err)
+		err = set_attributes(l, a.ino, e);
+	return err ? err : note_dir_time(l, a.ino, e->mtime);
+}
+
+static int make_link(struct oci_layer *l, uint64_t dir, const char *name, const char *target)
+{
+	char clean[PATH_LEN];
+	const char *base;
+	struct h2_attr a, old;
+	uint64_t from;
+	int err = split_path(l, target, false, clean, &from, &base);
+
+	if (!err)
+		err = h2_lookup(l->pfs, from, base, strlen(base), &a);
+	if (err)
+		return l->st->err[0]
+			   ? err
+			   : oci_fail(l->st, err == -H2_ENOENT ? -H2_EINVAL : err,
+				      "a hard link to '%.100s', which is not there", target);
+	if (!h2_lookup(l->pfs, dir, name, strlen(name), &old) && old.ino == a.ino)
+		return 0;
+	err = remove_name(l, dir, name, false, 0);
+	return err ? err : h2_link(l->pfs, a.ino, dir, name, strlen(name), NULL);
+}
+
+static int make_other(struct oci_layer *l, uint64_t dir, const char *name,
+		      const struct oci_entry *e)
+{
+	struct h2_new how = {.mode = e->mode,
+			     .uid = e->uid,
+			     .gid = e->gid,
+			     .rmajor = e->major,
+			     .rminor = e->minor,
+			     .mtime = &e->mtime};
+	size_t len = strlen(name);
+	struct h2_attr a;
+	int err = remove_name(l, dir, name, false, 0);
+
+	if (err)
+		return err;
+	switch (e->type) {
+	case '0':
+		err = h2_create(l->pfs, dir, name, len, &how, &a);
+		break;
+	case '2':
+		err = h2_symlink(l->pfs, dir, name, len, e->link, strlen(e->link), &how, &a);
+		break;
+	case '3':
+		how.mode |= H2_S_IFCHR;
+		err = h2_mknod(l->pfs, dir, name, len, &how, &a);
+		break;
+	case '4':
+		how.mode |= H2_S_IFBLK;
+		err = h2_mknod(l->pfs, dir, name, len, &how, &a);
+		break;
+	case '6':
+		how.mode |= H2_S_IFIFO;
+		err = h2_mknod(l->pfs, dir, name, len, &how, &a);
+		break;
+	default:
+		return oci_fail(l->st, -H2_EINVAL, "a member of unknown type '%c'", e->type);
+	}
+	if (!err)
+		err = made_add(l, a.ino);
+	if (!err)
+		err = set_attributes(l, a.ino, e);
+	if (!err && e->type == '0') {
+		l->file = a.ino;
+		l->file_mtime = e->mtime;
+		if (e->size && e->sparse)
+			err = h2_truncate(l->pfs, a.ino, e->size);
+		if (e->size && !e->sparse)
+			err = recipe_file(l, a.ino, e->size);
+	}
+	return err;
+}
+
+/* 1: it was a whiteout and is done. */
+static int whiteout(struct oci_layer *l, uint64_t dir, const char *name)
+{
+	int err;
+
+	if (strncmp(name, ".wh.", 4))
+		return 0;
+	if (!strcmp(name, ".wh..wh..opq"))
+		err = empty_dir(l, dir, true, 0);
+	else if (!strncmp(name, ".wh..wh.", 8) || !name[4])
+		err = 0; /* bookkeeping of aufs */
+	else if (!strcmp(name + 4, ".") || !strcmp(name + 4, ".."))
+		err = oci_fail(l->st, -H2_EINVAL, "a whiteout of '%s'", name + 4);
+	else
+		err = remove_name(l, dir, name + 4, true, 0);
+	return err ? err : 1;
+}
+
+static int on_entry(void *ctx, const struct oci_entry *e)
+{
+	struct oci_layer *l = ctx;
+	char clean[PATH_LEN];
+	const char *name;
+	uint64_t dir;
+	int err = split_path(l, e->path, true, clean, &dir, &name);
+
+	l->file = 0;
+	l->off = 0;
+	l->buf_len = 0;
+	if (!err)
+		err = whiteout(l, dir, name);
+	if (err) {
+		/* A whiteout has no content; if it does, it belongs to the recipe. */
+		if (err == 1 && e->size && e->type == '0' && !e->sparse)
+			err = oci_fail(l->st, -H2_EINVAL, "a whiteout with content");
+		return err < 0 ? err : 0;
+	}
+	if (!*name && e->type != '5')
+		return oci_fail(l->st, -H2_EINVAL, "a member without a name");
+	if (e->type == '5')
+		return make_dir(l, dir, name, e);
+	if (e->type == '1')
+		return e->size && !e->sparse && e->type == '0'
+			   ? -H2_EINVAL
+			   : make_link(l, dir, name, e->link);
+	return make_other(l, dir, name, e);
+}
+
+static int flush_data(struct oci_layer *l)
+{
+	long n = l->buf_len ? h2_write(l->pfs, l->file, l->off, l->buf, l->buf_len) : 0;
+
+	if (n != (long)l->buf_len)
+		return n < 0 ? (int)n : -H2_ENOSPC;
+	l->off += l->buf_len;
+	l->buf_len = 0;
+	return 0;
+}
+
+/* Collected to whole blocks, which h2 then writes without keeping them. */
+static int on_data(void *ctx, uint64_t off, const void *data, size_t len)
+{
+	struct oci_layer *l = ctx;
+	const uint8_t *p = data;
+	int err = 0;
+
+	if (off != l->off + l->buf_len) {
+		err = flush_data(l);
+		l->off = off;
+	}
+	while (!err && len) {
+		size_t room = BUF - l->buf_len;
+		size_t n = len < room ? len : room;
+
+		memcpy(l->buf + l->buf_len, p, n);
+		l->buf_len += n;
+		p += n;
+		len -= n;
+		if (n == room)
+			err = flush_data(l);
+	}
+	return err;
+}
+
+static int on_end(void *ctx)
+{
+	struct oci_layer *l = ctx;
+	struct h2_attr a = {.mtime = l->file_mtime, .atime = l->file_mtime};
+	int err;
+
+	if (!l->file)
+		return 0;
+	err = flush_data(l);
+	if (!err && l->off)
+		err = h2_setattr(l->pfs, l->file, H2_SET_MTIME | H2_SET_ATIME, &a, NULL);
+	l->file = 0;
+	return err;
+}
+
+/* ---- the whole layer ---- */
+
+int oci_layer_push(void *layer, const uint8_t *p, size_t len)
+{
+	struct oci_layer *l = layer;
+	int err = oci_tar_push(l->tar, p, len);
+
+	if (err == -H2_EINVAL && !l->st->err[0])
+		oci_fail(l->st, err, "not a good tar: %s", oci_tar_why(l->tar));
+	return err;
+}
+
+int oci_layer_finish(struct oci_layer *l)
+{
+	int err = oci_tar_done(l->tar);
+
+	if (err)
+		return oci_fail(l->st, err, "the layer's tar is cut short");
+	err = raw_flush(l);
+	for (size_t i = 0; !err && i < l->times_len; i++) {
+		struct h2_attr a = {.mtime = l->times[i].mtime, .atime = l->times[i].mtime};
+
+		err =
+		    h2_setattr(l->pfs, l->times[i].ino, H2_SET_MTIME | H2_SET_ATIME, &a, NULL);
+		if (err == -H2_ENOENT)
+			err = 0; /* removed again by a later entry */
+	}
+	return err;
+}
+
+struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key)
+{
+	static const struct oci_tar_ops ops = {on_entry, on_data, on_end, on_raw};
+	struct oci_layer *l = calloc(1, sizeof(*l));
+	struct h2_attr a;
+	uint64_t dir;
+
+	if (!l)
+		return NULL;
+	l->st = st;
+	l->pfs = pfs;
+	snprintf(l->key, sizeof(l->key), "%s", key);
+	l->raw = malloc(BUF + sizeof(struct oci_piece));
+	l->buf = malloc(BUF);
+	l->tar = oci_tar_new(&ops, l);
+	if (!l->raw || !l->buf || !l->tar || meta_write(st, OCI_LAYERS, key, "", 0) ||
+	    meta_dir(st, OCI_LAYERS, &dir) || h2_lookup(st->meta, dir, key, strlen(key), &a)) {
+		oci_layer_free(l);
+		return NULL;
+	}
+	l->recipe = a.ino;
+	return l;
+}
+
+void oci_layer_free(struct oci_layer *l)
+{
+	if (!l)
+		return;
+	oci_tar_free(l->tar);
+	free(l->raw);
+	free(l->buf);
+	free(l->made.ino);
+	free(l->timed.ino);
+	free(l->times);
+	free(l);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * oci (h2_ops for images): container images in a HAMMER2 volume. Import, export, tags,
+ * removal; the same code in d0fs and in the store cell. No I/O of its own.
+ *
+ * How an image lies in a volume:
+ *
+ *	PFS "lay-<chain ID>"	the tree after this layer; a snapshot of its parent's, so that
+ *				images share what they have in common
+ *	PFS "img-<image ID>"	the image: a snapshot of its last layer. A container's root is
+ *				a snapshot of it. The ID is the SHA-256 of the config blob.
+ *	PFS "d0.images"		/images/<image ID>	the record (text, see record.c)
+ *				/tags/<name>		image IDs, newest first: the versions
+ *				/blobs/<SHA-256>	config and manifest, as they came
+ *				/layers/<chain ID>	how to make the layer's tar again
+ *				/layers/<chain ID>.<n>	contents that a later entry of the same
+ *							layer replaced
+ *	PFS "tmp-..."		an import under way; what a power cut leaves is deleted by
+ *				oci_recover()
+ *
+ * An import becomes visible in one transaction of h2: after a cut at any write the image is
+ * there wholly, with verified digests, or not at all.
+ */
+#ifndef OCI_OCI_H
+#define OCI_OCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "h2/h2.h"
+
+#define OCI_HEX        65 /* SHA-256 in hex and its NUL */
+#define OCI_LAYERS_MAX 128
+#define OCI_BLOB_MAX   (4u << 20) /* JSON documents */
+#define OCI_META_PFS   "d0.images"
+
+/* Where an image comes from: named blobs that can be read anywhere. */
+struct oci_source {
+	/* Size of the file of that name ("index.json", "blobs/sha256/..."), or -H2_ENOENT. */
+	int64_t (*size)(void *ctx, const char *name);
+	/* Bytes read; short only at the end; < 0: error. */
+	long (*read)(void *ctx, const char *name, uint64_t off, void *buf, size_t len);
+	void *ctx;
+};
+
+struct oci_store {
+	struct h2_vol *vol;
+	struct h2_pfs *meta;
+	char err[256]; /* why the last call failed; "" if there is nothing to add */
+	/* Called during long work (may be NULL): compressed bytes done and in all. */
+	void (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *progress_ctx;
+};
+
+/* Opens "d0.images", making it if `create`. 0, or < 0 (-H2_ENOENT: no images here). */
+int oci_open(struct oci_store *st, struct h2_vol *vol, bool create);
+void oci_close(struct oci_store *st);
+/* Delete what unfinished imports left, and layers that no image uses. Not during an import. */
+int oci_recover(struct oci_store *st);
+
+struct oci_layer_ref {
+	char diff[OCI_HEX]; /* SHA-256 of the layer's tar */
+	char chain[OCI_HEX];
+	uint64_t size; /* of the tar */
+};
+
+struct oci_image {
+	char id[OCI_HEX];
+	char manifest[OCI_HEX]; /* digest of the manifest it came with */
+	char root[OCI_HEX];     /* placement-independent root of the tree, see root.c */
+	unsigned layers;
+	struct oci_layer_ref layer[OCI_LAYERS_MAX];
+};
+
+/*
+ * Import the (first, or linux/amd64) image of an OCI layout or a docker archive. name: tag
+ * to give it, NULL: those the archive says. An image that is there already is read and
+ * compared; damaged layers are made anew. 0, or < 0 with st->err; then nothing has changed.
+ */
+int oci_import(struct oci_store *st, const struct oci_source *src, const char *name,
+	       struct oci_image *out);
+
+/* Image ID of a tag ("nginx", "nginx:1.25") or of the begin (>= 6 digits) of an ID. */
+int oci_find(struct oci_store *st, const char *name, char id[OCI_HEX]);
+int oci_image_read(struct oci_store *st, const char *id, struct oci_image *out);
+/* Each tag with the image it means; then images without a tag (tag ""). */
+typedef int oci_list_cb(void *arg, const char *tag, const struct oci_image *img);
+int oci_list(struct oci_store *st, oci_list_cb *cb, void *arg);
+int oci_tag(struct oci_store *st, const char *tag, const char *id);
+int oci_untag(struct oci_store *st, const char *tag);
+/* Let a tag mean the image it meant before. */
+int oci_tag_rollback(struct oci_store *st, const char *tag);
+/* Remove an image with its tags and the layers only it uses. Space comes back by bulkfree. */
+int oci_remove(struct oci_store *st, const char *id);
+/* A blob (config, manifest) by digest: malloc'd, NUL-terminated. */
+int oci_blob(struct oci_store *st, const char *hex, char **out, size_t *len);
+
+/* Write an OCI archive (a tar). Every layer is checked against its digest on the way. */
+typedef int oci_write_cb(void *arg, const void *p, size_t len); /* 0 or < 0 */
+int oci_export(struct oci_store *st, const char *id, const char *name, oci_write_cb *cb,
+	       void *arg);
+
+/* Hash of a PFS's tree that does not depend on where blocks lie. Reads everything. */
+int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX]);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The placement-independent root of a tree: SHA-256 over its entries, so that two volumes
+ * that hold the same files have the same root, whatever their blocks, inode numbers and
+ * check codes are.
+ *
+ *	H(dir)   = SHA-256 of the records of its entries, in order of their names' bytes
+ *	record   = name NUL "mode uid gid mtime.nsec size major:minor" NUL X C
+ *	X        = SHA-256 over "name NUL length NUL value" of the extended attributes, sorted
+ *	C        = SHA-256 of a file's content or a link's target; H() of a directory; else
+ *zeros root     = SHA-256 of the record of the root directory, with an empty name
+ *
+ * Sizes of directories and link counts are left out; hard links appear as equal files.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "oci/impl.h"
+
+#define DEPTH_MAX 256
+#define BUF       (256u << 10)
+
+struct walk {
+	struct h2_pfs *pfs;
+	uint8_t *buf;
+	char *xattr;
+};
+
+struct child {
+	uint64_t ino;
+	char *name;
+};
+
+struct children {
+	struct child *c;
+	size_t n, size;
+};
+
+static int add_child(void *arg, const struct h2_dirent *e)
+{
+	struct children *l = arg;
+
+	if (e->name_len <= 2 && !memcmp(e->name, "..", e->name_len))
+		return 0;
+	if (l->n == l->size) {
+		void *more = realloc(l->c, (2 * l->size + 32) * sizeof(*l->c));
+
+		if (!more)
+			return -H2_ENOMEM;
+		l->c = more;
+		l->size = 2 * l->size + 32;
+	}
+	char *name = malloc(e->name_len + 1u);
+
+	if (!name)
+		return -H2_ENOMEM;
+	memcpy(name, e->name, e->name_len);
+	name[e->name_len] = 0;
+	l->c[l->n++] = (struct child){e->ino, name};
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct child *)a)->name, ((const struct child *)b)->name);
+}
+
+static int by_string(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int hash_content(struct walk *w, uint64_t ino, uint64_t size, uint8_t out[32])
+{
+	struct oci_sha s;
+	uint64_t off = 0;
+
+	oci_sha_init(&s);
+	while (off < size) {
+		long n = h2_read(w->pfs, ino, off, w->buf, BUF);
+
+		if (n <= 0)
+			return n ? (int)n : -H2_EIO;
+		oci_sha_add(&s, w->buf, (size_t)n);
+		off += (uint64_t)n;
+	}
+	oci_sha_end(&s, out);
+	return 0;
+}
+
+static int hash_xattrs(struct walk *w, uint64_t ino, uint8_t out[32])
+{
+	char *name[1024];
+	struct oci_sha s;
+	size_t n = 0;
+	long len = h2_listxattr(w->pfs, ino, w->xattr, H2_XATTR_MAX);
+
+	if (len < 0)
+		return (int)len;
+	for (char *p = w->xattr; p < w->xattr + len && n < 1024; p += strlen(p) + 1)
+		name[n++] = p;
+	qsort(name, n, sizeof(name[0]), by_string);
+	oci_sha_init(&s);
+	for (size_t i = 0; i < n; i++) {
+		char size[24];
+		long got = h2_getxattr(w->pfs, ino, name[i], w->buf, BUF);
+
+		if (got < 0)
+			return (int)got;
+		oci_sha_add(&s, name[i], strlen(name[i]) + 1);
+		oci_sha_add(&s, size, (size_t)snprintf(size, sizeof(size), "%ld", got) + 1);
+		oci_sha_add(&s, w->buf, (size_t)got);
+	}
+	oci_sha_end(&s, out);
+	return 0;
+}
+
+static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned depth,
+		       struct oci_sha *into);
+
+static int hash_dir(struct walk *w, uint64_t ino, unsigned depth, uint8_t out[32])
+{
+	struct children l = {0};
+	struct oci_sha s;
+	int err = depth > DEPTH_MAX ? -H2_EINVAL : h2_readdir(w->pfs, ino, 0, add_child, &l);
+
+	oci_sha_init(&s);
+	if (!err && l.n)
+		qsort(l.c, l.n, sizeof(*l.c), by_name);
+	for (size_t i = 0; i < l.n; i++) {
+		if (!err)
+			err = hash_object(w, l.c[i].ino, l.c[i].name, depth + 1, &s);
+		free(l.c[i].name);
+	}
+	free(l.c);
+	oci_sha_end(&s, out);
+	return err;
+}
+
+static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned depth,
+		       struct oci_sha *into)
+{
+	uint8_t x[32] = {0}, c[32] = {0};
+	uint32_t type;
+	struct h2_attr a;
+	char text[160];
+	int err = h2_getattr(w->pfs, ino, &a), n;
+
+	if (!err)
+		err = hash_xattrs(w, ino, x);
+	if (err)
+		return err;
+	type = a.mode & H2_S_IFMT;
+	if (type == H2_S_IFDIR) {
+		err = hash_dir(w, ino, depth, c);
+	} else if (type == H2_S_IFREG) {
+		err = hash_content(w, ino, a.size, c);
+	} else if (type == H2_S_IFLNK) {
+		long len = h2_readlink(w->pfs, ino, (char *)w->buf, BUF);
+
+		if (len < 0)
+			return (int)len;
+		h2_sha256(w->buf, (size_t)len, c);
+	}
+	n = snprintf(text, sizeof(text), "%o %u %u %lld.%09u %llu %u:%u", a.mode, a.uid, a.gid,
+		     (long long)a.mtime.sec, a.mtime.nsec,
+		     type == H2_S_IFREG ? (unsigned long long)a.size : 0, a.rmajor, a.rminor);
+	oci_sha_add(into, name, strlen(name) + 1);
+	oci_sha_add(into, text, (size_t)n + 1);
+	oci_sha_add(into, x, 32);
+	oci_sha_add(into, c, 32);
+	return err;
+}
+
+int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
+{
+	struct walk w = {.buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
+	struct oci_sha s;
+	int err =
+	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;
+
+	oci_sha_init(&s);
+	if (!err) {
+		err = hash_object(&w, H2_ROOT_INO, "", 0, &s);
+		h2_pfs_close(w.pfs);
+	}
+	oci_sha_hex(&s, out);
+	free(w.buf);
+	free(w.xattr);
+	return err;
+}

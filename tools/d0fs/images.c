@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: ISC */
+/* d0fs import, export, images: container images in a volume. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "oci/oci.h"
+#include "tools/d0fs/d0fs.h"
+#include "tools/d0fs/source.h"
+
+#define DEDUP (1u << 20) /* remembered blocks during an import */
+
+static int report(const struct oci_store *st, int err, const char *what)
+{
+	int code = err == -H2_ENOENT ? D0FS_NOT_FOUND : d0fs_code(err);
+
+	return d0fs_fail(code ? code : D0FS_FAILED, "%s: %s%s%s", what,
+			 st->err[0] ? st->err : h2_strerror(err), st->err[0] ? ": " : "",
+			 st->err[0] ? h2_strerror(err) : "");
+}
+
+/* Open volume and image store. */
+static int open_store(struct d0fs_vol *v, struct oci_store *st, const char *path, bool write)
+{
+	int code = d0fs_open(v, path, write ? 0 : D0FS_RDONLY, write ? DEDUP : 0);
+	int err;
+
+	memset(st, 0, sizeof(*st));
+	if (code)
+		return code;
+	err = oci_open(st, v->vol, write);
+	if (err) {
+		code = err == -H2_ENOENT ? d0fs_fail(D0FS_NOT_FOUND, "%s holds no images", path)
+					 : report(st, err, path);
+		return d0fs_close(v, code);
+	}
+	return 0;
+}
+
+static int close_store(struct d0fs_vol *v, struct oci_store *st, int code)
+{
+	oci_close(st);
+	return d0fs_close(v, code);
+}
+
+static void on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	d0fs_progress("importing", done, total);
+}
+
+static void print_image(const struct oci_image *img, const char *tag)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < img->layers; i++)
+		size += img->layer[i].size;
+	if (!d0fs_json) {
+		char text[32];
+
+		printf("%-40s %.12s  %2u layers  %s\n", *tag ? tag : "-", img->id, img->layers,
+		       d0fs_size(size, text));
+		return;
+	}
+	js_open(NULL, '{');
+	js_str("tag", tag);
+	js_str("id", img->id);
+	js_str("manifest", img->manifest);
+	js_str("root", img->root);
+	js_num("size", size);
+	js_open("layers", '[');
+	for (unsigned i = 0; i < img->layers; i++)
+		js_str(NULL, img->layer[i].diff);
+	js_close(']');
+	js_close('}');
+}
+
+static int import_cmd(int argc, char **argv)
+{
+	const char *tag = argc == 4 ? argv[3] : NULL;
+	struct d0fs_source src;
+	struct d0fs_vol v;
+	struct oci_store st;
+	struct oci_image *img;
+	int code, err;
+
+	if (argc != 3 && argc != 4)
+		return d0fs_usage();
+	code = d0fs_source_open(&src, argv[2]);
+	if (!code)
+		code = open_store(&v, &st, argv[1], true);
+	if (code) {
+		d0fs_source_close(&src);
+		return code;
+	}
+	img = calloc(1, sizeof(*img));
+	st.progress = on_progress;
+	err = img ? oci_import(&st, &src.source, tag, img) : -H2_ENOMEM;
+	d0fs_progress_end();
+	if (err) {
+		code = report(&st, err, argv[2]);
+	} else {
+		print_image(img, tag ? tag : "");
+		if (d0fs_json)
+			js_end();
+	}
+	free(img);
+	d0fs_source_close(&src);
+	return close_store(&v, &st, code);
+}
+D0FS_COMMAND(import, "import", "VOLUME ARCHIVE|LAYOUT [TAG]",
+	     "import an OCI image or the output of docker save", import_cmd);
+
+static int write_out(void *arg, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = write(*(int *)arg, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -H2_ENOSPC;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int export_to(struct oci_store *st, const char *name, const char *path)
+{
+	bool out = !strcmp(path, "-");
+	char id[OCI_HEX];
+	int fd, err = oci_find(st, name, id);
+
+	if (err)
+		return report(st, err, name);
+	fd = out ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return d0fs_fail(D0FS_FAILED, "%s: %s", path, strerror(errno));
+	err = oci_export(st, id, name, write_out, &fd);
+	if (!out && (close(fd) && !err))
+		err = -H2_EIO;
+	if (err && !out)
+		unlink(path);
+	return err ? report(st, err, name) : 0;
+}
+
+static int export_cmd(int argc, char **argv)
+{
+	struct oci_store st;
+	struct d0fs_vol v;
+	int code;
+
+	if (argc != 4)
+		return d0fs_usage();
+	code = open_store(&v, &st, argv[1], false);
+	return code ? code : close_store(&v, &st, export_to(&st, argv[2], argv[3]));
+}
+D0FS_COMMAND(export, "export", "VOLUME IMAGE FILE|-", "write an OCI archive", export_cmd);
+
+/* ---- images ---- */
+
+static int list_one(void *arg, const char *tag, const struct oci_image *img)
+{
+	print_image(img, tag);
+	return 0;
+}
+
+static int list(struct oci_store *st)
+{
+	int err;
+
+	if (d0fs_json)
+		js_open(NULL, '[');
+	err = oci_list(st, list_one, NULL);
+	if (d0fs_json) {
+		js_close(']');
+		js_end();
+	}
+	return err ? report(st, err, "images") : 0;
+}
+
+/* The root is computed from the files as they read now and compared with the record. */
+static int verify(struct oci_store *st, const char *name)
+{
+	struct oci_image *img = calloc(1, sizeof(*img));
+	char id[OCI_HEX], label[96], root[OCI_HEX];
+	int err = img ? oci_find(st, name, id) : -H2_ENOMEM, code = 0;
+
+	if (!err)
+		err = oci_image_read(st, id, img);
+	snprintf(label, sizeof(label), "img-%s", id);
+	if (!err)
+		err = oci_tree_root(st, label, root);
+	if (err)
+		code = report(st, err, name);
+	else if (strcmp(root, img->root))
+		code = d0fs_fail(D0FS_DAMAGED, "%s: the tree is not the one that was imported",
+				 name);
+	else if (!d0fs_quiet)
+		printf("%s: verified, root %s, manifest %s\n", name, root, img->manifest);
+	free(img);
+	return code;
+}
+
+static int change(struct oci_store *st, int argc, char **argv)
+{
+	char id[OCI_HEX];
+	int err = 0;
+
+	if (!strcmp(argv[0], "rollback") && argc == 2)
+		err = oci_tag_rollback(st, argv[1]);
+	else if (!strcmp(argv[0], "untag") && argc == 2)
+		err = oci_untag(st, argv[1]);
+	else if (!strcmp(argv[0], "prune") && argc == 1)
+		err = oci_recover(st);
+	else if (!strcmp(argv[0], "rm") && argc == 2)
+		err = (err = oci_find(st, argv[1], id)) ? err : oci_remove(st, id);
+	else if (!strcmp(argv[0], "tag") && argc == 3)
+		err = (err = oci_find(st, argv[1], id)) ? err : oci_tag(st, argv[2], id);
+	else
+		return d0fs_usage();
+	return err ? report(st, err, argv[argc > 1 ? 1 : 0]) : 0;
+}
+
+static int images_cmd(int argc, char **argv)
+{
+	bool reads = argc == 2 || (argc == 4 && !strcmp(argv[2], "verify"));
+	struct oci_store st;
+	struct d0fs_vol v;
+	int code;
+
+	if (argc < 2)
+		return d0fs_usage();
+	code = open_store(&v, &st, argv[1], !reads);
+	if (code)
+		return code;
+	if (argc == 2)
+		code = list(&st);
+	else if (reads)
+		code = verify(&st, argv[3]);
+	else
+		code = change(&st, argc - 2, argv + 2);
+	return close_store(&v, &st, code);
+}
+D0FS_COMMAND(
+    images, "images",
+    "VOLUME [verify IMAGE | tag IMAGE TAG | untag TAG | rollback TAG | rm IMAGE | prune]",
+    "list images, or change them", images_cmd);
