@@ -18,3 +18,9 @@ $(foreach f,frames tcp pvsock dhcp,$(eval $(call fuzz_target,fuzz_$(f),\
   tests/fuzz/fuzz_$(f).c $(TP_FUZZ),transport pvs_client)))
 $(eval $(call unit_test,tcp_attack,tests/unit/tcp_attack.c $(TCP_SIM),transport pvs_client))
 $(eval $(call unit_test,tcp_api,tests/unit/tcp_api.c $(TCP_SIM),transport pvs_client))
+
+# packetdrill's --so_filename (packetdrill itself is not part of the tree).
+$(eval $(call shared_obj,d0_packetdrill,cells/transport/packetdrill/so.c,\
+  transport pvs_client,-lpthread))
+packetdrill-so: $(B)/lib/d0_packetdrill.so ## the shared object for packetdrill
+.PHONY: packetdrill-so

@@ -42,6 +42,7 @@ static void config_defaults(struct tp_config *c)
 	c->early_order = c->early_order ? MIN(MAX(c->early_order, 9u), 16u) : 11;
 	c->frag_slots = c->frag_slots ? MIN(c->frag_slots, 64u) : 2;
 	c->loop_size = c->loop_size ? c->loop_size : 131072;
+	c->wscale = c->wscale ? MIN(c->wscale, 14) : TCP_WSCALE;
 	c->initcwnd = c->initcwnd ? MIN(c->initcwnd, 64u) : 10;
 	c->time_wait_ms = c->time_wait_ms ? c->time_wait_ms : 60000;
 	c->syn_backlog = c->syn_backlog ? c->syn_backlog : MAX(c->max_socks / 4, 8u);

@@ -132,7 +132,7 @@ void tcp_child_gone(struct tp_stack *st, struct sock *s);
 void tcp_listen_input(struct tp_stack *st, struct sock *l, struct pkt *p, struct segin *in);
 uint32_t tcp_isn(struct tp_stack *st, const struct ipa *laddr, uint16_t lport,
 		 const struct ipa *raddr, uint16_t rport);
-void tcp_syn_options(struct sock *s, const struct segin *in);
+void tcp_syn_options(struct tp_stack *st, struct sock *s, const struct segin *in);
 uint16_t tcp_adv_mss(struct tp_stack *st, const struct ipa *dst, const struct ipa *src,
 		     unsigned bound_if);
 

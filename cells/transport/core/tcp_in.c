@@ -408,7 +408,7 @@ static void syn_sent_input(struct tp_stack *st, struct sock *s, struct pkt *p, s
 	t->last_ack_sent = t->rcv_nxt;
 	t->rcv_adv = t->rcv_nxt + MIN(ring_size(&s->rx), 65535u);
 	s->rx_prod = s->rx_cons = 0;
-	tcp_syn_options(s, in);
+	tcp_syn_options(st, s, in);
 	t->ts_recent_ms = st->now_ms;
 	t->snd_wnd = in->wnd;
 	t->snd_wl1 = in->seq;

@@ -46,7 +46,7 @@ uint16_t tcp_adv_mss(struct tp_stack *st, const struct ipa *dst, const struct ip
 }
 
 /* What the peer's SYN allows. */
-void tcp_syn_options(struct sock *s, const struct segin *in)
+void tcp_syn_options(struct tp_stack *st, struct sock *s, const struct segin *in)
 {
 	struct tcp *t = &s->t;
 
@@ -58,7 +58,7 @@ void tcp_syn_options(struct sock *s, const struct segin *in)
 	if (!in->sackok)
 		t->flags &= ~TF_SACK;
 	t->snd_ws = t->flags & TF_WS ? in->ws : 0;
-	t->rcv_ws = t->flags & TF_WS ? TCP_WSCALE : 0;
+	t->rcv_ws = t->flags & TF_WS ? st->cfg.wscale : 0;
 	t->ts_recent = in->ts ? in->tsval : 0;
 }
 
@@ -97,6 +97,8 @@ static struct sock *child_new(struct tp_stack *st, struct sock *l, const struct 
 	t->linger_ms = l->t.linger_ms;
 	t->ts_off = ts_offset(st, &s->laddr, &s->raddr);
 	t->adv_mss = tcp_adv_mss(st, &p->src, &p->dst, l->bound_if);
+	if (t->user_mss)
+		t->adv_mss = MIN(t->adv_mss, t->user_mss);
 	t->mss = 536;
 	t->rto = RTO_INIT;
 	return s;
@@ -198,7 +200,7 @@ static void cookie_reply(struct tp_stack *st, const struct sock *l, const struct
 		if (in->has_ws) {
 			o[16] = 1;
 			o[17] = o[18] = 3;
-			o[19] = TCP_WSCALE;
+			o[19] = st->cfg.wscale;
 			n = 20;
 		}
 	}
@@ -226,7 +228,7 @@ static void syn_input(struct tp_stack *st, struct sock *l, struct pkt *p, struct
 	}
 	t = &s->t;
 	child_numbers(s, tcp_isn(st, &s->laddr, dport, &s->raddr, sport), in->seq);
-	tcp_syn_options(s, in);
+	tcp_syn_options(st, s, in);
 	t->ts_recent_ms = t->start_ms = st->now_ms;
 	t->snd_wnd = t->max_wnd = in->wnd;
 	t->snd_wl1 = in->seq;
@@ -276,7 +278,7 @@ static void cookie_input(struct tp_stack *st, struct sock *l, struct pkt *p, str
 		if ((b & 15) != 15) {
 			t->flags |= TF_WS;
 			t->snd_ws = b & 15;
-			t->rcv_ws = TCP_WSCALE;
+			t->rcv_ws = st->cfg.wscale;
 		}
 	}
 	t->snd_wnd = t->max_wnd = in->wnd << t->snd_ws;

@@ -425,6 +425,7 @@ void tcp_kick(struct tp_stack *st, struct sock *s)
 	} else if (t->flags & TF_URG_OUT && SEQ_LE(t->snd_up, t->snd_una)) {
 		t->flags &= ~TF_URG_OUT;
 	}
+	t->flags = fl & PVS_TX_MORE ? t->flags | TF_MORE : t->flags & ~TF_MORE;
 	tcp_window_check(st, s);
 	if (s->state == TS_CLOSED || s->kind == SK_FREE)
 		return;

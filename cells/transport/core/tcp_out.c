@@ -266,7 +266,7 @@ void tcp_send_syn(struct tp_stack *st, struct sock *s)
 		o[n] = 1;
 		o[n + 1] = 3;
 		o[n + 2] = 3;
-		o[n + 3] = TCP_WSCALE;
+		o[n + 3] = st->cfg.wscale;
 		n += 4;
 	}
 	if (ip_begin(st, &x, &d, &s->raddr, IPPROTO_TCP_, 20 + n, &io))
@@ -441,7 +441,7 @@ static bool nagle_holds(const struct sock *s, uint32_t len, bool last)
 		return false;
 	if (t->flags & TF_URG_OUT && SEQ_GT(t->snd_up, t->snd_nxt))
 		return false;
-	if (t->flags & TF_CORK)
+	if (t->flags & (TF_CORK | TF_MORE))
 		return true;
 	if (t->flags & TF_NODELAY)
 		return false;
@@ -494,7 +494,7 @@ static uint32_t next_len(struct tp_stack *st, struct sock *s)
 	if (len > t->mss && len % t->mss && nagle_holds(s, len % t->mss, true))
 		len -= len % t->mss;
 	if (nagle_holds(s, len, len == left)) {
-		if (t->flags & TF_CORK && !s->dl[TMR_CORK])
+		if (t->flags & (TF_CORK | TF_MORE) && !s->dl[TMR_CORK])
 			timer_set(st, s, TMR_CORK, st->now_ms + CORK_MS);
 		return 0;
 	}
@@ -509,6 +509,15 @@ static void idle_restart(struct tp_stack *st, struct tcp *t)
 		t->cwnd = MIN(t->cwnd, MAX(st->cfg.initcwnd, 2u) * t->mss);
 }
 
+/* The last segment that fits for now: worth a push, the receiver has nothing to wait for. */
+static bool burst_ends(const struct sock *s, uint32_t len)
+{
+	const struct tcp *t = &s->t;
+
+	return tcp_pipe(s) + len + t->mss > t->cwnd ||
+	       t->snd_nxt + len - t->snd_una + t->mss > t->snd_wnd;
+}
+
 static bool send_new(struct tp_stack *st, struct sock *s)
 {
 	struct tcp *t = &s->t;
@@ -516,7 +525,7 @@ static bool send_new(struct tp_stack *st, struct sock *s)
 
 	while ((len = next_len(st, s))) {
 		bool last = t->snd_nxt + len == tcp_data_end(s);
-		uint8_t flags = TH_ACK | (last ? TH_PSH : 0);
+		uint8_t flags = TH_ACK | (last || burst_ends(s, len) ? TH_PSH : 0);
 		uint32_t seq = t->snd_nxt, all = len;
 		int e;
 

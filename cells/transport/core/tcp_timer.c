@@ -258,10 +258,13 @@ void tcp_timer(struct tp_stack *st, struct sock *s, unsigned which)
 		keep_fired(st, s);
 		break;
 	case TMR_CORK:
-		if (s->t.flags & TF_CORK) {
-			s->t.flags &= ~TF_CORK;
+		if (s->t.flags & (TF_CORK | TF_MORE)) {
+			uint32_t cork = s->t.flags & TF_CORK;
+
+			s->t.flags &= ~(TF_CORK | TF_MORE);
 			tcp_output(st, s);
-			s->t.flags |= TF_CORK;
+			if (s->kind == SK_TCP)
+				s->t.flags |= cork;
 		}
 		break;
 	}

@@ -68,6 +68,7 @@ struct tp_config {
 	uint32_t time_wait_ms; /* default 60,000 */
 	uint32_t syn_backlog;  /* half-open connections before cookies, default max_socks / 4 */
 	uint8_t ecn;           /* 0: when the peer asks (default), 1: ask too, 2: never */
+	uint8_t wscale;        /* of windows we offer, default 7: rings may grow to 8 MiB */
 	uint8_t always_cookies;
 	uint8_t no_ipv6;
 	uint8_t no_rst;     /* do not answer strangers (scripts under packetdrill) */
