@@ -495,8 +495,10 @@ static void scoreboard_ack(struct tp_stack *st, struct sock *s, const struct seg
 		if (SEQ_GT(end, in->ack)) {
 			uint32_t n = in->ack - g->seq;
 
-			if (g->flags & SG_SACKED)
+			if (g->flags & SG_SACKED) {
 				t->sacked -= n;
+				r->resacked += n;
+			}
 			if (g->flags & SG_LOST)
 				t->lost -= n;
 			if (g->flags & SG_RETRANS)
@@ -513,6 +515,8 @@ static void scoreboard_ack(struct tp_stack *st, struct sock *s, const struct seg
 			rack_update(st, t, g, in);
 			if (t->sacked)
 				rack_reordering(t, g);
+		} else {
+			r->resacked += g->len;
 		}
 		seg_uncount(t, g);
 		t->seg_head = g->next;
@@ -592,7 +596,7 @@ static void recovery_step(struct tp_stack *st, struct sock *s, const struct segi
 	else if (t->ca_state < CA_CWR)
 		t->ca_state = t->sacked || t->dupacks ? CA_DISORDER : CA_OPEN;
 	if (t->ca_state == CA_RECOVERY || t->ca_state == CA_CWR) {
-		uint32_t delivered = r->acked + r->sacked;
+		uint32_t delivered = r->acked + r->sacked - r->resacked;
 
 		if (!(t->flags & TF_SACK))
 			delivered = dup ? t->mss : r->acked;

@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	cfg.slots = (cfg.tp.max_socks + 63) & ~63u;
 	signal(SIGTERM, on_term);
 	signal(SIGINT, on_term);
 	hosted_open(&h, &cfg);
