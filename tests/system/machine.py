@@ -174,12 +174,15 @@ class Qemu(Machine):
         from gdb import Gdb  # pylint: disable=import-outside-toplevel
         return Gdb(connect(f"{self._cwd}/gdb"))
 
-    def dump(self, size):
-        """Physical memory [0, size) as bytes; the machine stands still meanwhile."""
+    def dump(self, size, held=False):
+        """Physical memory [0, size) as bytes; the machine stands still meanwhile. held: a
+        debugger stopped it already."""
         path = f"{self._cwd}/memory"
-        self.qmp("stop")
+        if not held:
+            self.qmp("stop")
         self.qmp("pmemsave", val=0, size=size, filename=path)
-        self.qmp("cont")
+        if not held:
+            self.qmp("cont")
         with open(path, "rb") as f:
             data = f.read()
         os.unlink(path)
