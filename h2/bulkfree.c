@@ -150,6 +150,7 @@ static int walk(struct h2_bulkfree *b, uint64_t until)
 
 struct totals {
 	uint64_t freed, staged;
+	uint64_t run, run_len; /* being discarded */
 	bool changed;
 };
 
@@ -164,6 +165,19 @@ static unsigned next_state(unsigned state, bool reachable, unsigned pass)
 	if (state == H2_CELL_USED)
 		return H2_CELL_STAGED;
 	return state == H2_CELL_STAGED && pass == 2 ? H2_CELL_FREE : state;
+}
+
+/* Neighbouring cells are discarded together; off 0 ends the last run. */
+static void discard(struct h2_vol *v, struct totals *t, uint64_t off)
+{
+	if (off && off == t->run + t->run_len) {
+		t->run_len += H2_CELL_SIZE;
+		return;
+	}
+	if (t->run_len && v->env.dev_ops->discard)
+		v->env.dev_ops->discard(v->env.dev, t->run, t->run_len);
+	t->run = off;
+	t->run_len = off ? H2_CELL_SIZE : 0;
 }
 
 static void apply_segment(struct h2_bulkfree *b, uint64_t base, struct h2_bmap *m,
@@ -186,9 +200,7 @@ static void apply_segment(struct h2_bulkfree *b, uint64_t base, struct h2_bmap *
 			t->staged += H2_CELL_SIZE;
 		if (next == H2_CELL_FREE) {
 			t->freed += H2_CELL_SIZE;
-			if (v->env.dev_ops->discard)
-				v->env.dev_ops->discard(v->env.dev, base + c * H2_CELL_SIZE,
-							H2_CELL_SIZE);
+			discard(v, t, base + c * H2_CELL_SIZE);
 		}
 		/* Nothing may be packed into a cell on its way out. */
 		if (next != H2_CELL_USED && (unsigned)m->linear >> H2_CELL_BITS == c)
@@ -217,6 +229,7 @@ static int apply_leaf(struct h2_bulkfree *b)
 		if (!h2_fm_reserved(v, base))
 			apply_segment(b, base, &leaf->map[i], reach + i * 32, &t);
 	}
+	discard(v, &t, 0);
 	if (t.changed) {
 		v->fm.level[0][b->leaf].avail = H2_GIB; /* look again */
 		h2_fm_leaf_dirty(v, leaf);
@@ -234,6 +247,7 @@ static int pass_end(struct h2_bulkfree *b)
 
 	b->first = 0;
 	if (b->done.pass == 2) {
+		b->vol->near_full = false;
 		b->phase = PHASE_DONE;
 		return h2_commit(b->vol, false);
 	}
