@@ -108,6 +108,10 @@ def measure(out):
         rows.append(row("snapshot + sync, 100000 files", "ms", "lower", got["snapshot_ms"],
                         btrfs.snapshot_ms(), "btrfs"))
         rows.append(row("rollback + sync, 100000 files", "ms", "lower", got["rollback_ms"]))
+    for count in (1000, 10000, 100000, 1000000):
+        got = tool(out, "spread", volume, count, 8)
+        rows.append(row(f"create, {count} files, 100 in a directory", "us/file", "lower",
+                        got["create_us"]))
     got = tool(out, "files", volume, 1000000, 8)
     rows.append(row("create, 1000000 files in one directory", "us/file", "lower",
                     got["create_us"]))

@@ -4,6 +4,7 @@
  * object for each run; bench/store.py sets them beside their peers.
  *
  *   store_bench files VOLUME COUNT CACHE_MIB    make COUNT files, then snapshot and roll back
+ *   store_bench spread VOLUME COUNT CACHE_MIB   the same, a hundred files in each directory
  *   store_bench scrub VOLUME MIB CHECK          fill a volume with file data, then scrub it
  *   store_bench hash                            speed of the check codes alone
  */
@@ -111,10 +112,12 @@ static void close_volume(struct run *r, const char *path)
 	unlink(path);
 }
 
-/* One directory; small files as images have them: most inside the inode, some with a block. */
-static void make_files(struct run *r, long count)
+/* Small files as images have them: most inside the inode, some with a block. `spread` puts a
+ * hundred into each directory, else all are in one. */
+static void make_files(struct run *r, long count, bool spread)
 {
 	struct h2_new how = {.mode = H2_S_IFREG | 0644};
+	uint64_t dir = H2_ROOT_INO;
 	static char data[3000];
 	struct h2_attr a;
 	char name[32];
@@ -122,10 +125,15 @@ static void make_files(struct run *r, long count)
 	for (long i = 0; i < count; i++) {
 		size_t len = i % 4 ? 200 : sizeof(data);
 
+		if (spread && i % 100 == 0) {
+			snprintf(name, sizeof(name), "dir-%ld", i);
+			must(h2_mkdir(r->pfs, H2_ROOT_INO, name, strlen(name), &how, &a), name);
+			dir = a.ino;
+		}
 		snprintf(name, sizeof(name), "file-%ld.txt", i);
 		memcpy(data, name, sizeof(name));
 		memcpy(data + 1500, &i, sizeof(i));
-		must(h2_create(r->pfs, H2_ROOT_INO, name, strlen(name), &how, &a), name);
+		must(h2_create(r->pfs, dir, name, strlen(name), &how, &a), name);
 		if (h2_write(r->pfs, a.ino, 0, data, len) != (long)len)
 			must(-H2_EIO, name);
 	}
@@ -172,17 +180,18 @@ static double rollbacks(struct run *r, int rounds)
 	return (now() - t) / rounds;
 }
 
-static int files(const char *path, long count, size_t cache)
+static int files(const char *path, long count, size_t cache, bool spread)
 {
-	double t, made, found, snap, back;
+	double t, made, found = 0, snap, back;
 	struct run r;
 
 	open_volume(&r, path, H2_CHECK_SHA192, cache);
 	t = now();
-	make_files(&r, count);
+	make_files(&r, count, spread);
 	must(h2_sync(r.vol), "sync");
 	made = (now() - t) / count;
-	found = find_files(&r, count);
+	if (!spread)
+		found = find_files(&r, count);
 	snap = snapshots(&r, 20);
 	back = rollbacks(&r, 20);
 	printf(
@@ -267,7 +276,9 @@ static int hash(void)
 int main(int argc, char **argv)
 {
 	if (argc == 5 && !strcmp(argv[1], "files"))
-		return files(argv[2], atol(argv[3]), (size_t)atol(argv[4]) << 20);
+		return files(argv[2], atol(argv[3]), (size_t)atol(argv[4]) << 20, false);
+	if (argc == 5 && !strcmp(argv[1], "spread"))
+		return files(argv[2], atol(argv[3]), (size_t)atol(argv[4]) << 20, true);
 	if (argc == 5 && !strcmp(argv[1], "scrub"))
 		return scrub(argv[2], atol(argv[3]), (uint8_t)atoi(argv[4]));
 	if (argc == 2 && !strcmp(argv[1], "hash"))
