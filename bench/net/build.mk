@@ -1,7 +1,8 @@
 # bench-net: the transport stack beside lwIP and Linux. Needs liblwip-dev, root, iproute2.
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip 2>/dev/null || echo -I/usr/include/lwip)
 BENCHES += net
-bench-net: $(B)/bin/transportd $(B)/bench/lwip_peer $(B)/bench/linux_echo ## transport stack beside lwIP and Linux
+bench-net: $(B)/bin/transportd $(B)/bench/lwip_peer $(B)/bench/linux_echo \
+           $(B)/bench/inproc $(B)/bench/inproc_lwip ## transport stack beside lwIP and Linux
 	@$(PYTHON) bench/net.py $(B)
 $(B)/bench/lwip_peer: bench/net/lwip_peer.c
 	@mkdir -p $(@D)
@@ -10,4 +11,11 @@ $(B)/bench/lwip_peer: bench/net/lwip_peer.c
 $(B)/bench/linux_echo: bench/net/linux_echo.c
 	@mkdir -p $(@D)
 	@$(CC) -O2 $< -o $@
+$(B)/bench/inproc: $(call obj,host,bench/net/inproc.c) $(call lib,host,transport pvs_client)
+	@mkdir -p $(@D)
+	@$(CC) -pie $^ -o $@
+$(B)/bench/inproc_lwip: bench/net/inproc_lwip.c
+	@mkdir -p $(@D)
+	@$(CC) -O2 -std=gnu11 -w $(LWIP_CFLAGS) $< -o $@ -llwip -lpthread || \
+	  echo "no liblwip-dev: bench-net goes without lwIP"
 .PHONY: bench-net

@@ -642,8 +642,14 @@ bool tcp_ack(struct tp_stack *st, struct sock *s, const struct segin *in)
 	}
 	if (t->flags & TF_SACK && in->nsack)
 		sack_process(st, s, in, &r);
-	if (SEQ_LT(in->ack, t->snd_una))
-		return true; /* old: its SACK blocks were all it had to say */
+	if (SEQ_LT(in->ack, t->snd_una)) {
+		/* Old and overtaken: its SACK blocks are all it has to say. */
+		if (r.sacked) {
+			recovery_step(st, s, in, &r, false);
+			tcp_output_later(st, s);
+		}
+		return true;
+	}
 	window_update(st, s, in);
 	dup = in->ack == t->snd_una && !in->len && !(in->flags & (TH_SYN | TH_FIN)) &&
 	      wnd == t->snd_wnd && flight;

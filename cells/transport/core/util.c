@@ -13,30 +13,45 @@ static uint32_t fold64(uint64_t s)
  * depend on byte order. Two accumulators of 32-bit halves never overflow at packet
  * sizes and let the compiler use vectors.
  */
+static inline uint64_t word_at(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, 8);
+	return w;
+}
+
+#define LO(w) ((w)&0xffffffff)
+#define HI(w) ((w) >> 32)
+
 uint32_t csum_add(const void *p, uint32_t len, uint32_t sum)
 {
 	const uint8_t *b = p;
 	uint64_t lo = sum, hi = 0, w;
 
 	for (; len >= 32; len -= 32, b += 32) {
-		uint64_t v[4];
+		uint64_t v0 = word_at(b), v1 = word_at(b + 8), v2 = word_at(b + 16),
+			 v3 = word_at(b + 24);
 
-		memcpy(v, b, 32);
-		lo += (v[0] & 0xffffffff) + (v[1] & 0xffffffff) + (v[2] & 0xffffffff) +
-		      (v[3] & 0xffffffff);
-		hi += (v[0] >> 32) + (v[1] >> 32) + (v[2] >> 32) + (v[3] >> 32);
+		lo += (LO(v0) + LO(v1)) + (LO(v2) + LO(v3));
+		hi += (HI(v0) + HI(v1)) + (HI(v2) + HI(v3));
 	}
 	for (; len >= 8; len -= 8, b += 8) {
-		memcpy(&w, b, 8);
-		lo += w & 0xffffffff;
-		hi += w >> 32;
+		w = word_at(b);
+		lo += LO(w);
+		hi += HI(w);
 	}
-	if (len) {
-		w = 0;
-		memcpy(&w, b, len);
-		lo += w & 0xffffffff;
-		hi += w >> 32;
+	if (len & 4) {
+		uint32_t x;
+
+		memcpy(&x, b, 4);
+		lo += x;
+		b += 4;
 	}
+	if (len & 2)
+		lo += (uint32_t)b[0] | (uint32_t)b[1] << 8;
+	if (len & 1)
+		hi += b[len & 2];
 	return fold64(lo + hi);
 }
 
@@ -47,13 +62,11 @@ uint32_t csum_copy(void *dst, const void *src, uint32_t len, uint32_t sum)
 	uint64_t lo = sum, hi = 0;
 
 	for (; len >= 32; len -= 32, b += 32, d += 32) {
-		uint64_t v[4];
+		uint64_t v[4] = {word_at(b), word_at(b + 8), word_at(b + 16), word_at(b + 24)};
 
-		memcpy(v, b, 32);
 		memcpy(d, v, 32);
-		lo += (v[0] & 0xffffffff) + (v[1] & 0xffffffff) + (v[2] & 0xffffffff) +
-		      (v[3] & 0xffffffff);
-		hi += (v[0] >> 32) + (v[1] >> 32) + (v[2] >> 32) + (v[3] >> 32);
+		lo += (LO(v[0]) + LO(v[1])) + (LO(v[2]) + LO(v[3]));
+		hi += (HI(v[0]) + HI(v[1])) + (HI(v[2]) + HI(v[3]));
 	}
 	memcpy(d, b, len);
 	return csum_add(d, len, fold64(lo + hi));
@@ -123,25 +136,30 @@ uint32_t tp_random32(struct tp_stack *st)
 	return r;
 }
 
+static inline uint64_t mix(uint64_t h, uint64_t w)
+{
+	h = (h ^ w) * 0x9fb21c651e98df25ull;
+	return ROTL(h, 29);
+}
+
 /* Detects flipped bits and torn writes in state; no defence against an adversary. */
 uint32_t check_words(const void *p, uint32_t len)
 {
 	const uint8_t *b = p;
-	uint64_t h[4] = {0x9e3779b97f4a7c15ull, 0xc2b2ae3d27d4eb4full, 0x165667b19e3779f9ull,
-			 0x85ebca77c2b2ae63ull};
-	uint64_t v[4];
+	uint64_t h0 = 0x9e3779b97f4a7c15ull, h1 = 0xc2b2ae3d27d4eb4full;
+	uint64_t h2 = 0x165667b19e3779f9ull, h3 = 0x85ebca77c2b2ae63ull, w = 0;
 
 	for (; len >= 32; len -= 32, b += 32) {
-		memcpy(v, b, 32);
-		for (unsigned i = 0; i < 4; i++)
-			h[i] = ROTL((h[i] ^ v[i]) * 0x9fb21c651e98df25ull, 29);
+		h0 = mix(h0, word_at(b));
+		h1 = mix(h1, word_at(b + 8));
+		h2 = mix(h2, word_at(b + 16));
+		h3 = mix(h3, word_at(b + 24));
 	}
-	memset(v, 0, sizeof(v));
-	memcpy(v, b, len);
-	for (unsigned i = 0; i < 4; i++)
-		h[i] = (h[i] ^ v[i]) * 0x9fb21c651e98df25ull;
-	h[0] ^= ROTL(h[1], 17) ^ ROTL(h[2], 31) ^ ROTL(h[3], 47);
-	return (uint32_t)(h[0] ^ h[0] >> 32);
+	for (; len >= 8; len -= 8, b += 8)
+		h0 = mix(h0, word_at(b));
+	memcpy(&w, b, len);
+	h0 = mix(h0, w) ^ ROTL(h1, 17) ^ ROTL(h2, 31) ^ ROTL(h3, 47);
+	return (uint32_t)(h0 ^ h0 >> 32);
 }
 
 void *arena_take(uint8_t **at, const uint8_t *end, size_t n)
