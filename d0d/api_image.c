@@ -56,6 +56,33 @@ static bool dangling_wanted(const json_t *f, const struct image *im)
 	return want == (*im->tags == NULL);
 }
 
+static int newer(const void *a, const void *b)
+{
+	int64_t x = ji(*(json_t *const *)a, "Created", 0),
+		y = ji(*(json_t *const *)b, "Created", 0);
+
+	return x < y   ? 1
+	       : x > y ? -1
+		       : strcmp(js(*(json_t *const *)a, "Id", ""),
+				js(*(json_t *const *)b, "Id", ""));
+}
+
+// A new array of the same images, newest first. LIST is consumed.
+static json_t *sorted(json_t *list)
+{
+	size_t n = json_array_size(list);
+	json_t **v = xcalloc(n + 1, sizeof(json_t *)), *out = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = json_array_get(list, i);
+	qsort(v, n, sizeof(json_t *), newer);
+	for (size_t i = 0; i < n; i++)
+		json_array_append(out, v[i]);
+	free(v);
+	json_decref(list);
+	return out;
+}
+
 static void list(struct http_req *r)
 {
 	json_t *f = api_filters(r), *out = json_array();
@@ -74,7 +101,7 @@ static void list(struct http_req *r)
 				     f, image_summary(r->e, im, req_flag(r, "shared-size"))));
 	engine_unlock(r->e);
 	json_decref(f);
-	resp_json(r, 200, out);
+	resp_json(r, 200, sorted(out));
 }
 ROUTE("GET", "/images/json", list);
 

@@ -38,6 +38,14 @@ static void top(struct http_req *r)
 		json_decref(rows);
 		return;
 	}
+	if (*req_query(r, "ps_args", "") && strcmp(req_query(r, "ps_args", ""), "-ef") != 0) {
+		resp_error(
+		    r, 400,
+		    "ps options are not supported by D0: docker top lists as ps -ef does");
+		json_decref(rows);
+		container_put(r->e, c);
+		return;
+	}
 	struct be_proc *p = proc_hold(r->e, c, &err);
 	int rc = p ? r->e->ops->top(p, add_task, rows, &err) : -1;
 	if (p)

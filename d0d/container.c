@@ -184,8 +184,12 @@ static void load_one(struct engine *e, const json_t *o)
 		container_free(c);
 		return;
 	}
-	c->next = e->containers;
-	e->containers = c;
+	// Newest first, as they are listed.
+	struct container **at = &e->containers;
+	while (*at && (*at)->created_ns > c->created_ns)
+		at = &(*at)->next;
+	c->next = *at;
+	*at = c;
 }
 
 int containers_load(struct engine *e, struct err *err)
