@@ -125,7 +125,7 @@ static void add_sizes(struct engine *e, struct container *c, json_t *o)
 	     l = layer_find_locked(e, l->parent))
 		root += l->size;
 	json_object_set_new(o, "SizeRw", json_integer((json_int_t)rw));
-	json_object_set_new(o, "SizeRootFs", json_integer((json_int_t)(rw + root)));
+	json_object_set_new(o, "SizeRootFs", json_integer((json_int_t)rw + (json_int_t)root));
 }
 
 // Keys that the CLI and compose read without checking that they are there.

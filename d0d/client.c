@@ -27,7 +27,7 @@ int url_parse(const char *text, struct url *u, struct err *err)
 		return err_set(err, 400, "invalid host in URL");
 	memcpy(auth, text, n);
 	auth[n] = 0;
-	char *host = auth, *end = auth, *port = NULL;
+	char *host = auth, *end, *port = NULL;
 	if (*auth == '[') {
 		host++;
 		end = strchr(auth, ']');
@@ -215,7 +215,7 @@ int client_call(const struct client_options *o, const char *method, const struct
 		const char *to = http_header(&call->h, "Location");
 		if (!may || !to || (s != 301 && s != 302 && s != 303 && s != 307 && s != 308))
 			return 0;
-		struct url next;
+		struct url next = {0};
 		int rc = url_join(&at, to, &next, err);
 		client_close(call);
 		if (rc < 0)

@@ -192,7 +192,7 @@ static struct image *image_new(struct engine *e, const char *id, json_t *config,
 	snprintf(im->id, sizeof(im->id), "%s", id);
 	im->config = config;
 	im->nlayers = n;
-	im->layers = xcalloc(n + 1, sizeof(*im->layers));
+	im->layers = xcalloc(n + 1, sizeof(void *));
 	im->tags = xcalloc(1, sizeof(char *));
 	im->digests = xcalloc(1, sizeof(char *));
 	for (size_t i = 0; i < n; i++) {
@@ -225,7 +225,7 @@ int image_add(struct engine *e, const char *config, size_t len, const char *cons
 		c = NULL;
 		rc = im ? image_save_locked(e, im, err)
 			: err_set(err, 500, "a layer has vanished");
-		if (rc == 0) {
+		if (rc == 0 && im) {
 			im->next = e->images;
 			e->images = im;
 		} else if (im) {

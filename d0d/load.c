@@ -241,7 +241,7 @@ static int docker_one(struct load *l, const json_t *man)
 	const json_t *names = ja(man, "Layers");
 	size_t n = json_array_size(names);
 	struct member *config = member_find(l, js(man, "Config", NULL));
-	struct member **layers = xcalloc(n + 1, sizeof(*layers));
+	struct member **layers = xcalloc(n + 1, sizeof(void *));
 	char **media = xcalloc(n + 1, sizeof(*media)), **tags = jstrv(ja(man, "RepoTags"));
 	int rc = 0;
 
@@ -256,7 +256,7 @@ static int docker_one(struct load *l, const json_t *man)
 			rc = err_set(l->err, 400, "invalid archive: layer %.200s is missing",
 				     name ? name : "?");
 	}
-	if (rc == 0)
+	if (rc == 0 && config)
 		rc = build(l, config, layers, media, n, tags);
 	free(layers);
 	free(media);
@@ -271,7 +271,7 @@ static int oci_manifest(struct load *l, const json_t *man, char *const *tags)
 	const json_t *list = ja(man, "layers");
 	size_t n = json_array_size(list);
 	struct member *config = member_blob(l, js(jo(man, "config"), "digest", NULL));
-	struct member **layers = xcalloc(n + 1, sizeof(*layers));
+	struct member **layers = xcalloc(n + 1, sizeof(void *));
 	char **media = xcalloc(n + 1, sizeof(*media));
 	int rc = 0;
 
@@ -287,7 +287,7 @@ static int oci_manifest(struct load *l, const json_t *man, char *const *tags)
 				     "invalid archive: layer %.100s is missing or corrupt",
 				     js(d, "digest", "?"));
 	}
-	if (rc == 0)
+	if (rc == 0 && config)
 		rc = build(l, config, layers, media, n, tags);
 	free(layers);
 	free(media);

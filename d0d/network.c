@@ -403,7 +403,8 @@ int endpoint_assign_locked(struct engine *e, struct endpoint *ep, struct err *er
 	if (ep->ip.s_addr && (ep->ip.s_addr & mask_of(n->prefix)) == n->subnet.s_addr &&
 	    !ip_taken(e, ep, ep->ip))
 		return 0; // the one it had
-	uint32_t base = ntohl(n->subnet.s_addr), count = 1u << (32 - n->prefix);
+	uint32_t base = ntohl(n->subnet.s_addr);
+	uint32_t count = n->prefix ? 1u << (32 - n->prefix) : 0;
 	for (uint32_t i = 2; i + 1 < count; i++) {
 		struct in_addr ip = {htonl(base + i)};
 		if (ip.s_addr == n->gateway.s_addr || ip_taken(e, ep, ip))

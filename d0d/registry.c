@@ -697,8 +697,8 @@ int registry_push(struct engine *e, const struct ref *r, const struct registry_a
 	if (im) {
 		strcpy(id, im->id);
 		copy.nlayers = im->nlayers;
-		copy.layers = xcalloc(im->nlayers + 1, sizeof(*copy.layers));
-		memcpy(copy.layers, im->layers, im->nlayers * sizeof(*copy.layers));
+		copy.layers = xcalloc(im->nlayers + 1, sizeof(void *));
+		memcpy(copy.layers, im->layers, im->nlayers * sizeof(void *));
 	}
 	engine_unlock(e);
 	if (!im)

@@ -585,7 +585,7 @@ void containers_recover(struct engine *e)
 	engine_lock(e);
 	for (struct container *c = e->containers; c; c = c->next)
 		cap++;
-	all = xcalloc(cap, sizeof(*all));
+	all = xcalloc(cap, sizeof(void *));
 	for (struct container *c = e->containers; c; c = c->next) {
 		all[n++] = c;
 		c->refs++;

@@ -149,7 +149,7 @@ int volume_remove(struct engine *e, const char *name, bool force, struct err *er
 	engine_lock(e);
 	int rc = remove_locked(e, name, &v, err);
 	engine_unlock(e);
-	if (rc < 0)
+	if (rc < 0 || !v)
 		return force && err->status == 404 ? 0 : -1;
 	char *tree = xasprintf("v-%s", v->name);
 	rc = e->ops->tree_remove(e->be, tree, err);

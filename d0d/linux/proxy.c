@@ -123,8 +123,11 @@ static struct udp_peer *udp_find(struct proxy *p, struct udp_peer *v,
 		close(oldest->fd);
 	oldest->from = *from;
 	oldest->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (oldest->fd >= 0)
-		connect(oldest->fd, (struct sockaddr *)&p->to, sizeof(p->to));
+	if (oldest->fd >= 0 &&
+	    connect(oldest->fd, (struct sockaddr *)&p->to, sizeof(p->to)) < 0) {
+		close(oldest->fd);
+		oldest->fd = -1;
+	}
 	return oldest;
 }
 

@@ -184,7 +184,7 @@ static _Noreturn void serve(struct shim *s, int sigfd)
 		int n = s->nclients;
 		for (int i = 0; i < n; i++)
 			p[2 + i] = (struct pollfd){s->clients[i], POLLIN, 0};
-		if (poll(p, (nfds_t)(2 + n), -1) < 0)
+		if (poll(p, (nfds_t)n + 2, -1) < 0)
 			continue;
 		for (int i = n - 1; i >= 0; i--)
 			if (p[2 + i].revents && client_input(s, i))

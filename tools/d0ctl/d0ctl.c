@@ -121,7 +121,7 @@ static void images(struct ctl *c)
 static void copy_out(struct http_call *out, bool framed)
 {
 	char buf[65536];
-	uint8_t head[8];
+	uint8_t head[8] = {0};
 	size_t have = 0, left = 0;
 	ssize_t n;
 
