@@ -360,6 +360,8 @@ static int stream(struct import *im, unsigned i, struct feed *f)
 		im->done += (uint64_t)n;
 		if (im->st->progress)
 			im->st->progress(im->st->progress_ctx, im->done, im->total);
+		if (im->st->yield)
+			im->st->yield(im->st->yield_ctx);
 	}
 	if (!err && n < 0)
 		err = oci_fail(im->st, -H2_EIO, "%s can't be read", im->blob[i]);

@@ -50,6 +50,10 @@ struct oci_store {
 	/* Called during long work (may be NULL): compressed bytes done and in all. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *progress_ctx;
+	/* Called between pieces of long work, never inside a call of h2 or while something is
+	 * half done: whoever shares the volume may use it then (may be NULL). */
+	void (*yield)(void *ctx);
+	void *yield_ctx;
 };
 
 /* Opens "d0.images", making it if `create`. 0, or < 0 (-H2_ENOENT: no images here). */

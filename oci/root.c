@@ -21,6 +21,7 @@
 #define BUF       (256u << 10)
 
 struct walk {
+	struct oci_store *st;
 	struct h2_pfs *pfs;
 	uint8_t *buf;
 	char *xattr;
@@ -83,6 +84,8 @@ static int hash_content(struct walk *w, uint64_t ino, uint64_t size, uint8_t out
 			return n ? (int)n : -H2_EIO;
 		oci_sha_add(&s, w->buf, (size_t)n);
 		off += (uint64_t)n;
+		if (w->st->yield)
+			w->st->yield(w->st->yield_ctx);
 	}
 	oci_sha_end(&s, out);
 	return 0;
@@ -174,7 +177,7 @@ static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned 
 
 int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
 {
-	struct walk w = {.buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
+	struct walk w = {.st = st, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
 	struct oci_sha s;
 	int err =
 	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;

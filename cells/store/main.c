@@ -45,21 +45,26 @@ int cell_main(const struct d0_info *info)
 	if (store_open(&store, info->args))
 		return stay_down();
 	fs_channels_scan(&store);
+	admin_scan(&store);
 	for (;;) {
-		bool more = fs_channels_serve(&store);
+		bool more = fs_channels_serve(&store) | admin_serve(&store);
 		uint64_t next = store_tick(&store);
 		uint64_t flags;
 
+		more |= admin_job_step(&store);
 		if (more)
 			events_collect();
 		else
 			events_sleep(next);
 		flags = events_flags(~0ull);
-		if (flags & D0_EV_CONFIG)
+		if (flags & D0_EV_CONFIG) {
 			fs_channels_scan(&store);
+			admin_scan(&store);
+		}
 		if (flags & D0_EV_STOP)
 			break;
 	}
+	admin_close(&store);
 	fs_channels_close(&store);
 	store_close(&store);
 	return 0;

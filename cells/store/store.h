@@ -36,4 +36,11 @@ void fs_channels_scan(struct store *s);
 bool fs_channels_serve(struct store *s);
 void fs_channels_close(struct store *s);
 
+/* admin.c: admin channels, and long work on the volume. */
+void admin_scan(struct store *s);
+bool admin_serve(struct store *s);
+/* One step of a scrub or bulkfree under way; true: there is more. */
+bool admin_job_step(struct store *s);
+void admin_close(struct store *s);
+
 #endif

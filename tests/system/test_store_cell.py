@@ -68,6 +68,14 @@ def test_volume_in_memory(run):
     vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
 
 
+def test_boot_image(run, tmp_path):
+    path = volume(tmp_path / "image", "40M")
+    text = conf(args="log=2", heap="40M", clients=[("root", "mode=write files=4")])
+    vm = run(text.replace("image=store ", "image=store data=vol "), data={"vol": path})
+    vm.expect(r"in memory", timeout=60)
+    vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
+
+
 def test_read_only_client_and_hostile_neighbour(run):
     vm = run(conf(args="d0.store=ram,size=40M", heap="40M", clients=[
         ("root", "mode=hostile"), ("LOCAL", "mode=write files=2"),
@@ -76,6 +84,21 @@ def test_read_only_client_and_hostile_neighbour(run):
         vm.expect(r"probe: ok \w+,", timeout=60, absent="FAILED")
     assert {m.group(1) for m in vm.find(r"probe: ok (\w+)")} == {"hostile", "write", "readonly"}
     assert vm.find(r"its session is closed")
+
+
+def test_admin_channel(run, tmp_path):
+    path = volume(tmp_path / "disk")
+    text = conf(args="d0.store=disk:0", disk="virtio") + """
+cell probe image=store-probe heap=1M stack=64K channels=4 priority=3
+args probe mode=admin
+channel store probe protocol=admin ring=64K label=admin
+"""
+    vm = run(text, "virtio", path)
+    vm.expect(r"probe: ok admin", timeout=90, absent="FAILED")
+    vm.stop()
+    d0fs("check", path)
+    d0fs("images", path, "verify", "hello:1")
+    assert d0fs("cat", path, "container:/hello") == "hello from an image\n"
 
 
 @pytest.mark.parametrize("disk", sorted(DISKS))

@@ -6,12 +6,14 @@
  * args: mode=write	make /probe/NNN files, sync, read them back
  *	 mode=verify	the files of an earlier `write` are all there
  *	 mode=readonly	writing is refused with EROFS
+ *	 mode=admin	an image is imported over the admin channel, and more
  *	 mode=hostile	broken requests, then a broken ring
  *	 files=N size=BYTES seed=N
  */
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include "cells/store/probe/probe.h"
 #include "d0/vfs.h"
 #include "libcell/cell.h"
 #include "libcell/clock.h"
@@ -35,16 +37,16 @@ static struct {
 	struct fuse_out_header head;
 } p;
 
-_Noreturn static void failed(const char *what, long value)
+_Noreturn void probe_failed(const char *what, long value)
 {
 	log_error("probe: FAILED %s (%ld)", what, value);
 	cell_exit(1, what);
 }
 
-#define CHECK(cond, value)                            \
-	do {                                          \
-		if (!(cond))                          \
-			failed(#cond, (long)(value)); \
+#define CHECK(cond, value)                                  \
+	do {                                                \
+		if (!(cond))                                \
+			probe_failed(#cond, (long)(value)); \
 	} while (0)
 
 static void connect(void)
@@ -311,10 +313,21 @@ int cell_main(const struct d0_info *info)
 	seed = cell_arg_u64(info->args, "seed", 1);
 	data = malloc(D0_VFS_MAX_WRITE);
 	CHECK(data, 0);
-	connect();
-	init();
-	start = clock_ns();
-	if (!strcmp(mode, "write"))
+	if (!strcmp(mode, "admin")) {
+		int ch = cell_channel_find(0, D0_PROTO_ADMIN, D0_ROLE_CLIENT, NULL);
+
+		CHECK(ch >= 0, ch);
+		start = clock_ns();
+		probe_admin((unsigned)ch);
+		p.ch = (unsigned)ch;
+	} else {
+		connect();
+		init();
+		start = clock_ns();
+	}
+	if (!strcmp(mode, "admin"))
+		;
+	else if (!strcmp(mode, "write"))
 		write_all();
 	else if (!strcmp(mode, "verify"))
 		verify_all();
@@ -323,7 +336,7 @@ int cell_main(const struct d0_info *info)
 	else if (!strcmp(mode, "hostile"))
 		hostile();
 	else
-		failed("unknown mode", 0);
+		probe_failed("unknown mode", 0);
 	log_info("probe: ok %s, %llu ms", mode,
 		 (unsigned long long)((clock_ns() - start) / CLOCK_NS_PER_MS));
 	for (;;) {

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The store's admin protocol: frames over a byte-stream channel (D0_PROTO_ADMIN,
+ * d0/stream.h). Server = store. Whoever holds such a channel may do everything with the
+ * volume; the controlling cell gives it to d0d only.
+ *
+ * A frame is a d0_admin_head and `len` bytes. Requests are answered in order, each with one
+ * or more frames of the same op and tag; all but the last have D0_ADMIN_MORE. status: 0, or
+ * a negative errno of Linux; then the payload is a text that says why (not terminated).
+ * Strings in requests are NUL-terminated, one after the other. Lists are lines of text with
+ * tabs between the fields. A malformed frame ends the session: the store sends EOF.
+ *
+ * An import is a sequence IMPORT_BEGIN, then for each file of the OCI layout (index.json or
+ * manifest.json, and what they name) IMPORT_FILE and as many IMPORT_DATA as it takes, at
+ * last IMPORT_COMMIT. IMPORT_DATA is answered only if it fails (then the import is over). One
+ * import at a time for a channel. Files are served to clients while it runs. A broken
+ * channel aborts it.
+ */
+#ifndef D0_STORE_ADMIN_H
+#define D0_STORE_ADMIN_H
+
+#include <stdint.h>
+
+struct d0_admin_head {
+	uint32_t len; /* bytes that follow, at most D0_ADMIN_MAX */
+	uint16_t op;
+	uint16_t flags;
+	uint32_t tag; /* the client's; comes back */
+	int32_t status;
+};
+_Static_assert(sizeof(struct d0_admin_head) == 16, "admin frame header");
+
+#define D0_ADMIN_MAX  65536u
+#define D0_ADMIN_MORE 1u
+
+/* X(number, name, request, reply) */
+#define D0_ADMIN_OPS(X)                                                                      \
+	X(1, USAGE, "", "size, free, reserve, bad blocks, read-only (0/1)")                  \
+	X(2, PFS_LIST, "", "lines: label, bytes, inodes, open (0/1)")                        \
+	X(3, PFS_CREATE, "label", "")                                                        \
+	X(4, PFS_SNAPSHOT, "source, label", "")                                              \
+	X(5, PFS_DELETE, "label", "")                                                        \
+	X(6, PFS_ROLLBACK, "label, snapshot", "")                                            \
+	X(7, PFS_RENAME, "from, to", "")                                                     \
+	X(10, IMAGE_LIST, "", "lines: tag (may be empty), ID, manifest digest, root, bytes") \
+	X(11, IMAGE_TAG, "image, tag", "")                                                   \
+	X(12, IMAGE_UNTAG, "tag", "")                                                        \
+	X(13, IMAGE_ROLLBACK, "tag", "")                                                     \
+	X(14, IMAGE_REMOVE, "image", "")                                                     \
+	X(15, IMAGE_BLOB, "SHA-256 of a config or manifest, in hex", "its bytes")            \
+	X(16, IMAGE_EXPORT, "image", "an OCI archive, in frames")                            \
+	X(20, IMPORT_BEGIN, "", "")                                                          \
+	X(21, IMPORT_FILE, "name", "")                                                       \
+	X(22, IMPORT_DATA, "bytes", "none unless it fails")                                  \
+	X(23, IMPORT_COMMIT, "tag (may be empty: the image's own)", "image ID")              \
+	X(24, IMPORT_ABORT, "", "")                                                          \
+	X(30, SYNC, "", "")                                                                  \
+	X(31, SCRUB, "", "started, or EBUSY")                                                \
+	X(32, BULKFREE, "", "started, or EBUSY")                                             \
+	X(33, JOB, "", "name, running (0/1), bytes done, total, bad, repaired, freed, status")
+
+enum d0_admin_op {
+#define D0_ADMIN_ENUM(number, name, request, reply) D0_ADMIN_##name = number,
+	D0_ADMIN_OPS(D0_ADMIN_ENUM)
+#undef D0_ADMIN_ENUM
+};
+
+#endif
