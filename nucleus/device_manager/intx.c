@@ -19,7 +19,8 @@
 
 static struct line {
 	u32 gsi, users, unclaimed;
-	u8 vector; /* 0: not in use */
+	u8 vector;      /* 0: not in use */
+	bool exclusive; /* its one device cannot be silenced but by the line */
 } lines[LINES_MAX];
 
 static void disable(struct device *dev, bool off)
@@ -91,7 +92,7 @@ bool intx_attach(struct device *dev)
 
 	if (dev->int_pin == 0 || dev->int_line == 0 || dev->int_line > 15 || !line)
 		return false;
-	if (line->vector && !dev->intx_maskable)
+	if (line->vector && (line->exclusive || !dev->intx_maskable))
 		return false;
 	if (!line->vector) {
 		u8 vector = irq_vectors_alloc(1, line_interrupt, line);
@@ -101,7 +102,8 @@ bool intx_attach(struct device *dev)
 			irq_vectors_free(vector, 1);
 			return false;
 		}
-		*line = (struct line){.gsi = gsi, .vector = vector};
+		*line = (struct line){
+		    .gsi = gsi, .vector = vector, .exclusive = !dev->intx_maskable};
 	}
 	line->users++;
 	dev->gsi = gsi;

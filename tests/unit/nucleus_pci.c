@@ -450,6 +450,36 @@ static void shared_line(void **state)
 	assert_int_equal(line_masks, 2);
 }
 
+/* One that has no such bit is masked by its line, which is then nobody else's. */
+static void line_of_ones_own(void **state)
+{
+	struct d0_device out;
+
+	for (u32 i = 0; i < 2; i++) {
+		struct function *f = add(0, 1 + i, 0, 0x1af4, 0x02000000);
+		f->space[PCI_INT_PIN] = 1;
+		f->space[PCI_INT_LINE] = 11;
+	}
+	pci_enumerate();
+	device_by_index(0)->intx_maskable = false;
+	assert_int_equal(device_grant(device_by_index(0), &alice, 0, &out), 0);
+	assert_int_equal(out.irq_kind, D0_IRQ_INTX);
+	assert_int_equal(device_grant(device_by_index(1), &bob, 0, &out), 0);
+	assert_int_equal(out.irq_kind, D0_IRQ_NONE);
+	fake_vector_fire(device_by_index(0)->irq[0].vector);
+	assert_int_equal(cell.fired[10], 1);
+	assert_int_equal(line_masks, 1);
+	/* And the other way round. */
+	device_revoke(device_by_index(0));
+	device_revoke(device_by_index(1));
+	assert_int_equal(device_grant(device_by_index(1), &bob, 0, &out), 0);
+	assert_int_equal(out.irq_kind, D0_IRQ_INTX);
+	assert_int_equal(device_grant(device_by_index(0), &alice, 0, &out), 0);
+	assert_int_equal(out.irq_kind, D0_IRQ_NONE);
+	device_revoke(device_by_index(0));
+	device_revoke(device_by_index(1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,6 +492,7 @@ int main(void)
 	    cmocka_unit_test_setup(grant_fails_at_each_step, setup),
 	    cmocka_unit_test_setup(groups_stay_together, setup),
 	    cmocka_unit_test_setup(shared_line, setup),
+	    cmocka_unit_test_setup(line_of_ones_own, setup),
 	};
 	return cmocka_run_group_tests_name("nucleus_pci", tests, NULL, NULL);
 }
