@@ -175,7 +175,7 @@ static bool stat_rec(struct tp_stack *st, uint32_t i, void *out)
 	const char *n = stat_name_of(i);
 
 	memset(r, 0, sizeof(*r));
-	for (unsigned k = 0; n[k] && k < sizeof(r->name) - 1; k++)
+	for (unsigned k = 0; k < sizeof(r->name) - 1 && n[k]; k++)
 		r->name[k] = n[k];
 	r->value = st->stat[i];
 	return true;

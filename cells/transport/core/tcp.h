@@ -49,7 +49,7 @@ struct ackres {
 	uint32_t acked, sacked; /* bytes newly acknowledged, newly SACKed */
 	uint32_t retrans_acked;
 	uint32_t resacked; /* of acked: known by SACK before */
-	uint32_t rtt; /* us, from a segment sent once; 0: none */
+	uint32_t rtt;      /* us, from a segment sent once; 0: none */
 	uint32_t sack_rtt;
 	uint32_t dsacked;
 	uint64_t oldest;

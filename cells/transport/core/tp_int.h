@@ -92,35 +92,28 @@ static inline bool ipa_linklocal(const struct ipa *a)
 bool ipa_match(const struct ipa *a, const struct ipa *net, unsigned plen);
 
 /* ---- statistics: one table makes the fields and their names ---- */
-#define TP_STATS(X)                                                                            \
-	X(Ip, InReceives)                                                                      \
-	X(Ip, InHdrErrors)                                                                     \
-	X(Ip, InAddrErrors)                                                                    \
-	X(Ip, InUnknownProtos)                                                                 \
-	X(Ip, InDiscards)                                                                      \
-	X(Ip, InDelivers) X(Ip, OutRequests) X(Ip, OutDiscards) X(Ip, OutNoRoutes) X(          \
-	    Ip, ReasmReqds) X(Ip, ReasmOKs) X(Ip, ReasmFails) X(Ip, FragOKs) X(Ip, FragFails)  \
-	    X(Ip, FragCreates) X(Icmp, InMsgs) X(Icmp, InErrors) X(Icmp, OutMsgs) X(           \
-		Icmp, OutErrors) X(Icmp, RateLimited) X(Tcp, ActiveOpens) X(Tcp, PassiveOpens) \
-		X(Tcp, AttemptFails) X(Tcp, EstabResets) X(Tcp, InSegs) X(Tcp, OutSegs)        \
-		    X(Tcp, RetransSegs) X(Tcp, InErrs) X(Tcp, OutRsts) X(Tcp, InCsumErrors) X( \
-			Tcp, SyncookiesSent) X(Tcp, SyncookiesRecv) X(Tcp, SyncookiesFailed)   \
-			X(Tcp, ChallengeACK) X(Tcp, PAWSEstab) X(Tcp, TimeWaitRecycled) X(     \
-			    Tcp, LossProbes) X(Tcp, Timeouts) X(Tcp, FastRetrans)              \
-			    X(Tcp, SpuriousRTOs) X(Tcp, OFOQueue) X(Tcp, OFODrop)              \
-				X(Tcp, DSACKRecv) X(Tcp, ListenOverflows) X(Tcp, MTUPFail) X(  \
-				    Tcp, ECERecv) X(Tcp, AbortOnTimeout)                       \
-				    X(Tcp, KeepAlive) X(Tcp, Adopted) X(Tcp, AdoptFailed) X(   \
-					Tcp, PeerProtocol) X(Tcp, DelayedACKs)                 \
-					X(Tcp, RecordsExhausted) X(Udp, InDatagrams) X(        \
-					    Udp, NoPorts) X(Udp, InErrors)                     \
-					    X(Udp, OutDatagrams) X(Udp, RcvbufErrors)          \
-						X(Udp, InCsumErrors) X(Arp, Conflicts) X(      \
-						    Arp, InBad) X(Neigh, Failed) X(Nd, InBad)  \
-						    X(Dhcp, Acks) X(Dhcp, Naks)                \
-							X(Dhcp, Timeouts) X(Dhcp, Bad)         \
-							    X(Pv, BadRequests) X(Pv, Requests) \
-								X(Pv, Events) X(Pv, Notifies)
+/* clang-format off */
+#define TP_STATS(X) \
+	X(Ip, InReceives) X(Ip, InHdrErrors) X(Ip, InAddrErrors) \
+	X(Ip, InUnknownProtos) X(Ip, InDiscards) X(Ip, InDelivers) X(Ip, OutRequests) \
+	X(Ip, OutDiscards) X(Ip, OutNoRoutes) X(Ip, ReasmReqds) X(Ip, ReasmOKs) \
+	X(Ip, ReasmFails) X(Ip, FragOKs) X(Ip, FragFails) X(Ip, FragCreates) \
+	X(Icmp, InMsgs) X(Icmp, InErrors) X(Icmp, OutMsgs) X(Icmp, OutErrors) \
+	X(Icmp, RateLimited) X(Tcp, ActiveOpens) X(Tcp, PassiveOpens) \
+	X(Tcp, AttemptFails) X(Tcp, EstabResets) X(Tcp, InSegs) X(Tcp, OutSegs) \
+	X(Tcp, RetransSegs) X(Tcp, InErrs) X(Tcp, OutRsts) X(Tcp, InCsumErrors) \
+	X(Tcp, SyncookiesSent) X(Tcp, SyncookiesRecv) X(Tcp, SyncookiesFailed) \
+	X(Tcp, ChallengeACK) X(Tcp, PAWSEstab) X(Tcp, TimeWaitRecycled) \
+	X(Tcp, LossProbes) X(Tcp, Timeouts) X(Tcp, FastRetrans) X(Tcp, SpuriousRTOs) \
+	X(Tcp, OFOQueue) X(Tcp, OFODrop) X(Tcp, DSACKRecv) X(Tcp, ListenOverflows) \
+	X(Tcp, MTUPFail) X(Tcp, ECERecv) X(Tcp, AbortOnTimeout) X(Tcp, KeepAlive) \
+	X(Tcp, Adopted) X(Tcp, AdoptFailed) X(Tcp, PeerProtocol) X(Tcp, DelayedACKs) \
+	X(Tcp, RecordsExhausted) X(Udp, InDatagrams) X(Udp, NoPorts) X(Udp, InErrors) \
+	X(Udp, OutDatagrams) X(Udp, RcvbufErrors) X(Udp, InCsumErrors) \
+	X(Arp, Conflicts) X(Arp, InBad) X(Neigh, Failed) X(Nd, InBad) X(Dhcp, Acks) \
+	X(Dhcp, Naks) X(Dhcp, Timeouts) X(Dhcp, Bad) X(Pv, BadRequests) \
+	X(Pv, Requests) X(Pv, Events) X(Pv, Notifies)
+/* clang-format on */
 
 enum tp_stat_id {
 #define TP_STAT_ENUM(group, name) STAT_##group##_##name,
