@@ -405,7 +405,8 @@ static void metrics(struct http_req *r)
 
 	snap(r->e, &s);
 	engine_lock(r->e);
-	engine_families(&b, r->e, r->srv ? r->srv->conns : 0);
+	engine_families(&b, r->e,
+			r->srv ? __atomic_load_n(&r->srv->conns, __ATOMIC_RELAXED) : 0);
 	container_families(&b, &s);
 	engine_unlock(r->e);
 	cell_families(&b, r->e);

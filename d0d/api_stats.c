@@ -138,7 +138,8 @@ static void pause_for(struct http_req *r, struct container *c, int64_t ms)
 	int64_t until = mono_ms() + ms;
 
 	engine_lock(r->e);
-	while (mono_ms() < until && !c->removed && !r->e->stopping)
+	while (mono_ms() < until && !__atomic_load_n(&c->removed, __ATOMIC_RELAXED) &&
+	       !r->e->stopping)
 		engine_wait(r->e, &c->changed, until - mono_ms() + 1);
 	engine_unlock(r->e);
 }
@@ -164,7 +165,8 @@ static void stats(struct http_req *r)
 		resp_json_line(r, stats_of(c, &now, two ? &before : NULL));
 	} else {
 		resp_json_line(r, stats_of(c, &before, NULL));
-		while (!req_gone(r) && !c->removed && !r->e->stopping) {
+		while (!req_gone(r) && !__atomic_load_n(&c->removed, __ATOMIC_RELAXED) &&
+		       !r->e->stopping) {
 			pause_for(r, c, 1000);
 			take(r->e, c, &now);
 			if (resp_json_line(r, stats_of(c, &now, &before)) < 0)
