@@ -18,3 +18,7 @@ $(eval $(call hosted_cell,nic,cells/nic/main.c cells/nic/hosted/cards.c,nic nic-
 # Drivers against QEMU's device models.
 $(eval $(call unit_test,nic_driver_test,tests/unit/nic_driver_test.c tests/unit/nic_qtest.c \
   $(nic_test) $(nic_drivers),nic vnet_port libcell libcell-hosted))
+$(eval $(call fuzz_target,nic_frame,tests/fuzz/nic_frame.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
+$(eval $(call fuzz_target,nic_port,tests/fuzz/nic_port.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
