@@ -4,7 +4,8 @@
  *
  * Its arguments: mtu=N, queues=N (pairs of each card at most), moderation=N (us between
  * interrupts of a card), poll=N (us to go on polling after the last frame before it
- * sleeps; 0: sleep at once), acl.NAME=RULES (rule lists ports refer to). What a port may
+ * sleeps; 0: sleep at once), tso=on|off (default: on, but for cards whose emulations get it
+ * wrong: e1000e, vmxnet3), acl.NAME=RULES (rule lists ports refer to). What a port may
  * do is in its channel's arguments (switch/policy.h).
  *
  * The cell keeps nothing worth saving: ports are found in the channel table, every port's
@@ -165,10 +166,15 @@ static void start_cards(const char *args)
 {
 	const struct d0_device *devices[D0_DEVICES_MAX];
 	unsigned count = 0;
+	char word[8];
 
 	cfg.mtu = (uint16_t)cell_arg_u64(args, "mtu", 0);
 	cfg.queues = (unsigned)cell_arg_u64(args, "queues", 0);
 	cfg.moderation_us = (uint32_t)cell_arg_u64(args, "moderation", 0);
+	if (cell_arg(args, "tso", word, sizeof(word)) > 0) {
+		cfg.tso_on = !strcmp(word, "on");
+		cfg.tso_off = !strcmp(word, "off");
+	}
 	while (count < D0_DEVICES_MAX && cell_device(count)) {
 		devices[count] = cell_device(count);
 		count++;

@@ -37,6 +37,16 @@ static void say_up(const struct netdev *nd)
 		 nd->features & NETDEV_F_LRO ? ", lro" : "");
 }
 
+/* Attaches and leaves out what is not to be used. */
+static int attach(struct netdev *nd)
+{
+	if (nd->driver->attach(nd))
+		return -1;
+	if (nd->tso_off || (nd->driver->tso_by_choice && !nd->tso_on))
+		nd->features &= ~(uint32_t)(NETDEV_F_TSO4 | NETDEV_F_TSO6 | NETDEV_F_USO);
+	return 0;
+}
+
 static int bring_up(struct nic *nic, struct netdev *nd, const struct net_driver *driver,
 		    const struct net_init_cfg *cfg)
 {
@@ -46,7 +56,9 @@ static int bring_up(struct nic *nic, struct netdev *nd, const struct net_driver 
 	nd->queues_max = (uint16_t)(cfg->queues ? cfg->queues : NETDEV_QUEUES_MAX);
 	nd->speed = ~0u;
 	snprintf(nd->name, sizeof(nd->name), "eth%u", nic->uplinks);
-	if (driver->attach(nd))
+	nd->tso_on = cfg->tso_on;
+	nd->tso_off = cfg->tso_off;
+	if (attach(nd))
 		return -1;
 	if (nic_uplink_add(nic, nd) < 0) {
 		driver->detach(nd);
@@ -125,7 +137,7 @@ void net_init_revive(struct nic *nic, uint64_t now_ns)
 		if (now_ns < nd->retry_ns)
 			continue;
 		nd->failed = false;
-		if (nd->driver->attach(nd) == 0) {
+		if (attach(nd) == 0) {
 			nd->detached = false;
 			nd->restarts++;
 			say_up(nd);

@@ -10,6 +10,7 @@
 struct net_init_cfg {
 	uint16_t mtu;           /* wanted, 0: 1500 */
 	uint32_t moderation_us; /* least time between interrupts, 0: the driver's own */
+	bool tso_on, tso_off;   /* use TSO wherever the card has it; nowhere */
 	unsigned queues;        /* at most, 0: as many as the device has interrupts for */
 };
 

@@ -88,9 +88,10 @@ struct netdev {
 	void (*tx_done)(void *arg, struct net_txbuf *b);
 	void *arg;
 	unsigned index;
-	uint16_t queues_max; /* pairs the driver may use */
-	bool failed;         /* the driver gave up; it is to be attached again */
-	bool detached;       /* ... and was detached */
+	uint16_t queues_max;  /* pairs the driver may use */
+	bool failed;          /* the driver gave up; it is to be attached again */
+	bool detached;        /* ... and was detached */
+	bool tso_on, tso_off; /* the configuration's word on it */
 	uint64_t retry_ns;
 	uint64_t restarts;
 };
@@ -102,6 +103,12 @@ struct net_pci_id {
 struct net_driver {
 	const char *name;
 	const struct net_pci_id *ids; /* ends with {0, 0} */
+	/*
+	 * TSO only when asked for: common emulations of the device (QEMU before 8.1 with
+	 * a back-end without virtio-net headers, such as user networking) cut TCP
+	 * segments into IP fragments.
+	 */
+	bool tso_by_choice;
 	/*
 	 * Reset the device and bring it up with nd->mtu, all queues, filter as in
 	 * nd->filter, interrupts off. Fills mac, features, mtu_max, txqs, rxqs, link.

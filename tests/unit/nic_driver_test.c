@@ -414,8 +414,10 @@ int main(void)
 	    EACH(filters_addresses, e1000),
 	    EACH(passes_jumbo_frames, jumbo_e1000),
 	    ALL(e1000e),
+	    EACH(cuts_large_segments, e1000e),
 	    EACH(filters_addresses, e1000e),
 	    ALL(vmxnet3),
+	    EACH(cuts_large_segments, vmxnet3),
 	};
 
 	return cmocka_run_group_tests_name("nic_driver", tests, NULL, NULL);

@@ -69,7 +69,7 @@ static void refuses_bad_arguments(void **state)
 
 static void reads_arguments(void **state)
 {
-	struct policy p = parsed("mac=52:54:00:ab:cd:ef ip=10.0.2.7/24,fd00::5 mode=macvlan "
+	struct policy p = parsed("mac=52:54:00:ab:cd:ef ip=10.0.2.7/24+fd00::5 mode=macvlan "
 				 "vlan=7 rate=80M class=3 queues=2 mtu=1400");
 
 	assert_int_equal(p.mac[5], 0xef);

@@ -99,6 +99,7 @@ static const struct net_pci_id ids[] = {
 
 static const struct net_driver e1000e = {
     .name = "e1000e",
+    .tso_by_choice = true,
     .ids = ids,
     .attach = e1000e_attach,
     .detach = e1000e_detach,

@@ -658,6 +658,7 @@ static const struct net_pci_id ids[] = {{0x15ad, 0x07b0}, {0, 0}};
 
 static const struct net_driver vmxnet3 = {
     .name = "vmxnet3",
+    .tso_by_choice = true,
     .ids = ids,
     .attach = v3_attach,
     .detach = v3_detach,

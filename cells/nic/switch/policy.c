@@ -173,8 +173,8 @@ static int parse_rules(struct policy *p, const char *t, const char **why)
 static int parse_addrs(struct policy *p, const char *t)
 {
 	while (*t) {
-		const char *end = strchr(t, ',');
-		size_t len = end ? (size_t)(end - t) : strlen(t);
+		size_t len = strcspn(t, ",+");
+		const char *end = t[len] ? t + len : NULL;
 		uint8_t bits;
 
 		if (p->addrs == POLICY_ADDRS_MAX ||

@@ -3,13 +3,11 @@
  * What a port may do, from its channel's arguments (space-separated key=value):
  *
  *	mac=02:..        its address; made from the port's label if absent
- *	ip=A[/L],B,...   its addresses; frames from others are dropped (anti-spoofing).
- *	                 Without any, its MAC alone binds it (DHCP); with only IPv4 ones,
- *	                 IPv6 is bound by the MAC alone (SLAAC); with only IPv6 ones, it
- *	                 has no IPv4.
- *	mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan
- *	uplink=N         which card (default 0)
- *	vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
+ *	ip=A[/L],B,...   (or A+B+...: a boot configuration's commas are blanks) its addresses;
+ *frames from others are dropped (anti-spoofing). Without any, its MAC alone binds it (DHCP);
+ *with only IPv4 ones, IPv6 is bound by the MAC alone (SLAAC); with only IPv6 ones, it has no
+ *IPv4. mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan uplink=N         which card
+ *(default 0) vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
  *	mtu=N            at most the card's
  *	queues=N         queue pairs offered
  *	rate=N rxrate=N  bits/s it may send and receive (suffixes K M G)
