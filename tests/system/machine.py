@@ -216,13 +216,13 @@ log: {cwd}/bochs.log
 class Bochs(Machine):
     """D0 in Bochs, from an ISO, console on a pseudo-terminal."""
 
-    def __init__(self, cwd, iso, model, smp=1, mem=256):
+    def __init__(self, cwd, iso, model, smp=1, mem=256, extra=""):
         master, slave = pty.openpty()
         tty.setraw(slave)
         rc, commands = os.path.join(cwd, "bochsrc"), os.path.join(cwd, "commands")
         with open(rc, "w", encoding="utf-8") as f:
             f.write(BOCHS_RC.format(mem=mem, model=model, smp=smp, iso=iso, cwd=cwd,
-                                    tty=os.ttyname(slave)))
+                                    tty=os.ttyname(slave)) + extra)
         with open(commands, "w", encoding="utf-8") as f:
             f.write("c\n")
         super().__init__(["bochs-bin", "-q", "-f", rc, "-rc", commands], subprocess.DEVNULL,

@@ -187,3 +187,33 @@ def test_iommu_confines_and_works(host, wire):
     assert re.search("DMA confined", m.log)
     wire.resolve()
     wire.ping(1, 1400)
+
+
+DHCP = """
+cell nic image=nic heap=4M stack=64K channels=32 priority=6 restart=always
+device nic pci={pci}
+args nic log=2
+cell net image=transport heap=2M stack=64K state=1M channels=8 priority=5 restart=on-failure
+args net dhcp
+channel nic net protocol=net ring=512K label=eth0 server_args=mac=02:00:00:00:00:aa
+"""
+CELLS = ["nic", "transport"]
+
+
+@pytest.mark.parametrize("card", ["virtio-net-pci", "e1000", "e1000e", "vmxnet3"])
+def test_user_networking_out_of_the_box(boot, archive, card):
+    """QEMU's own DHCP server gives the container an address: its first is 10.0.2.15."""
+    m = boot(archive(DHCP.format(pci=PCI[card]), CELLS),
+             extra=["-netdev", "user,id=n", "-device", f"{card},netdev=n"])
+    m.expect(r"^net: dhcp: bound to.*10\.0\.2\.15", timeout=60)
+
+
+def test_e1000_in_bochs(bochs, archive, iso):
+    """Bochs' card, and its built-in network with a DHCP server at 192.168.10.1."""
+    # That network answers no address but the card's own.
+    conf = DHCP.format(pci="8086:100e").replace("02:00:00:00:00:aa", "52:54:00:01:02:03")
+    m = bochs(iso(archive(conf, CELLS)), "ryzen",
+              extra="pci: enabled=1, chipset=i440fx, slot1=e1000\n"
+                    "e1000: enabled=1, mac=52:54:00:01:02:03, ethmod=vnet, ethdev=\".\"\n")
+    m.expect(r"^nic: eth0: e1000, 52:54:00:01:02:03", timeout=120)
+    m.expect(r"^net: dhcp: bound to.*192\.168\.10\.", timeout=120)
