@@ -14,6 +14,12 @@ $(B)/gen/vdso.so: $(LX_VDSO)/vdso.c $(LX_VDSO)/vdso.lds include/d0/abi.h
 $(B)/obj/guest/$(LX_DIR)/boot/vdso_blob.S.o: $(B)/gen/vdso.so
 CFLAGS.guest.$(LX_DIR)/boot += -I$(B) -Wa,-I$(B)
 # The kernel's memory functions must not be compiled into calls of themselves.
-CFLAGS.$(LX_DIR)/lib += -fno-tree-loop-distribute-patterns
+CFLAGS.guest.$(LX_DIR)/lib += -fno-tree-loop-distribute-patterns
 
 $(eval $(call cell_high,linux,$(LX_SRC),pvs_client))
+
+# Logic that needs no machine, under sanitizers on the host.
+CFLAGS.asan.tests/unit += -Wno-unused-function
+$(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c))
+$(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/format.c $(LX_DIR)/lib/bpf.c))
+$(eval $(call fuzz_target,fuzz_linux_bpf,tests/fuzz/fuzz_linux_bpf.c $(LX_DIR)/lib/bpf.c))

@@ -16,6 +16,21 @@
 #include <linux/stat.h>
 #include <asm/poll.h>
 
+/* <linux/stat.h> leaves these to the C library where there is one. */
+#ifndef S_IFMT
+#define S_IFMT   00170000
+#define S_IFSOCK 0140000
+#define S_IFLNK  0120000
+#define S_IFREG  0100000
+#define S_IFBLK  0060000
+#define S_IFDIR  0040000
+#define S_IFCHR  0020000
+#define S_IFIFO  0010000
+#define S_ISUID  04000
+#define S_ISGID  02000
+#define S_ISVTX  01000
+#endif
+
 #define NAME_LEN 255
 #define PATH_LEN 4096
 #define FD_LIMIT (1u << 20)

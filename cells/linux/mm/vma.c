@@ -55,7 +55,8 @@ static int array_room(struct mm *mm)
 	bigger = kalloc(room * sizeof(*bigger));
 	if (!bigger)
 		return -ENOMEM;
-	memcpy(bigger, mm->vmas, mm->count * sizeof(*bigger));
+	if (mm->count)
+		memcpy(bigger, mm->vmas, mm->count * sizeof(*bigger));
 	kfree(mm->vmas);
 	mm->vmas = bigger;
 	mm->room = room;

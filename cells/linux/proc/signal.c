@@ -42,8 +42,7 @@ bool sig_ignored(struct thread *t, int sig)
 {
 	u64 h = t->sighand ? t->sighand->action[sig - 1].handler : SIG_DFL_K;
 
-	if (t->proc == init_proc && h == SIG_DFL_K && sig != SIGKILL && sig != SIGSTOP &&
-	    !(SIGBIT(sig) & SYNC_SIGS))
+	if (t->proc == init_proc && h == SIG_DFL_K && sig != SIGKILL && sig != SIGSTOP)
 		return true;
 	return h == SIG_IGN_K || (h == SIG_DFL_K && (IGN_DEFAULT & SIGBIT(sig)));
 }
@@ -446,7 +445,8 @@ void sig_deliver(struct regs *r)
 
 		if (sig == SIGKILL)
 			die_of(sig);
-		if (sig_ignored(t, sig))
+		/* What the program itself did can't be ignored, by pid 1 neither. */
+		if (sig_ignored(t, sig) && !(info.si_code > 0 && (SYNC_SIGS & SIGBIT(sig))))
 			continue;
 		if (sa.handler == SIG_DFL_K) {
 			deliver_default(r, sig);

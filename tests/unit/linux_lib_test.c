@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: ISC */
+/* The guest kernel's formatting and its BPF machine. */
+#include "cells/linux/inc/bpf.h"
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+static void test_format(void **state)
+{
+	char b[64];
+
+	assert_int_equal(format(b, sizeof(b), "%d %u %x %#x %s|%5s|%-5s|%c", -5, 7u, 255u, 16u,
+				"ab", "c", "d", 'e'),
+			 29);
+	assert_string_equal(b, "-5 7 ff 0x10 ab|    c|d    |e");
+	format(b, sizeof(b), "%08lx %04o %.3s %*d %%", 0x1234abul, 022, "abcdef", 6, 42);
+	assert_string_equal(b, "001234ab 0022 abc     42 %");
+	assert_int_equal(format(b, 4, "%s", "longer"), 6);
+	assert_string_equal(b, "lon");
+	format(b, sizeof(b), "%ld %lu", INT64_MIN, ~0ul);
+	assert_string_equal(b, "-9223372036854775808 18446744073709551615");
+}
+
+#define ALLOW SECCOMP_RET_ALLOW
+static u32 run(const struct sock_filter *f, u32 n, int nr)
+{
+	struct seccomp_data d = {.nr = nr, .args = {0x1122334455667788ull}};
+
+	assert_int_equal(bpf_check(f, n), 0);
+	return bpf_run(f, &d);
+}
+
+static void test_bpf(void **state)
+{
+	const struct sock_filter by_number[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 39, 1, 0), BPF_STMT(BPF_RET | BPF_K, ALLOW),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1)};
+	const struct sock_filter sums[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16),
+					   BPF_STMT(BPF_ST, 3),
+					   BPF_STMT(BPF_LDX | BPF_MEM, 3),
+					   BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 20),
+					   BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),
+					   BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 8),
+					   BPF_STMT(BPF_RET | BPF_A, 0)};
+	const struct sock_filter by_zero[] = {BPF_STMT(BPF_ALU | BPF_DIV | BPF_X, 0),
+					      BPF_STMT(BPF_RET | BPF_K, ALLOW)};
+
+	assert_int_equal(run(by_number, 4, 39), SECCOMP_RET_ERRNO | 1);
+	assert_int_equal(run(by_number, 4, 40), ALLOW);
+	assert_int_equal(run(sums, 7, 0), (0x11223344u - 0x55667788u) >> 8);
+	assert_int_equal(run(by_zero, 2, 0), 0);
+}
+
+static void test_bpf_refused(void **state)
+{
+	const struct sock_filter bad[][2] = {
+	    {BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, 1)}, /* no end */
+	    {BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 64), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 2), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_ST, 16), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 32), BPF_STMT(BPF_RET | BPF_K, 0)},
+	    {BPF_STMT(0xffff, 0), BPF_STMT(BPF_RET | BPF_K, 0)}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(bpf_check(bad[i], 2), -EINVAL);
+	assert_int_equal(bpf_check(bad[0], 0), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_format),
+					   cmocka_unit_test(test_bpf),
+					   cmocka_unit_test(test_bpf_refused)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
