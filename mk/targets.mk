@@ -1,6 +1,6 @@
 # What can be asked for. `##` comments are what `make help` prints.
 
-.PHONY: all test test-unit test-system test-long run bench size fuzz check help clean format
+.PHONY: all test test-unit test-system test-long run bench size fuzz campaign check help clean format
 
 all: $(HOST_PROGS) $(CELLS) $(CELLS_HIGH) $(IMAGES) ## build D0, its cells and the host tools
 
@@ -25,6 +25,9 @@ test-long: all $(SYSTEM_DEPS) ## the slower system tests as well
 	@$(PYTHON) -m pytest -q -p no:cacheprovider \
 	  --junitxml=$(B)/junit/long.xml tests/system
 	@$(PYTHON) tests/summary.py $(B)/junit
+
+campaign: all ## COUNT=n random bit flips (SEED=s) in verified pages; writes build/campaign.json
+	@$(PYTHON) tests/fault/campaign.py --count $(or $(COUNT),100) --seed $(or $(SEED),1)
 
 fuzz: $(FUZZ_TARGETS) ## run every fuzz target for FUZZ_SECONDS (default 60) each
 	@$(PYTHON) tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60) $(FUZZ_TARGETS)
