@@ -95,8 +95,8 @@ struct cell {
 		struct cell *next; /* successor; NULL: the nucleus */
 		bool joined, mirrored;
 		bool stale; /* the mirror shows nothing; a new one is due */
-		u64 at;    /* next page of the successor's set to hand out */
-		u64 first; /* challenge that is out; count 0: none */
+		u64 at;     /* next page of the successor's set to hand out */
+		u64 first;  /* challenge that is out; count 0: none */
 		u32 count;
 		u32 round; /* last one completed */
 		u64 expected, nonce, asked_ns;

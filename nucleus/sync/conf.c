@@ -139,9 +139,9 @@ static const char *copy_text(char *out, size_t size, const char *from, bool comm
 
 static const char *parse_cell(struct cell_config *c)
 {
-	static const char *const known[] = {"image",  "heap",    "stack",    "state",
-					    "user",   "vcpus",   "channels", "priority",
-					    "budget", "restart", "caps",     "data", NULL};
+	static const char *const known[] = {
+	    "image",    "heap",   "stack",   "state", "user", "vcpus", "channels",
+	    "priority", "budget", "restart", "caps",  "data", NULL};
 	static const char *const policy[] = {"never", "on-failure", "always"};
 	const char *image = value_of("image"), *err = check_keys(known);
 	memset(c, 0, sizeof(*c));

@@ -19,7 +19,7 @@ struct page_run {
 	const struct d0_page_hash *hash; /* NULL: the golden copies vouch for each other */
 	const u8 *file;                  /* third copy, in the archive; NULL: none */
 	u64 file_bytes;
-	const struct segment *segment;	 /* of a cell's image; NULL: the nucleus */
+	const struct segment *segment;   /* of a cell's image; NULL: the nucleus */
 	const struct segment *relocated; /* relro of a cell: golden is before relocation */
 };
 

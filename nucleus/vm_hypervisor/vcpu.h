@@ -93,7 +93,8 @@ struct vcpu_ops {
 	bool vmcall; /* hypercalls are VMCALL, not VMMCALL */
 	bool (*supported)(void);
 	bool (*cpu_init)(struct cpu *cpu);
-	void (*host_reset)(void); /* may be NULL; recovery: this CPU may have been half-way into a guest */
+	void (*host_reset)(
+	    void); /* may be NULL; recovery: this CPU may have been half-way into a guest */
 	bool (*create)(struct vcpu *v, enum vcpu_kind kind); /* false: no memory */
 	void (*destroy)(struct vcpu *v);
 	/* State at entry: 64-bit, ring 0, paging with tables at cr3, interrupts off. */
