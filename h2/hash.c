@@ -145,10 +145,22 @@ static inline uint32_t ror(uint32_t v, int n)
 	return v >> n | v << (32 - n);
 }
 
+/* One round; the caller turns the names instead of moving the eight words. */
+#define SHA_ROUND(a, b, c, d, e, f, g, h, i)                                                 \
+	do {                                                                                 \
+		uint32_t t1_ = h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +                   \
+			       (g ^ (e & (f ^ g))) + sha_k[i] + w[i];                        \
+		d += t1_;                                                                    \
+		h = t1_ + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & b) | (c & (a | b))); \
+	} while (0)
+
 static void sha_soft(uint32_t state[8], const uint8_t *p, size_t blocks)
 {
 	for (; blocks--; p += 64) {
-		uint32_t w[64], s[8];
+		uint32_t w[64];
+		uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+		uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+
 		for (int i = 0; i < 16; i++) {
 			memcpy(&w[i], p + 4 * i, 4);
 			w[i] = __builtin_bswap32(w[i]);
@@ -158,18 +170,24 @@ static void sha_soft(uint32_t state[8], const uint8_t *p, size_t blocks)
 			w[i] = w[i - 16] + (ror(x, 7) ^ ror(x, 18) ^ x >> 3) + w[i - 7] +
 			       (ror(y, 17) ^ ror(y, 19) ^ y >> 10);
 		}
-		memcpy(s, state, sizeof(s));
-		for (int i = 0; i < 64; i++) {
-			uint32_t t1 = s[7] + (ror(s[4], 6) ^ ror(s[4], 11) ^ ror(s[4], 25)) +
-				      ((s[4] & s[5]) ^ (~s[4] & s[6])) + sha_k[i] + w[i];
-			uint32_t t2 = (ror(s[0], 2) ^ ror(s[0], 13) ^ ror(s[0], 22)) +
-				      ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-			memmove(s + 1, s, 7 * sizeof(*s));
-			s[4] += t1;
-			s[0] = t1 + t2;
+		for (int i = 0; i < 64; i += 8) {
+			SHA_ROUND(a, b, c, d, e, f, g, h, i);
+			SHA_ROUND(h, a, b, c, d, e, f, g, i + 1);
+			SHA_ROUND(g, h, a, b, c, d, e, f, i + 2);
+			SHA_ROUND(f, g, h, a, b, c, d, e, i + 3);
+			SHA_ROUND(e, f, g, h, a, b, c, d, i + 4);
+			SHA_ROUND(d, e, f, g, h, a, b, c, i + 5);
+			SHA_ROUND(c, d, e, f, g, h, a, b, i + 6);
+			SHA_ROUND(b, c, d, e, f, g, h, a, i + 7);
 		}
-		for (int i = 0; i < 8; i++)
-			state[i] += s[i];
+		state[0] += a;
+		state[1] += b;
+		state[2] += c;
+		state[3] += d;
+		state[4] += e;
+		state[5] += f;
+		state[6] += g;
+		state[7] += h;
 	}
 }
 
