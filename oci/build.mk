@@ -4,3 +4,8 @@ $(eval $(call host_lib,oci,$(OCI_SRC)))
 $(eval $(call unit_test,store_oci,tests/unit/store_oci_test.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz))
 $(eval $(call fuzz_target,tar,tests/fuzz/tar.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz))
 $(eval $(call fuzz_target,oci_json,tests/fuzz/oci_json.c,oci h2 h2codec,-llz4 -lzstd -lz))
+
+BENCHES += images
+.PHONY: bench-images
+bench-images: $(B)/bin/d0fs
+	$(Q)$(PYTHON) bench/images.py $(B)
