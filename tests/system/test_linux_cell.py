@@ -78,7 +78,7 @@ def test_busybox_agrees_with_the_host(archive, boot, tree):
     script = ("seq 1 2000 | sha256sum; echo hello | tr a-z A-Z; printf %05d 42; echo; expr 6 '*' 7; "
               "for i in 3 1 2; do echo $i; done | sort | head -2; (exit 3); echo $?; "
               "echo abc | sed s/b/X/; dd if=/dev/zero bs=1k count=300 2>/dev/null | md5sum; "
-              "ls /dev | wc -w > /tmp/n; test -s /tmp/n; echo $?")
+              "ls /dev | wc -w > /tmp/n; test -s /tmp/n; echo $?; sh -c 'echo out > /dev/stdout' | cat")
     host = subprocess.run([BUSYBOX, "sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True,
                           env={"PATH": f"{tree}/bin"}).stdout
     vm = boot(archive(cell("c1", shell(script + "; exit 9")), high=["linux"],

@@ -381,6 +381,8 @@ int file_open_dentry(struct dentry *d, u32 flags, struct file **out)
 		ops = &fifo_fops;
 	else if (type == S_IFSOCK || type == S_IFBLK)
 		return -ENXIO;
+	if (!ops) /* through /proc/N/fd to something that has no name of its own */
+		return -ENXIO;
 	f = file_new(ops, flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC));
 	if (!f)
 		return -ENFILE;

@@ -244,6 +244,7 @@ int pipe_new(struct file *out[2], u32 flags)
 		file_put(out[0]);
 		return -ENFILE;
 	}
+	out[0]->inode->pipe = p; /* found again through /dev/stdout */
 	out[1]->priv = p;
 	out[1]->inode = out[0]->inode;
 	out[1]->dentry = out[0]->dentry;
