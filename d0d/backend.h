@@ -289,6 +289,6 @@ struct backend_ops {
 	void (*detach)(struct be_proc *p);
 };
 
-extern const struct backend_ops backend_linux;
+extern const struct backend_ops backend_linux, backend_d0;
 
 #endif

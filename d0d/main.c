@@ -18,13 +18,16 @@ static const char usage[] =
     "d0d: D0's management daemon (Docker Engine API)\n"
     "  --host ADDRESS          where the API listens: 127.0.0.1:2375 (default), [::1]:2375,\n"
     "                          unix:/path; may be repeated. Anything but a loopback address\n"
-    "                          or a Unix socket needs --tls-*.\n"
+    "                          or a Unix socket needs --tls-* or --plaintext.\n"
     "  --dashboard ADDRESS     the dashboard and /metrics: 127.0.0.1:8080 (default), \"none\"\n"
     "  --tls-cert FILE --tls-key FILE --tls-ca FILE\n"
     "                          serve the API over TLS; clients need a certificate signed by\n"
     "                          the CA\n"
+    "  --plaintext             listen anywhere without TLS: whoever reaches the address\n"
+    "                          commands this host; only where something else keeps others\n"
+    "                          away, as QEMU's user network does\n"
     "  --state DIR             where state is kept: /var/lib/d0 (default)\n"
-    "  --backend NAME          linux\n"
+    "  --backend NAME          linux (default), d0\n"
     "  --backend-opt TEXT      linux: \"copy\" does without overlayfs\n"
     "  --bridge-subnet CIDR    of the default network: 172.17.0.0/16 (default)\n"
     "  --dns IP[,IP]           upstream resolvers for containers (default: the host's)\n"
@@ -33,7 +36,7 @@ static const char usage[] =
     "  --max-connections N     512\n"
     "  --name NAME             of this host\n";
 
-static const struct backend_ops *const backends[] = {&backend_linux};
+static const struct backend_ops *const backends[] = {&backend_linux, &backend_d0};
 
 struct options {
 	struct engine_config cfg;
@@ -41,6 +44,7 @@ struct options {
 	int nhosts;
 	const char *dashboard, *cert, *key, *ca;
 	int max_conns;
+	bool plaintext;
 };
 
 static struct server server;
@@ -90,6 +94,7 @@ static void parse(struct options *o, int argc, char **argv)
 		INSECURE,
 		MAX,
 		NAME,
+		PLAIN,
 		HELP
 	};
 	static const struct option longs[] = {
@@ -107,6 +112,7 @@ static void parse(struct options *o, int argc, char **argv)
 	    {"insecure-registry", 1, NULL, INSECURE},
 	    {"max-connections", 1, NULL, MAX},
 	    {"name", 1, NULL, NAME},
+	    {"plaintext", 0, NULL, PLAIN},
 	    {"help", 0, NULL, HELP},
 	    {NULL, 0, NULL, 0},
 	};
@@ -128,6 +134,8 @@ static void parse(struct options *o, int argc, char **argv)
 			o->hosts[o->nhosts++] = optarg;
 		else if (c == BACKEND)
 			pick_backend(o, optarg);
+		else if (c == PLAIN)
+			o->plaintext = true;
 		else if (c == MAX)
 			o->max_conns = atoi(optarg);
 		else if (c > 0 && c < HELP && text[c])
@@ -172,13 +180,13 @@ static void listen_all(struct options *o)
 		o->hosts[o->nhosts++] = "127.0.0.1:2375";
 	for (int i = 0; i < o->nhosts; i++) {
 		bool unix_socket = strncmp(o->hosts[i], "unix:", 5) == 0;
-		if (!tls && !is_local(o->hosts[i]))
+		if (!tls && !o->plaintext && !is_local(o->hosts[i]))
 			fail("refusing to listen beyond the loopback without TLS (--tls-cert, "
-			     "--tls-key, --tls-ca)");
+			     "--tls-key, --tls-ca, or --plaintext)");
 		add_listener(o->hosts[i], ON_API, tls && !unix_socket);
 	}
 	if (strcmp(o->dashboard, "none") != 0) {
-		if (!tls && !is_local(o->dashboard))
+		if (!tls && !o->plaintext && !is_local(o->dashboard))
 			fail("refusing to show the dashboard beyond the loopback without TLS");
 		add_listener(o->dashboard, ON_DASH, tls && !is_local(o->dashboard));
 	}

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: ISC
+"""d0d in a linux cell of the host it manages: the stock docker command and a browser's requests
+from outside, through QEMU's user network, the nic cell and d0d's own transport cell."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from machine import BUILD, PATIENCE
+from test_demo import free_port
+
+DOCKER = shutil.which("docker")
+pytestmark = pytest.mark.skipif(not DOCKER, reason="no docker command")
+
+
+class Host:
+    def __init__(self, machine, docker_port, dash_port):
+        self.machine, self.url = machine, f"http://127.0.0.1:{dash_port}"
+        self.endpoint = f"tcp://127.0.0.1:{docker_port}"
+
+    def docker(self, *args, timeout=60, stdin=None):
+        return subprocess.run([DOCKER, "-H", self.endpoint, *args], capture_output=True, text=stdin
+                              is None, check=False, timeout=timeout * PATIENCE, input=stdin)
+
+    def ok(self, *args, **kw):
+        got = self.docker(*args, **kw)
+        assert got.returncode == 0, f"{args}: {got.stderr}\n{self.machine.tail()}"
+        return got.stdout
+
+    def get(self, path):
+        got = subprocess.run(["curl", "-sS", "--fail", "--max-time", "10", self.url + path],
+                             capture_output=True, text=True, check=False)
+        assert got.returncode == 0, f"{got.stderr}\n{self.machine.tail()}"
+        return got.stdout
+
+
+@pytest.fixture
+def host(boot):
+    docker_port, dash_port = free_port(), free_port()
+    m = boot(os.path.join(BUILD, "run.d0a"), smp=2, mem="512M", extra=[
+        "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
+        f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080",
+        "-device", "virtio-net-pci,netdev=net0"])
+    m.expect(r"^d0d: .* ready$", timeout=60)
+    return Host(m, docker_port, dash_port)
+
+
+def cells(host):
+    return {c["name"]: c for c in json.loads(host.get("/status.json"))["cells"]}
+
+
+def test_the_endpoint_and_the_dashboard_answer(host):
+    version = json.loads(host.ok("version", "--format", "{{json .Server}}"))
+    assert version["Os"] == "linux" and version["Platform"]["Name"] == "D0"
+    info = json.loads(host.ok("info", "--format", "{{json .}}"))
+    assert info["NCPU"] == 2 and 400 << 20 < info["MemTotal"] <= 512 << 20
+    assert ["Backend", "d0"] in info["DriverStatus"]
+    assert host.ok("ps", "-a", "-q") == ""
+    assert "verification" in host.get("/").lower()
+    assert host.get("/metrics").rstrip().endswith("# EOF")
+
+
+def test_the_dashboard_shows_the_cells_and_their_ring(host):
+    before = cells(host)
+    assert {"nic", "web", "web-net", "d0d", "d0d-net", "monitor"} <= set(before)
+    assert before["nic"]["kind"] == "nic" and before["d0d"]["kind"] == "linux"
+    assert all(c["state"] == "running" and c["memory"] > 0 for c in before.values())
+    host.machine.command("restart web", r"monitor: web: restarted")
+    end = time.monotonic() + 30 * PATIENCE
+    while True:
+        after = cells(host)
+        checked = sum(c["verified"] for c in after.values()) - \
+            sum(c["verified"] for c in before.values())
+        if after["web"]["restarts"] == 1 and checked > 0:
+            break
+        assert time.monotonic() < end, (before, after)
+        time.sleep(0.5)
+    assert after["nic"]["restarts"] == 0

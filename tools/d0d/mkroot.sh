@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# mkroot.sh D0D OUT: the files of d0d's own cell, a tar archive: the static program, stripped,
+# and the folders it writes to.
+set -eu
+d0d=$1 out=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+mkdir -p "$dir/bin" "$dir/etc" "$dir/tmp" "$dir/var/lib/d0"
+strip -o "$dir/bin/d0d" "$d0d"
+echo 'root:x:0:0:root:/:/bin/sh' >"$dir/etc/passwd"
+[ ! -e /etc/ssl/certs/ca-certificates.crt ] || {
+	mkdir -p "$dir/etc/ssl/certs"
+	cp /etc/ssl/certs/ca-certificates.crt "$dir/etc/ssl/certs/"
+}
+tar --format=ustar --sort=name --owner=0 --group=0 --mtime=@0 -C "$dir" -cf "$out" .
