@@ -12,6 +12,7 @@ struct d0_backend {
 	struct backend trees;
 	int ctl; // /dev/d0ctl
 	bool may_control;
+	uint32_t self; // d0d's own cell
 };
 
 static inline struct d0_backend *d0_of(struct backend *b)

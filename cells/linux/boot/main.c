@@ -22,6 +22,7 @@ void console_init(void);
 void channels_init(void);
 bool conctl_active(void);
 void conctl_thread(void);
+int rootfs_receive(void);
 bool conctl_ended(u32 status);
 void fpu_init(void);
 
@@ -169,6 +170,9 @@ static void mount_root(void)
 		if (e)
 			printk("root archive: error %d", e);
 	}
+	e = rootfs_receive();
+	if (e && e != -ENOENT)
+		panic("no root from the controller: error %d", e);
 }
 
 /* ---- The first process ---- */

@@ -248,6 +248,8 @@ void chandev_config(void)
 		if (e->protocol != D0_PROTO_STREAM && e->protocol != D0_PROTO_ADMIN &&
 		    !(e->protocol == D0_PROTO_CONSOLE && e->role == D0_ROLE_SERVER))
 			continue;
+		if (e->role == D0_ROLE_CLIENT && !strcmp((const char *)e->label, "rootfs"))
+			continue; /* the kernel's own */
 		if (c && generations[i] == e->generation)
 			continue;
 		if (!c)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Unpacking a ustar archive that lies in memory (POSIX.1-1988 format with the prefix field,
+ * Unpacking a ustar archive from memory or a stream (POSIX.1-1988 format with the prefix field,
  * and GNU's L and K long names). Every header is checked by its checksum; sizes never run past
  * the archive.
  */
@@ -35,21 +35,43 @@ static bool checksum_ok(const struct ustar *h)
 	return sum == octal(h->chksum, 8);
 }
 
-static int write_file(const char *path, u32 mode, const u8 *data, u64 size)
+#define PART 4096u
+
+static int write_file(const char *path, u32 mode, struct tar_source *src, u64 *left)
 {
 	struct file *f;
-	s64 r = open_path(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, 0, &f);
+	u8 *part = kalloc(PART);
+	u64 pos = 0;
+	s64 r;
 
-	if (r < 0)
+	if (!part)
+		return -ENOMEM;
+	r = open_path(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, 0, &f);
+	if (r < 0) {
+		kfree(part);
 		return (int)r;
-	r = file_write_kernel(f, data, size, 0);
+	}
+	for (r = 0; *left && r >= 0;) {
+		u32 n = (u32)MIN(*left, PART);
+
+		if (!src->read(src, part, n)) {
+			r = -EINVAL;
+			break;
+		}
+		*left -= n;
+		r = file_write_kernel(f, part, n, pos);
+		if (r >= 0 && r < n)
+			r = -ENOSPC;
+		pos += n;
+	}
 	f->inode->mode = S_IFREG | (mode & 07777);
 	file_put(f);
-	return r < 0 ? (int)r : (u64)r == size ? 0 : -ENOSPC;
+	kfree(part);
+	return r < 0 ? (int)r : 0;
 }
 
-static int make_entry(const struct ustar *h, char *path, const char *link, const u8 *data,
-		      u64 size)
+static int make_entry(const struct ustar *h, char *path, const char *link,
+		      struct tar_source *src, u64 *left)
 {
 	u32 mode = (u32)octal(h->mode, 8) & 07777;
 	u64 dev = MKDEV(octal(h->devmajor, 8), octal(h->devminor, 8));
@@ -89,7 +111,7 @@ static int make_entry(const struct ustar *h, char *path, const char *link, const
 		break;
 	case '0':
 	case 0:
-		r = write_file(path, mode, data, size);
+		r = write_file(path, mode, src, left);
 		break;
 	default:
 		return 0;
@@ -104,34 +126,50 @@ static int make_entry(const struct ustar *h, char *path, const char *link, const
 	return r;
 }
 
-int tar_unpack(const u8 *data, size_t size, const char *where)
+/* Passes n bytes over. */
+static bool skip(struct tar_source *src, u64 n)
+{
+	u8 part[512];
+
+	for (; n; n -= MIN(n, sizeof(part)))
+		if (!src->read(src, part, (u32)MIN(n, sizeof(part))))
+			return false;
+	return true;
+}
+
+/* GNU's L and K entries: the name of the entry that follows. */
+static bool take_name(struct tar_source *src, char *to, u32 room, const char *where, u64 *left)
+{
+	u32 at = (u32)strlen(where), n;
+
+	str_copy(to, where, room);
+	n = (u32)MIN(*left, (u64)(room - at - 1));
+	*left -= n;
+	to[at + n] = 0;
+	return src->read(src, to + at, n);
+}
+
+int tar_unpack_from(struct tar_source *src, const char *where)
 {
 	char *path = kalloc(PATH_LEN * 2), *link = path ? path + PATH_LEN : NULL;
 	bool long_name = false, long_link = false;
-	u64 at = 0;
-	int r = 0;
+	struct ustar *h = kalloc(sizeof(*h));
+	int r = path && h ? 0 : -ENOMEM;
 
-	if (!path)
-		return -ENOMEM;
-	while (size - at >= 512) {
-		const struct ustar *h = (const struct ustar *)(data + at);
-		u64 len = octal(h->size, 12);
+	while (!r && src->read(src, h, sizeof(*h)) && h->name[0]) {
+		u64 left = octal(h->size, 12), pad = -left & 511;
 
-		if (!h->name[0])
-			break;
-		if (!checksum_ok(h) || len > size - at - 512) {
+		if (!checksum_ok(h)) {
 			r = -EINVAL;
 			break;
 		}
-		at += 512;
 		if (h->type == 'L' || h->type == 'K') {
-			char *to = h->type == 'L' ? path : link;
-			u64 n = MIN(len, (u64)PATH_LEN - 256);
+			bool name = h->type == 'L';
 
-			str_copy(to, where, 256);
-			memcpy(h->type == 'L' ? to + strlen(to) : to, data + at, n);
-			to[(h->type == 'L' ? strlen(where) : 0) + n] = 0;
-			*(h->type == 'L' ? &long_name : &long_link) = true;
+			if (!take_name(src, name ? path : link, PATH_LEN, name ? where : "",
+				       &left))
+				r = -EINVAL;
+			*(name ? &long_name : &long_link) = true;
 		} else {
 			if (!long_name)
 				format(path, PATH_LEN, "%s%.155s%s%.100s", where, h->prefix,
@@ -139,16 +177,42 @@ int tar_unpack(const u8 *data, size_t size, const char *where)
 			if (!long_link)
 				format(link, PATH_LEN, "%s%.100s", h->type == '1' ? where : "",
 				       h->linkname);
-			r = make_entry(h, path, link, data + at, len);
+			r = make_entry(h, path, link, src, &left);
 			if (r && r != -EEXIST)
 				printk("tar: %s: error %d", path, r);
 			long_name = long_link = false;
-			if (r == -ENOMEM || r == -ENOSPC)
-				break;
-			r = 0;
+			if (r != -ENOMEM && r != -ENOSPC)
+				r = 0;
 		}
-		at += MIN(ALIGN_UP(len, 512ull), size - at);
+		if (!skip(src, left + pad))
+			r = -EINVAL;
 	}
 	kfree(path);
+	kfree(h);
 	return r;
+}
+
+struct memory_source {
+	struct tar_source src;
+	const u8 *data;
+	size_t left;
+};
+
+static bool memory_read(struct tar_source *s, void *buf, u32 n)
+{
+	struct memory_source *m = (struct memory_source *)s;
+
+	if (n > m->left)
+		return false;
+	memcpy(buf, m->data, n);
+	m->data += n;
+	m->left -= n;
+	return true;
+}
+
+int tar_unpack(const u8 *data, size_t size, const char *where)
+{
+	struct memory_source m = {{memory_read}, data, size};
+
+	return tar_unpack_from(&m.src, where);
 }

@@ -375,6 +375,11 @@ s64 generic_seek(struct file *f, s64 off, int whence);
 extern struct super *shm_super;
 struct inode *tmpfs_inode(struct super *sb, u32 mode, u64 rdev);
 struct inode *shmem_inode(u64 size);
+/* Where an archive comes from: all n bytes, or false at its end. */
+struct tar_source {
+	bool (*read)(struct tar_source *s, void *buf, u32 n);
+};
+int tar_unpack_from(struct tar_source *src, const char *where);
 int tar_unpack(const u8 *data, size_t size, const char *where);
 
 /* Device nodes: by number. */
