@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+from d0d_lib import busybox_layer, docker_archive
 from machine import BUILD, PATIENCE
 from test_demo import free_port
 
@@ -37,15 +38,29 @@ class Host:
         return got.stdout
 
 
-@pytest.fixture
-def host(boot):
+def start(boot, archive):
     docker_port, dash_port = free_port(), free_port()
-    m = boot(os.path.join(BUILD, "run.d0a"), smp=2, mem="512M", extra=[
+    m = boot(os.path.join(BUILD, archive), smp=2, mem="512M", extra=[
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080",
         "-device", "virtio-net-pci,netdev=net0"])
     m.expect(r"^d0d: .* ready$", timeout=60)
     return Host(m, docker_port, dash_port)
+
+
+@pytest.fixture
+def host(boot):
+    return start(boot, "run.d0a")
+
+
+@pytest.fixture
+def loaded(boot, tmp_path):
+    """d0d with the right to make cells, and an image."""
+    h = start(boot, "docker.d0a")
+    (tmp_path / "image.tar").write_bytes(docker_archive(
+        "busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
+    assert "busybox:latest" in h.ok("load", "-i", str(tmp_path / "image.tar"))
+    return h
 
 
 def cells(host):
@@ -79,3 +94,38 @@ def test_the_dashboard_shows_the_cells_and_their_ring(host):
         assert time.monotonic() < end, (before, after)
         time.sleep(0.5)
     assert after["nic"]["restarts"] == 0
+
+
+def test_a_container_runs_in_a_cell_of_its_own(loaded):
+    assert loaded.ok("run", "--rm", "busybox", "echo", "hi") == "hi\n"
+    got = loaded.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (got.returncode, got.stdout, got.stderr) == (7, "out\n", "err\n")
+    got = loaded.docker("run", "--rm", "busybox", "nosuch")
+    assert got.returncode == 127 and "not found in $PATH" in got.stderr
+    out = loaded.ok("run", "--rm", "-e", "A=b", "-w", "/tmp", "-u", "33:33", "-h", "named", "busybox",
+                    "sh", "-c", "echo $A; pwd; id -u; hostname; cat /etc/hostname")
+    assert out == "b\n/tmp\n33\nnamed\nnamed\n"
+    assert loaded.docker("run", "--rm", "-p", "80:80", "busybox", "true").returncode == 125
+    assert loaded.ok("ps", "-a", "-q") == ""
+    left = json.loads(loaded.get("/status.json"))["cells"]
+    assert not [c for c in left if c["name"].startswith("ct-")]
+
+
+def test_input_comes_through_whole(loaded):
+    text = "".join(f"line {i}\n" for i in range(40000))
+    assert loaded.ok("run", "--rm", "-i", "busybox", "cat", stdin=text.encode()) == text.encode()
+
+
+def test_exec_pause_and_stop(loaded):
+    loaded.ok("run", "-d", "--name", "one", "busybox", "sh", "-c",
+              "trap 'exit 5' TERM; echo begun; while :; do sleep 0.1; done")
+    got = loaded.docker("exec", "one", "sh", "-c", "echo inside; exit 3")
+    assert (got.returncode, got.stdout) == (3, "inside\n")
+    loaded.ok("pause", "one")
+    assert "Paused" in loaded.ok("ps", "--format", "{{.Status}}")
+    assert [c for c in cells(loaded).values() if c["name"].startswith("ct-")][0]["state"] == "paused"
+    loaded.ok("unpause", "one")
+    loaded.ok("stop", "-t", "10", "one")
+    assert loaded.ok("inspect", "-f", "{{.State.ExitCode}}", "one") == "5\n"
+    assert loaded.ok("logs", "one") == "begun\n"
+    loaded.ok("rm", "one")
