@@ -5,7 +5,7 @@
  * Problem: run a vCPU so that nothing it does reaches the host but what it was granted.
  *
  * Model: one VMCB per vCPU. Everything that can be intercepted is, with these exceptions:
- * native cells may read the TSC; guest kernels may besides load their own tables, control
+ * native cells may read the TSC and set FS; guest kernels may besides load their own tables, control
  * registers, system-call MSRs and take their own exceptions. Extra state (FS, GS, TR,
  * system-call MSRs) is swapped by VMLOAD/VMSAVE around each entry; the host's copy is constant
  * per CPU.

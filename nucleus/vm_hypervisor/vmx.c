@@ -229,6 +229,7 @@ static bool make_maps(void)
 	memset(hpa_to_ptr(io_none), 0xff, 2 * PAGE_SIZE);
 	memset(hpa_to_ptr(msr_native), 0xff, PAGE_SIZE);
 	memset(hpa_to_ptr(msr_kernel), 0xff, PAGE_SIZE);
+	msr_allow(hpa_to_ptr(msr_native), MSR_FS_BASE); /* canaries of static libraries */
 	for (u32 i = 0; i < ARRAY_SIZE(in_vmcs); i++)
 		msr_allow(hpa_to_ptr(msr_kernel), in_vmcs[i]);
 	for (u32 i = 0; i < ARRAY_SIZE(own_msrs); i++)
