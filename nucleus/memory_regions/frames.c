@@ -315,6 +315,16 @@ void frame_retire(hpa_t frame)
 	spin_unlock(&frames_lock);
 }
 
+bool frames_touch(hpa_t base, u64 size)
+{
+	u64 last = base.v + size - 1; /* a range that wraps touches everything */
+	u64 end = last >= base.v ? (last >> PAGE_SHIFT) + 1 : ~0ull;
+	for (u64 f = base.v >> PAGE_SHIFT; f < MIN(end, frame_limit); f++)
+		if (state[f] != FRAME_ABSENT || reserved_until(f))
+			return true;
+	return false;
+}
+
 struct frames_stats frames_stats(void)
 {
 	spin_lock(&frames_lock);

@@ -36,6 +36,9 @@ static inline void frame_free(hpa_t f)
 /* Take an allocated frame out of service for good. */
 void frame_retire(hpa_t frame);
 
+/* Whether any of the range is RAM, or reserved at boot: no device may claim that. */
+bool frames_touch(hpa_t base, u64 size);
+
 struct frames_stats {
 	u64 total, free, bad; /* frames */
 };

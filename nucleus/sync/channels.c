@@ -253,6 +253,9 @@ static int owner_map(void *arg, hpa_t base, u64 size, u32 perms, u64 ro_offset, 
 {
 	struct cell *cell = arg;
 	gpa_t at;
+	/* A copy of its configuration space is RAM, and given read-only. */
+	if ((perms & MAP_W) && frames_touch(base, size))
+		return D0_EPERM;
 	if (!region_place(cell, size, &at))
 		return D0_ENOMEM;
 	int slot = region_add_device(cell, at, size, base, perms, ro_offset, ro_size, name);

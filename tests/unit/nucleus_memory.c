@@ -93,6 +93,15 @@ static void a_damaged_free_list_is_not_followed(void **state)
 	assert_non_null(strstr(fake_log, "damaged"));
 }
 
+static void devices_may_not_claim_memory(void **state)
+{
+	assert_true(frames_touch(HPA(256 * PAGE_SIZE), PAGE_SIZE));
+	assert_true(frames_touch(HPA(0), ~0ull));
+	assert_true(frames_touch(HPA(255 * PAGE_SIZE), 2 * PAGE_SIZE));
+	assert_false(frames_touch(HPA(0xfee00000), PAGE_SIZE));
+	assert_false(frames_touch(HPA(256 * PAGE_SIZE + FAKE_RAM), 16 * PAGE_SIZE));
+}
+
 static void a_map_is_what_was_asked(void **state)
 {
 	enum {
@@ -203,6 +212,7 @@ int main(void)
 	    cmocka_unit_test_setup(runs_give_back_what_they_round_up, machine),
 	    cmocka_unit_test_setup(a_retired_frame_never_returns, machine),
 	    cmocka_unit_test_setup(a_damaged_free_list_is_not_followed, machine),
+	    cmocka_unit_test_setup(devices_may_not_claim_memory, machine),
 	    cmocka_unit_test_setup(a_map_is_what_was_asked, machine),
 	    cmocka_unit_test_setup(large_pages_are_split_when_part_goes, machine),
 	    cmocka_unit_test_setup(w_and_x_never_meet, machine),
