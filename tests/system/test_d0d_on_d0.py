@@ -50,7 +50,7 @@ def start(boot, archive):
 
 @pytest.fixture
 def host(boot):
-    return start(boot, "run.d0a")
+    return start(boot, "docker.d0a")
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ do not notice."""
 import os
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
-from machine import BUILD
+from machine import BUILD, TOP
 
 READY = r"^d0: ready: "
 
@@ -36,12 +37,27 @@ def page_comes(m, port, limit=40):
         time.sleep(0.5)
 
 
-@pytest.fixture
-def demo(boot):
-    port = free_port()
-    m = boot(os.path.join(BUILD, "run.d0a"), smp=2, mem="512M", extra=[
+def prepare(folder, *args):
+    """What `make run` prepares: a disk with the image, an archive that starts it."""
+    disk = str(folder / "disk.h2")
+    subprocess.run([sys.executable, os.path.join(TOP, "tools", "run.py"), "--image",
+                    f"{BUILD}/demo-image.tar", "--disk", disk, "--out", str(folder / "run"),
+                    "--only-prepare", "--control", "monitor", *args], check=True, timeout=120)
+    return str(folder / "run.d0a"), disk
+
+
+def start(boot, archive, disk, port):
+    return boot(archive, smp=2, mem="512M", extra=[
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:80",
-        "-device", "virtio-net-pci,netdev=net0"])
+        "-device", "virtio-net-pci,netdev=net0",
+        "-drive", f"if=none,id=disk0,format=raw,file={disk}",
+        "-device", "virtio-blk-pci,drive=disk0"])
+
+
+@pytest.fixture
+def demo(boot, tmp_path):
+    port = free_port()
+    m = start(boot, *prepare(tmp_path), port)
     m.expect(READY, timeout=60)
     page_comes(m, port)
     return m, port
@@ -60,5 +76,18 @@ def test_each_part_restarts_alone(demo, cell):
     m.command(f"restart {cell}", rf"monitor: {cell}: restarted")
     page_comes(m, port)
     m.command("status", r"^monitor: +up ")
-    for other in {"nic", "web-net", "web", "beat-a", "beat-b"} - {cell}:
+    for other in {"nic", "web-net", "web", "store", "beat-a", "beat-b"} - {cell}:
         m.command("ps", rf"^monitor: +\d+ {other} +\S+ +running +1 +1 ")
+
+
+def test_what_a_container_writes_is_there_after_a_reboot(boot, tmp_path):
+    command = "/bin/sh -c 'echo again >> /www/index.html; sync; exec httpd -f -p 80 -h /www'"
+    archive, disk = prepare(tmp_path, "--cmd", command)
+    for starts in (1, 2):
+        port = free_port()
+        m = start(boot, archive, disk, port)
+        m.expect(READY, timeout=60)
+        page_comes(m, port)
+        assert fetch(port).stdout.count("again") == starts
+        m.stop()
+    subprocess.run([f"{BUILD}/bin/d0fs", "check", disk], check=True, stdout=subprocess.DEVNULL)
