@@ -28,6 +28,7 @@
 #include "nucleus/sched/timers.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
+#include "nucleus/vm_hypervisor/fpu.h"
 
 #define QUEUES  9
 #define SLICE   10000000ull  /* ns */
@@ -232,6 +233,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 			tick(now);
 	}
 	cpu->current = NULL;
+	fpu_put(); /* it may go on at another CPU, which takes its registers from memory */
 	if (v->state == VCPU_OFF)
 		return;
 	account(v, since, now);

@@ -109,6 +109,11 @@ void fpu_forget(struct vcpu *v)
 			cpus[i].fpu_owner = NULL;
 }
 
+void fpu_put(void)
+{
+	save_owner(cpu_self());
+}
+
 void fpu_nucleus_begin(void)
 {
 	if (ready)

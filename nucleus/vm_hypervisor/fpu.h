@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * FPU, SSE and AVX registers. They belong to the vCPU named in cpu->fpu_owner until
- * another needs them. Host mode is compiled without them; the few library routines that
- * use SSE are called between fpu_nucleus_begin() and the next fpu_load().
+ * FPU, SSE and AVX registers. They belong to the vCPU named in cpu->fpu_owner while it is the
+ * one this CPU schedules; when it is taken off, they go to its area, since it may go on
+ * elsewhere. Host mode is compiled without them; the few library routines that use SSE are
+ * called between fpu_nucleus_begin() and the next fpu_load().
  */
 #ifndef NUCLEUS_VM_HYPERVISOR_FPU_H
 #define NUCLEUS_VM_HYPERVISOR_FPU_H
@@ -19,6 +20,7 @@ void fpu_reset(struct vcpu *v);       /* initial state in its area */
 void fpu_load(struct vcpu *v);        /* before entry */
 void fpu_forget(struct vcpu *v);      /* its area is about to go */
 void fpu_switch_xcr0(struct vcpu *v); /* the loaded vCPU set another xcr0 */
+void fpu_put(void);                   /* the owner leaves this CPU: its registers to memory */
 void fpu_nucleus_begin(void);
 
 #endif
