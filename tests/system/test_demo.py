@@ -3,6 +3,7 @@
 cell, the card in the nic cell, and a client outside. What one of them suffers, the others
 do not notice."""
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -91,3 +92,27 @@ def test_what_a_container_writes_is_there_after_a_reboot(boot, tmp_path):
         assert fetch(port).stdout.count("again") == starts
         m.stop()
     subprocess.run([f"{BUILD}/bin/d0fs", "check", disk], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_restart_of_the_store_does_not_end_a_transfer(boot, tmp_path):
+    part = "".join(f"{n}\n" for n in range(1, 100001))
+    want = hashlib.sha256("".join(f"part {n}\n{part}" for n in range(1, 17)).encode()).hexdigest()
+    script = ("cd /www; [ -f big ] || { seq 1 100000 > a; for n in `seq 1 16`; do echo part $n; cat a; done > b; "
+              "mv b big; sync; }; exec httpd -f -p 80 -h /www")
+    archive, disk = prepare(tmp_path, "--cmd", f"/bin/sh -c '{script}'")
+    port = free_port()
+    m = start(boot, archive, disk, port)
+    m.expect(READY, timeout=90)
+    page_comes(m, port, limit=90)
+    m.command("restart web", r"monitor: web: restarted")  # its cache is cold now
+    page_comes(m, port)
+    curl = subprocess.Popen(["curl", "-sS", "--max-time", "120", "--limit-rate", "2M",
+                             f"http://127.0.0.1:{port}/big"], stdout=subprocess.PIPE)
+    digest = hashlib.sha256(curl.stdout.read(1 << 20))
+    for _ in range(2):
+        m.command("restart store", r"monitor: store: restarted")
+        m.expect(r"^web: store: connected again", timeout=30)
+        digest.update(curl.stdout.read(3 << 20))
+    digest.update(curl.stdout.read())
+    assert curl.wait(10) == 0 and digest.hexdigest() == want, m.tail()
+    m.command("ps", r"^monitor: +\d+ web +linux +running +1 +2 ")

@@ -7,12 +7,20 @@
  * Writes go to the page cache; dirty pages go to the store on fsync, sync, the last close, by
  * the flusher every few seconds, and when they are too many. No file handles are used:
  * every operation goes by node (d0/vfs.h allows fh 0).
+ *
+ * When the store restarts (fs/fuse_chan.c) nodes keep their numbers, but the new session
+ * holds no lookups: an inode remembers the session it was looked up in, forgets only to that
+ * one, and is looked up again before its last name may go, so that a file that is open
+ * outlives its name as ever. Attributes are asked for anew. The store may have lost what it
+ * had taken and not yet synced: files that were written to in the last UNSTABLE_NS have their
+ * cached pages written once more.
  */
 #include "cells/linux/inc/channel.h"
 #include "cells/linux/inc/fuse.h"
 
-#define BUCKETS    256
-#define READ_PAGES 8u
+#define BUCKETS     256
+#define READ_PAGES  8u
+#define UNSTABLE_NS (30 * NS_PER_SEC) /* several times the store's sync interval */
 
 struct fuse_fs {
 	struct fuse_conn *conn;
@@ -22,6 +30,8 @@ struct fuse_fs {
 struct fnode {              /* priv of an inode */
 	struct inode *next; /* hash chain */
 	bool hashed;
+	u32 session;        /* of its lookups */
+	u64 unstable_until; /* the store may not have on disk what was written */
 };
 
 static const struct inode_ops fuse_ops;
@@ -29,6 +39,7 @@ static const struct file_ops fuse_fops, fuse_dir_fops;
 void pagecache_fill(struct inode *i, u64 index, const void *data, u32 n);
 bool pagecache_has(struct inode *i, u64 index);
 struct page *pagecache_dirty_after(struct inode *i, u64 index);
+void pagecache_redirty(struct inode *i);
 
 static struct fuse_fs *fs_of(const struct inode *i)
 {
@@ -40,8 +51,8 @@ static struct fnode *fn(const struct inode *i)
 }
 
 /* Simple wrappers: fixed part plus names. */
-static ssize call(struct inode *i, u32 op, const void *fixed, u32 flen, const char *n1, u32 l1,
-		  const char *n2, u32 l2, void *out, u32 olen)
+static ssize call_x(struct inode *i, u32 op, const void *fixed, u32 flen, const char *n1,
+		    u32 l1, const char *n2, u32 l2, void *out, u32 olen, bool *resent)
 {
 	struct fuse_arg a[5] = {{0}};
 	u32 n = 0;
@@ -56,7 +67,15 @@ static ssize call(struct inode *i, u32 op, const void *fixed, u32 flen, const ch
 		a[n++] = (struct fuse_arg){n2, l2};
 		a[n++] = (struct fuse_arg){"", 1};
 	}
-	return fuse_call(fs_of(i)->conn, op, i->nodeid, a, n, out, olen);
+	return fuse_call_x(fs_of(i)->conn, op, i->nodeid, a, n, out, olen, resent);
+}
+
+static ssize call(struct inode *i, u32 op, const void *fixed, u32 flen, const char *n1, u32 l1,
+		  const char *n2, u32 l2, void *out, u32 olen)
+{
+	bool resent;
+
+	return call_x(i, op, fixed, flen, n1, l1, n2, l2, out, olen, &resent);
 }
 
 static void apply_attr(struct inode *i, const struct fuse_attr *a, u64 valid)
@@ -97,6 +116,10 @@ static int entry_inode(struct super *sb, const struct fuse_entry_out *e, struct 
 	i = find_node(fs, e->nodeid);
 	if (i) {
 		inode_get(i);
+		if (fn(i)->session != fuse_session(fs->conn)) {
+			fn(i)->session = fuse_session(fs->conn);
+			i->nlookup = 0;
+		}
 		i->nlookup++;
 		apply_attr(i, &e->attr, e->attr_valid);
 		*out = i;
@@ -110,6 +133,7 @@ static int entry_inode(struct super *sb, const struct fuse_entry_out *e, struct 
 	}
 	i->nodeid = e->nodeid;
 	i->nlookup = 1;
+	fn(i)->session = fuse_session(fs->conn);
 	i->ops = &fuse_ops;
 	apply_attr(i, &e->attr, e->attr_valid);
 	i->fops = is_dir(i) ? &fuse_dir_fops : is_reg(i) ? &fuse_fops : NULL;
@@ -124,8 +148,12 @@ static int entry_call(struct inode *dir, u32 op, const void *fixed, u32 flen, co
 		      u32 l1, const char *n2, u32 l2, struct inode **out)
 {
 	struct fuse_entry_out e;
-	ssize n = call(dir, op, fixed, flen, n1, l1, n2, l2, &e, sizeof(e));
+	bool resent;
+	ssize n = call_x(dir, op, fixed, flen, n1, l1, n2, l2, &e, sizeof(e), &resent);
 
+	/* It was made the first time, and only the answer was lost. */
+	if (n == -EEXIST && resent)
+		n = call(dir, FUSE_LOOKUP, NULL, 0, n1, l1, NULL, 0, &e, sizeof(e));
 	if (n < 0)
 		return (int)n;
 	return n == sizeof(e) ? entry_inode(dir->sb, &e, out) : -EIO;
@@ -171,7 +199,7 @@ static int f_symlink(struct inode *dir, const char *name, u32 len, const char *t
 static int f_link(struct inode *dir, const char *name, u32 len, struct inode *ino)
 {
 	struct fuse_link_in in = {ino->nodeid};
-	struct inode *same;
+	struct inode *same = NULL;
 	int r = entry_call(dir, FUSE_LINK, &in, sizeof(in), name, len, NULL, 0, &same);
 
 	dir_changed(dir);
@@ -180,25 +208,74 @@ static int f_link(struct inode *dir, const char *name, u32 len, struct inode *in
 	return r;
 }
 
+/* The store shall keep what this name stands for: nothing, or what an earlier session held. */
+static void hold_again(struct inode *dir, const char *name, u32 len)
+{
+	struct inode *i;
+
+	if (f_lookup(dir, name, len, &i) == 0)
+		inode_put(i);
+}
+
+static int remove_name(struct inode *dir, u32 op, const char *name, u32 len, struct inode *ino)
+{
+	bool resent;
+	ssize n;
+
+	if (fn(ino) && fn(ino)->session != fuse_session(fs_of(dir)->conn))
+		hold_again(dir, name, len);
+	n = call_x(dir, op, NULL, 0, name, len, NULL, 0, NULL, 0, &resent);
+	dir_changed(dir);
+	return n == -ENOENT && resent ? 0 : (int)n;
+}
+
 static int f_unlink(struct inode *dir, const char *name, u32 len, struct inode *ino)
 {
-	ssize n = call(dir, FUSE_UNLINK, NULL, 0, name, len, NULL, 0, NULL, 0);
+	int r = remove_name(dir, FUSE_UNLINK, name, len, ino);
 
-	dir_changed(dir);
-	if (n >= 0 && ino->nlink)
+	if (!r && ino->nlink)
 		ino->nlink--;
-	return (int)n;
+	return r;
 }
 
 static int f_rmdir(struct inode *dir, const char *name, u32 len, struct inode *ino)
 {
-	ssize n = call(dir, FUSE_RMDIR, NULL, 0, name, len, NULL, 0, NULL, 0);
+	int r = remove_name(dir, FUSE_RMDIR, name, len, ino);
 
-	dir_changed(dir);
-	if (n >= 0) {
+	if (!r) {
 		ino->nlink = 0;
 		ino->dead_dir = true;
 	}
+	return r;
+}
+
+/* The node behind a name, 0 if there is none. */
+static u64 node_of(struct inode *dir, const char *name, u32 len)
+{
+	struct inode *i;
+	u64 node = 0;
+
+	if (f_lookup(dir, name, len, &i) == 0) {
+		node = i->nodeid;
+		inode_put(i);
+	}
+	return node;
+}
+
+/* Done twice it would be undone: look which of the two happened. */
+static int exchange(struct inode *od, const char *on, u32 ol, struct inode *nd, const char *nn,
+		    u32 nl)
+{
+	struct fuse_rename2_in in = {.newdir = nd->nodeid, .flags = 2 /* RENAME_EXCHANGE */};
+	struct fuse_arg a[5] = {{&in, sizeof(in)}, {on, ol}, {"", 1}, {nn, nl}, {"", 1}};
+	u64 before = node_of(od, on, ol);
+	ssize n;
+
+	do {
+		n = fuse_call_once(fs_of(od)->conn, FUSE_RENAME2, od->nodeid, a, 5, NULL, 0);
+		if (n == -ERESTARTNOINTR && node_of(od, on, ol) != before)
+			n = 0;
+	} while (n == -ERESTARTNOINTR);
 	return (int)n;
 }
 
@@ -206,10 +283,23 @@ static int f_rename(struct inode *od, const char *on, u32 ol, struct inode *nd, 
 		    u32 nl, u32 flags)
 {
 	struct fuse_rename2_in in = {.newdir = nd->nodeid, .flags = flags};
+	bool resent, noreplace = flags & 1;
+	u64 moved = 0;
+	ssize n;
 
 	dir_changed(od);
 	dir_changed(nd);
-	return (int)call(od, FUSE_RENAME2, &in, sizeof(in), on, ol, nn, nl, NULL, 0);
+	if (flags & 2)
+		return exchange(od, on, ol, nd, nn, nl);
+	if (fuse_session(fs_of(od)->conn) > 1) {
+		hold_again(nd, nn, nl);
+		moved = node_of(od, on, ol);
+	}
+	n = call_x(od, FUSE_RENAME2, &in, sizeof(in), on, ol, nn, nl, NULL, 0, &resent);
+	if (resent && (n == -ENOENT || (noreplace && n == -EEXIST)) && !node_of(od, on, ol) &&
+	    (moved ? node_of(nd, nn, nl) == moved : node_of(nd, nn, nl) != 0))
+		n = 0;
+	return (int)n;
 }
 
 static ssize f_readlink(struct inode *i, char *buf, size_t size)
@@ -326,6 +416,7 @@ static int f_write_page(struct inode *i, struct page *p)
 		page_put(next);
 	}
 	a[1].len = in.size;
+	fn(i)->unstable_until = clock_now() + UNSTABLE_NS;
 	n = fuse_call(fs_of(i)->conn, FUSE_WRITE, i->nodeid, a, 2, &o, sizeof(o));
 	kfree(buf);
 	return n < 0 ? (int)n : n == sizeof(o) && o.size == in.size ? 0 : -EIO;
@@ -362,19 +453,26 @@ static ssize f_listxattr(struct inode *i, char *buf, size_t size)
 static int f_setxattr(struct inode *i, const char *name, const void *buf, size_t size,
 		      int flags)
 {
+	bool resent;
+	ssize n;
+
 	struct fuse_setxattr_in in = {.size = (u32)size, .flags = (u32)flags};
 	struct fuse_arg a[3] = {
 	    {&in, sizeof(in)}, {name, (u32)strlen(name) + 1}, {buf, (u32)size}};
 
 	if (size > 32000)
 		return -E2BIG;
-	return (int)fuse_call(fs_of(i)->conn, FUSE_SETXATTR, i->nodeid, a, 3, NULL, 0);
+	n = fuse_call_x(fs_of(i)->conn, FUSE_SETXATTR, i->nodeid, a, 3, NULL, 0, &resent);
+	return n == -EEXIST && resent ? 0 : (int)n;
 }
 
 static int f_removexattr(struct inode *i, const char *name)
 {
-	return (int)call(i, FUSE_REMOVEXATTR, NULL, 0, name, (u32)strlen(name), NULL, 0, NULL,
-			 0);
+	bool resent;
+	ssize n = call_x(i, FUSE_REMOVEXATTR, NULL, 0, name, (u32)strlen(name), NULL, 0, NULL,
+			 0, &resent);
+
+	return n == -ENODATA && resent ? 0 : (int)n;
 }
 
 /* ---- Life of an inode ---- */
@@ -382,6 +480,7 @@ static void f_evict(struct inode *i)
 {
 	struct fuse_fs *fs = fs_of(i);
 	struct inode **at = &fs->hash[i->nodeid % BUCKETS];
+	u32 session;
 
 	if (!i->priv)
 		return;
@@ -393,9 +492,11 @@ static void f_evict(struct inode *i)
 		at = &fn(*at)->next;
 	if (*at)
 		*at = fn(i)->next;
+	session = fn(i)->session;
 	kfree(i->priv);
 	i->priv = NULL;
-	fuse_forget(fs->conn, i->nodeid, i->nlookup);
+	if (session == fuse_session(fs->conn))
+		fuse_forget(fs->conn, i->nodeid, i->nlookup);
 }
 
 static const struct inode_ops fuse_ops = {
@@ -432,12 +533,24 @@ static ssize f_write(struct file *f, struct uio *u, u64 *pos)
 static int f_fsync(struct file *f, bool data)
 {
 	struct fuse_fsync_in in = {.fsync_flags = data};
-	int r = pagecache_sync(f->inode);
+	struct inode *i = f->inode;
+	u64 unstable;
+	bool resent;
+	ssize n;
 
-	if (r)
-		return r;
-	return (int)call(f->inode, is_dir(f->inode) ? FUSE_FSYNCDIR : FUSE_FSYNC, &in,
-			 sizeof(in), NULL, 0, NULL, 0, NULL, 0);
+	do {
+		int r = pagecache_sync(i);
+
+		if (r)
+			return r;
+		unstable = fn(i)->unstable_until;
+		/* A store that restarted before it synced wants the data once more. */
+		n = call_x(i, is_dir(i) ? FUSE_FSYNCDIR : FUSE_FSYNC, &in, sizeof(in), NULL, 0,
+			   NULL, 0, NULL, 0, &resent);
+	} while (n >= 0 && resent);
+	if (n >= 0 && fn(i)->unstable_until == unstable)
+		fn(i)->unstable_until = 0;
+	return (int)n;
 }
 
 static void f_release(struct file *f)
@@ -591,6 +704,24 @@ static void flusher(void *arg)
 	}
 }
 
+/* A new session of the store: what was known of its files is to be asked for again. */
+static void renewed(void *arg)
+{
+	struct super *sb = arg;
+	u64 now = clock_now();
+	struct inode *i;
+
+	list_each(i, &sb->inodes, sb_link)
+	{
+		if (!i->priv)
+			continue;
+		if (fn(i)->unstable_until > now)
+			pagecache_redirty(i);
+		if (!i->dirty_pages)
+			i->attr_until = 0;
+	}
+}
+
 static int fuse_mount(const char *source, const char *options, struct super **sb,
 		      struct inode **root)
 {
@@ -623,6 +754,7 @@ static int fuse_mount(const char *source, const char *options, struct super **sb
 	if (r)
 		return r;
 	(*root)->nlookup = 0;
+	fuse_on_renewal(fs->conn, renewed, s);
 	*sb = s;
 	kthread_start(flusher, s, "flush");
 	return 0;

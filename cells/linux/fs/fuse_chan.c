@@ -4,10 +4,15 @@
  *
  * The data area of the ring region is cut into equal slots; a request takes one, lays its
  * bytes at the slot's start and the room for the reply behind them, and sleeps until the
- * device has used the chain. When the store restarts, requests in flight are handed back
- * and sent again after a new INIT: node numbers keep their meaning, and every operation used
- * here can be repeated (a repeated create or unlink may report EEXIST or ENOENT, as any
- * network filesystem's can).
+ * device has used the chain.
+ *
+ * When the store restarts, its half of the ring's head page shows a new epoch: the queues
+ * are set up anew, a session begins with INIT, and the requests that were in flight are sent
+ * again. Node numbers keep their meaning. A request that was sent twice may have been
+ * done the first time: fuse_call_x says so (`resent`), and fs/fuse.c reads the answer of
+ * create, remove and rename accordingly. What must not be done twice (an exchange of two
+ * names) is sent with fuse_call_once. fuse_session() counts sessions; fs/fuse.c compares it
+ * with what its inodes were looked up in, because lookup counts begin at 0 with each.
  *
  * The reply is copied out of shared memory once; its length and header are checked there.
  */
@@ -40,6 +45,10 @@ struct fuse_conn {
 	u64 next_unique;
 	struct fuse_req forgets[SLOTS_MAX];
 	u32 max_write;
+	bool initialising;
+	u32 session; /* INITs that were answered */
+	void (*renewed)(void *arg);
+	void *renewed_arg;
 };
 
 static struct fuse_conn *conns[D0_CHANNELS_MAX];
@@ -85,15 +94,21 @@ static void drain(struct fuse_conn *c)
 static void fuse_event(void *arg)
 {
 	struct fuse_conn *c = arg;
-	enum vchan_event e =
-	    vchan_client_poll(&c->chan, D0_VRING_F_VERSION_1 | D0_VRING_F_EVENT_IDX);
+	enum vchan_event e;
 	struct fuse_req *r;
 	u32 used;
 
-	if (e == VCHAN_DOWN || e == VCHAN_UP)
-		drain(c);
-	if (e == VCHAN_UP)
-		queues_init(c);
+	/*
+	 * Down, then perhaps up at once: a server that has just started waits for us and will
+	 * not notify again.
+	 */
+	do {
+		e = vchan_client_poll(&c->chan, D0_VRING_F_VERSION_1 | D0_VRING_F_EVENT_IDX);
+		if (e != VCHAN_SAME)
+			drain(c);
+		if (e == VCHAN_UP)
+			queues_init(c);
+	} while (e == VCHAN_DOWN);
 	if (c->chan.notify) {
 		c->chan.notify = false;
 		channel_notify(c->channel);
@@ -178,9 +193,10 @@ static ssize take_reply(struct fuse_conn *c, struct fuse_req *r, void *out, u32 
 	return h.len;
 }
 
-/* One attempt: -ERESTARTNOINTR when the store went away meanwhile. */
+/* One attempt: -ERESTARTNOINTR when the store went away meanwhile; *sent if it may have
+ * seen the request. */
 static ssize call_once(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in,
-		       u32 nin, void *out, u32 out_len)
+		       u32 nin, void *out, u32 out_len, bool *sent)
 {
 	struct fuse_req r = {.slot = slot_take(c), .unique = c->next_unique++};
 	u32 bytes = fill_slot(c, r.slot, op, node, r.unique, in, nin);
@@ -189,6 +205,7 @@ static ssize call_once(struct fuse_conn *c, u32 op, u64 node, const struct fuse_
 	if (c->up && submit(c, D0_VFS_REQUESTS, &r, bytes) == 0) {
 		while (!r.done)
 			wait_on(&r.wait, NEVER, false);
+		*sent = true;
 		if (!r.lost)
 			n = take_reply(c, &r, out, out_len);
 	} else if (c->up) {
@@ -210,43 +227,91 @@ static int do_init(struct fuse_conn *c)
 					   FUSE_INIT_CACHE_SYMLINKS};
 	struct fuse_init_out o = {0};
 	struct fuse_arg a = {&in, sizeof(in)};
-	ssize n = call_once(c, FUSE_INIT, 0, &a, 1, &o, sizeof(o));
+	bool sent;
+	ssize n = call_once(c, FUSE_INIT, 0, &a, 1, &o, sizeof(o), &sent);
 
 	if (n < 0)
 		return (int)n;
 	c->max_write = MIN(o.max_write ? o.max_write : 4096, c->slot_size - 4096);
 	c->ready = true;
+	c->session++;
+	if (c->session > 1)
+		printk("store: connected again, session %u", c->session);
+	if (c->session > 1 && c->renewed)
+		c->renewed(c->renewed_arg);
 	wake_all(&c->up_wait);
 	return 0;
+}
+
+/* Until there is a session. 0, or what INIT failed with. */
+static int session_wait(struct fuse_conn *c)
+{
+	while (!c->ready) {
+		int r;
+
+		if (!c->up) {
+			wait_on(&c->up_wait, NEVER, false);
+			continue;
+		}
+		if (c->initialising) {
+			wait_on(&c->up_wait, clock_now() + 10000000, false);
+			continue;
+		}
+		c->initialising = true;
+		r = do_init(c);
+		c->initialising = false;
+		wake_all(&c->up_wait);
+		if (r < 0 && r != -ERESTARTNOINTR)
+			return r;
+	}
+	return 0;
+}
+
+ssize fuse_call_once(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
+		     void *out, u32 out_len)
+{
+	bool sent = false;
+	ssize n;
+
+	do {
+		n = session_wait(c);
+		if (n < 0)
+			return n;
+		n = call_once(c, op, node, in, nin, out, out_len, &sent);
+	} while (n == -ERESTARTNOINTR && !sent);
+	return n;
+}
+
+ssize fuse_call_x(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
+		  void *out, u32 out_len, bool *resent)
+{
+	*resent = false;
+	for (;;) {
+		ssize n = fuse_call_once(c, op, node, in, nin, out, out_len);
+
+		if (n != -ERESTARTNOINTR)
+			return n;
+		*resent = true;
+	}
 }
 
 ssize fuse_call(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
 		void *out, u32 out_len)
 {
-	static bool initialising;
+	bool resent;
 
-	for (;;) {
-		ssize n;
+	return fuse_call_x(c, op, node, in, nin, out, out_len, &resent);
+}
 
-		while (!c->up)
-			wait_on(&c->up_wait, NEVER, false);
-		if (!c->ready) {
-			if (initialising) {
-				wait_on(&c->up_wait, clock_now() + 10000000, false);
-				continue;
-			}
-			initialising = true;
-			n = do_init(c);
-			initialising = false;
-			wake_all(&c->up_wait);
-			if (n < 0 && n != -ERESTARTNOINTR)
-				return n;
-			continue;
-		}
-		n = call_once(c, op, node, in, nin, out, out_len);
-		if (n != -ERESTARTNOINTR)
-			return n;
-	}
+u32 fuse_session(const struct fuse_conn *c)
+{
+	return c->session;
+}
+
+void fuse_on_renewal(struct fuse_conn *c, void (*fn)(void *arg), void *arg)
+{
+	c->renewed = fn;
+	c->renewed_arg = arg;
 }
 
 void fuse_forget(struct fuse_conn *c, u64 node, u64 nlookup)

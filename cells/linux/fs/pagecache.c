@@ -450,6 +450,18 @@ struct page *pagecache_dirty_after(struct inode *i, u64 index)
 	return p;
 }
 
+/* Everything cached of this file is to be written again. */
+void pagecache_redirty(struct inode *i);
+void pagecache_redirty(struct inode *i)
+{
+	if (i->cache_pinned)
+		return;
+	for (u32 b = 0; b < i->page_buckets; b++)
+		for (struct page *p = i->pages[b]; p; p = p->hash)
+			if (p->flags & PG_UPTODATE)
+				page_mark_dirty(p);
+}
+
 /* Writers wait here when dirty pages take too much of the memory. */
 void pagecache_balance(struct inode *i);
 void pagecache_balance(struct inode *i)

@@ -20,6 +20,16 @@ struct fuse_conn *fuse_conn_open(u32 channel, int *err);
  */
 ssize fuse_call(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
 		void *out, u32 out_len);
+/* The same; *resent: the store restarted meanwhile and may have done it the first time. */
+ssize fuse_call_x(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
+		  void *out, u32 out_len, bool *resent);
+/* Never sent twice: -ERESTARTNOINTR if the store restarted before it answered. */
+ssize fuse_call_once(struct fuse_conn *c, u32 op, u64 node, const struct fuse_arg *in, u32 nin,
+		     void *out, u32 out_len);
+/* The number of this session, from 1. */
+u32 fuse_session(const struct fuse_conn *c);
+/* fn runs after each INIT but the first; it must not sleep. */
+void fuse_on_renewal(struct fuse_conn *c, void (*fn)(void *arg), void *arg);
 void fuse_forget(struct fuse_conn *c, u64 node, u64 nlookup);
 u32 fuse_max_data(const struct fuse_conn *c);
 
