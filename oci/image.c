@@ -320,6 +320,13 @@ static int drop_blob(void *arg, const char *name)
 	return kept(k, name) ? 0 : meta_unlink(k->st, OCI_BLOBS, name);
 }
 
+static int drop_signatures(void *arg, const char *name)
+{
+	struct keep *k = arg;
+
+	return kept(k, name) ? 0 : meta_unlink(k->st, OCI_SIGNATURES, name);
+}
+
 static int drop_pfss(struct keep *k)
 {
 	struct h2_pfs_info info;
@@ -343,6 +350,27 @@ static int drop_pfss(struct keep *k)
 	return err == -H2_ENOENT ? 0 : err;
 }
 
+static int keep_fsids(struct keep *k)
+{
+	struct h2_pfs_info info;
+	char name[OCI_HEX];
+	uint64_t cursor = 0;
+	int err = 0;
+
+	while (!k->err && !(err = h2_pfs_next(k->st->vol, &cursor, &info))) {
+		oci_fsid_hex(&info, name);
+		keep_add(k, name);
+	}
+	return k->err ? k->err : err == -H2_ENOENT ? 0 : err;
+}
+
+static int drop_origin(void *arg, const char *name)
+{
+	struct keep *k = arg;
+
+	return kept(k, name) ? 0 : meta_unlink(k->st, OCI_ORIGINS, name);
+}
+
 int oci_recover(struct oci_store *st)
 {
 	struct keep k = {.st = st, .img = malloc(sizeof(*k.img))};
@@ -354,6 +382,12 @@ int oci_recover(struct oci_store *st)
 		err = meta_each(st, OCI_LAYERS, drop_layer_file, &k);
 	if (!err)
 		err = meta_each(st, OCI_BLOBS, drop_blob, &k);
+	if (!err)
+		err = meta_each(st, OCI_SIGNATURES, drop_signatures, &k);
+	if (!err)
+		err = keep_fsids(&k);
+	if (!err)
+		err = meta_each(st, OCI_ORIGINS, drop_origin, &k);
 	free(k.img);
 	free(k.hex);
 	return err ? err : h2_sync(st->vol);

@@ -104,6 +104,8 @@ enum oci_dir {
 	OCI_TAGS,
 	OCI_BLOBS,
 	OCI_LAYERS,
+	OCI_SIGNATURES,
+	OCI_ORIGINS,
 	OCI_DIRS
 };
 int meta_dir(struct oci_store *st, enum oci_dir d, uint64_t *ino);
@@ -118,6 +120,10 @@ int meta_each(struct oci_store *st, enum oci_dir d, meta_each_cb *cb, void *arg)
 int oci_image_write(struct oci_store *st, const struct oci_image *img);
 int oci_fail(struct oci_store *st, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* ---- sign.c ---- */
+/* Name of a PFS's file in /origins. */
+void oci_fsid_hex(const struct h2_pfs_info *info, char out[OCI_HEX]);
 
 /* A layer's recipe is a sequence of these, little-endian. */
 struct oci_piece {

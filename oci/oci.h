@@ -15,7 +15,9 @@
  *				/layers/<chain ID>	how to make the layer's tar again
  *				/layers/<chain ID>.<n>	contents that a later entry of the same
  *							layer replaced
- *	PFS "tmp-..."		an import under way; what a power cut leaves is deleted by
+ *				/signatures/<image ID>	who vouches for it, see sign.c
+ *				/origins/<fsid>		the image that a container's root began
+ *as PFS "tmp-..."		an import under way; what a power cut leaves is deleted by
  *				oci_recover()
  *
  * An import becomes visible in one transaction of h2: after a cut at any write the image is
@@ -106,5 +108,49 @@ int oci_export(struct oci_store *st, const char *id, const char *name, oci_write
 
 /* Hash of a PFS's tree that does not depend on where blocks lie. Reads everything. */
 int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX]);
+
+/* ---- signatures, see sign.c ---- */
+
+#define OCI_KEY_BYTES 65 /* public key: an uncompressed point of P-256 */
+#define OCI_SIG_BYTES 64 /* ECDSA, raw r||s */
+#define OCI_KEYS_MAX  4
+
+struct oci_signature {
+	uint8_t key[OCI_KEY_BYTES];
+	uint8_t sig[OCI_SIG_BYTES];
+};
+/* Keys by ID: SHA-256 of the public key, in hex. */
+struct oci_keys {
+	unsigned n;
+	char id[OCI_KEYS_MAX][OCI_HEX];
+};
+
+void oci_key_id(const uint8_t key[OCI_KEY_BYTES], char out[OCI_HEX]);
+/* What a signer signs: a SHA-256 over the image's ID, manifest digest and root. */
+void oci_signed_digest(const struct oci_image *img, uint8_t out[32]);
+bool oci_signature_good(const struct oci_image *img, const struct oci_signature *s);
+/* "p256 PUBLIC SIGNATURE" in hex; the line may go on after it. */
+bool oci_signature_parse(const char *line, struct oci_signature *out);
+/* Keep a signature with the image, in place of one by the same key. -H2_EPERM: not good.
+ * Durable with the next sync. */
+int oci_signature_add(struct oci_store *st, const struct oci_image *img,
+		      const struct oci_signature *s);
+typedef int oci_signature_cb(void *arg, const char *key_id, const struct oci_signature *s,
+			     bool good);
+int oci_signatures(struct oci_store *st, const struct oci_image *img, oci_signature_cb *cb,
+		   void *arg);
+/* 0: the record (not the tree: oci_verify()) is signed by one of these keys; -H2_EPERM. */
+int oci_signed_by(struct oci_store *st, const struct oci_image *img,
+		  const struct oci_keys *keys);
+/* Compute documents and tree anew and compare with the record: 0, -H2_EUCLEAN (with
+ * st->err), -H2_EIO. Reads everything. */
+int oci_verify(struct oci_store *st, const struct oci_image *img);
+
+/* h2_pfs_snapshot() and h2_pfs_rollback() that remember which image a PFS began as, and sync.
+ */
+int oci_pfs_snapshot(struct oci_store *st, const char *source, const char *label);
+int oci_pfs_rollback(struct oci_store *st, const char *label, const char *snapshot);
+/* That image's ID; "img-<ID>" is its own. -H2_ENOENT: none, or not known. */
+int oci_origin(struct oci_store *st, const char *label, char id[OCI_HEX]);
 
 #endif

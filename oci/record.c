@@ -14,7 +14,8 @@
 #include <string.h>
 #include "oci/impl.h"
 
-static const char *const dir_name[OCI_DIRS] = {"images", "tags", "blobs", "layers"};
+static const char *const dir_name[OCI_DIRS] = {"images", "tags",       "blobs",
+					       "layers", "signatures", "origins"};
 
 int oci_fail(struct oci_store *st, int err, const char *fmt, ...)
 {
@@ -30,11 +31,14 @@ int meta_dir(struct oci_store *st, enum oci_dir d, uint64_t *ino)
 {
 	const char *name = dir_name[d];
 	struct h2_new how = {.mode = 0755};
-	struct h2_attr a;
+	struct h2_attr a = {0};
 	int err = h2_lookup(st->meta, H2_ROOT_INO, name, strlen(name), &a);
 
-	if (err == -H2_ENOENT)
+	if (err == -H2_ENOENT) {
 		err = h2_mkdir(st->meta, H2_ROOT_INO, name, strlen(name), &how, &a);
+		if (err == -H2_EROFS) /* a volume from before there was such a directory */
+			err = -H2_ENOENT;
+	}
 	*ino = a.ino;
 	return err;
 }

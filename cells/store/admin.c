@@ -152,6 +152,25 @@ static int do_pfs_list(struct session *c, struct store *s)
 	return err == -H2_ENOENT ? 0 : err;
 }
 
+/* Where there are images, a PFS remembers which one it began as. */
+static int with_origin(struct store *s, const char *a, const char *b,
+		       int (*images)(struct oci_store *, const char *, const char *),
+		       int (*plain)(struct h2_vol *, const char *, const char *))
+{
+	struct oci_store st = {0};
+	int err = oci_open(&st, s->vol, false);
+
+	if (!err) {
+		err = images(&st, a, b);
+		oci_close(&st);
+	} else if (err == -H2_ENOENT) {
+		err = plain(s->vol, a, b);
+		if (!err)
+			err = h2_sync(s->vol);
+	}
+	return err;
+}
+
 static int do_pfs(struct session *c, struct store *s)
 {
 	static const struct h2_pfs_opts o = {.comp = H2_COMP_LZ4};
@@ -166,11 +185,11 @@ static int do_pfs(struct session *c, struct store *s)
 	else if (c->head.op == D0_ADMIN_PFS_DELETE)
 		err = h2_pfs_delete(s->vol, a);
 	else if (c->head.op == D0_ADMIN_PFS_SNAPSHOT)
-		err = h2_pfs_snapshot(s->vol, a, b);
+		return with_origin(s, a, b, oci_pfs_snapshot, h2_pfs_snapshot);
 	else if (c->head.op == D0_ADMIN_PFS_RENAME)
 		err = h2_pfs_rename(s->vol, a, b, false);
 	else
-		err = h2_pfs_rollback(s->vol, a, b);
+		return with_origin(s, a, b, oci_pfs_rollback, h2_pfs_rollback);
 	return err ? err : h2_sync(s->vol);
 }
 
@@ -218,6 +237,26 @@ static int export_piece(void *ctx, const void *p, size_t len)
 	return 0;
 }
 
+static int signer_line(void *ctx, const char *key, const struct oci_signature *sig, bool good)
+{
+	return lines(ctx, "%s\t%d\n", key, good);
+}
+
+static int do_sign(struct session *c, struct oci_store *st, const char *id, const char *line)
+{
+	struct oci_image *img = calloc(1, sizeof(*img));
+	struct oci_signature sig;
+	int err = img ? oci_image_read(st, id, img) : -H2_ENOMEM;
+
+	if (!err && c->head.op == D0_ADMIN_IMAGE_SIGNERS)
+		err = oci_signatures(st, img, signer_line, c);
+	else if (!err)
+		err = line && oci_signature_parse(line, &sig) ? oci_signature_add(st, img, &sig)
+							      : -H2_EINVAL;
+	free(img);
+	return err;
+}
+
 static int image_op(struct session *c, struct store *s, struct oci_store *st)
 {
 	const char *a = arg(c, 0), *b = arg(c, 1);
@@ -250,6 +289,10 @@ static int image_op(struct session *c, struct store *s, struct oci_store *st)
 			break;
 		if (c->head.op == D0_ADMIN_IMAGE_EXPORT)
 			return oci_export(st, id, a, export_piece, c);
+		if (c->head.op == D0_ADMIN_IMAGE_SIGN || c->head.op == D0_ADMIN_IMAGE_SIGNERS) {
+			err = do_sign(c, st, id, b);
+			break;
+		}
 		err =
 		    c->head.op == D0_ADMIN_IMAGE_TAG ? oci_tag(st, b, id) : oci_remove(st, id);
 	}
@@ -366,15 +409,10 @@ static long spool_read(void *ctx, const char *name, uint64_t off, void *buf, siz
 	return err ? err : h2_read(((struct session *)ctx)->spool, a.ino, off, buf, len);
 }
 
-static void yield(void *ctx)
-{
-	fs_channels_serve(ctx);
-}
-
 static int import_commit(struct session *c, struct store *s, char why[256])
 {
 	struct oci_source src = {spool_size, spool_read, c};
-	struct oci_store st = {.yield = yield, .yield_ctx = s};
+	struct oci_store st = {.yield = store_serve_others, .yield_ctx = s};
 	struct oci_image *img;
 	const char *tag = arg(c, 0);
 	int err;
@@ -472,6 +510,8 @@ static int perform(struct session *c, struct store *s, char why[256])
 	case D0_ADMIN_IMAGE_REMOVE:
 	case D0_ADMIN_IMAGE_BLOB:
 	case D0_ADMIN_IMAGE_EXPORT:
+	case D0_ADMIN_IMAGE_SIGN:
+	case D0_ADMIN_IMAGE_SIGNERS:
 		return do_image(c, s, why);
 	case D0_ADMIN_IMPORT_BEGIN:
 		return import_begin(c, s);

@@ -23,6 +23,8 @@
 
 struct client {
 	bool used, up, broken;
+	bool waits; /* for the verification of its image */
+	bool data;  /* not an image: needs no signature */
 	uint32_t generation;
 	uint8_t *ring;
 	size_t size;
@@ -53,7 +55,12 @@ static void close_client(struct store *s, unsigned ch)
 
 static int open_session(struct store *s, struct client *c)
 {
-	int err = h2_pfs_open(s->vol, c->label, c->opts.readonly ? H2_PFS_RDONLY : 0, &c->pfs);
+	int state = c->data ? 1 : signed_state(s, c->label), err;
+
+	c->waits = state == 0;
+	if (state <= 0)
+		return -1;
+	err = h2_pfs_open(s->vol, c->label, c->opts.readonly ? H2_PFS_RDONLY : 0, &c->pfs);
 
 	if (err) {
 		log_error("PFS '%s': %s", c->label, h2_strerror(err));
@@ -88,6 +95,7 @@ static void open_client(struct store *s, unsigned ch, const struct d0_channel *d
 				  .valid_s = D0_VFS_VALID_S,
 				  .nodes_max = 1 << 17,
 				  .now = store_now};
+	c->data = cell_arg_u64(d->args, "data", 0);
 	clients[ch] = c;
 	counter_add_own(s->c_clients, 1);
 	if (cell_arg(d->args, "pfs", c->label, sizeof(c->label)) <= 0) {
@@ -190,7 +198,7 @@ static void go_up(struct store *s, struct client *c)
 
 static void go_down(struct client *c)
 {
-	c->up = false;
+	c->up = c->waits = false;
 	fuse_session_free(c->session);
 	c->session = NULL;
 	if (c->pfs)
@@ -243,6 +251,18 @@ bool fs_channels_serve(struct store *s)
 			more |= serve_client(s, ch);
 		}
 	return more;
+}
+
+void fs_channels_retry(struct store *s)
+{
+	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++)
+		if (clients[ch] && clients[ch]->waits)
+			go_up(s, clients[ch]);
+}
+
+void store_serve_others(void *ctx)
+{
+	fs_channels_serve(ctx);
 }
 
 void fs_channels_close(struct store *s)

@@ -24,10 +24,12 @@ enum option {
 	O_CHECK,
 	O_COMP,
 	O_SYNC,
+	O_SIGNED,
 	OPTIONS
 };
-static const char *const option_name[OPTIONS] = {
-    "create", "format", "readonly", "size", "cache", "behind", "check", "comp", "sync"};
+static const char *const option_name[OPTIONS] = {"create", "format",        "readonly", "size",
+						 "cache",  "behind",        "check",    "comp",
+						 "sync",   "require-signed"};
 #define HAS(p, o) ((p)->seen & 1u << (o))
 
 static int fail(struct parser *p, const char *what, const char *word, size_t len)
@@ -101,6 +103,23 @@ static int take_source(struct parser *p, const char *w, size_t len)
 	return 0;
 }
 
+/* Key IDs with '+' between them. */
+static int take_keys(struct parser *p, const char *v, size_t len)
+{
+	for (size_t at = 0;; at += 65) {
+		if (len - at < 64 || strspn(v + at, "0123456789abcdef") != 64)
+			return fail(p, "not a key ID (64 hexadecimal digits):", v + at,
+				    len - at);
+		if (p->c->keys == D0_STORE_KEYS_MAX)
+			return fail(p, "too many keys:", v, len);
+		memcpy(p->c->key[p->c->keys++], v + at, 64);
+		if (at + 64 == len)
+			return 0;
+		if (v[at + 64] != '+')
+			return fail(p, "not a '+' between key IDs:", v + at + 64, 1);
+	}
+}
+
 static int take_value(struct parser *p, enum option o, const char *v, size_t len)
 {
 	static const char *const checks[] = {"sha192", "xxhash64", "crc32c", NULL};
@@ -127,6 +146,8 @@ static int take_value(struct parser *p, enum option o, const char *v, size_t len
 		return choice(p, v, len, checks, check_values, &p->c->check);
 	case O_COMP:
 		return choice(p, v, len, comps, comp_values, &p->c->comp);
+	case O_SIGNED:
+		return take_keys(p, v, len);
 	case O_SYNC:
 		err = ranged(p, v, len, 1, 3600, &n);
 		p->c->sync_s = (uint32_t)n;
@@ -214,7 +235,7 @@ int h2_config_parse(const char *text, struct h2_config *out, char *err, size_t e
 int h2_config_from_args(const char *args, struct h2_config *out, char *err, size_t err_size)
 {
 	static const char key[] = "d0.store=";
-	char value[256];
+	char value[512];
 	bool found = false;
 
 	while (*args) {

@@ -16,6 +16,9 @@
  *		behind=SIZE	buffers of writes under way (256K..16M; default 2M)
  *		check=sha192|xxhash64|crc32c, comp=lz4|zlib|none	for create, format, ram
  *		sync=SECONDS	1..3600, default 5: how long a change may stay in memory
+ *		require-signed=KEY[+KEY]...	serve only images, and roots that began as an
+ *				image, which one of these keys signed; a key is the SHA-256 of
+ *				its public half in hex (`d0fs key FILE`), at most 4
  *
  * Without d0.store: `boot` if the cell has an image, else `ram`; no disk is touched, not even
  * reset. A word given twice, unknown, or that contradicts another is an error, and then
@@ -29,6 +32,7 @@
 #include <stdint.h>
 
 #define D0_STORE_DISKS_MAX 8
+#define D0_STORE_KEYS_MAX  4
 
 enum store_source {
 	STORE_DEFAULT,
@@ -44,6 +48,8 @@ struct h2_config {
 	uint64_t size, cache, behind;
 	uint8_t check, comp; /* enum h2_check, h2_comp */
 	uint32_t sync_s;
+	uint32_t keys; /* trusted signers; 0: signatures are not asked for */
+	char key[D0_STORE_KEYS_MAX][65];
 };
 
 /*

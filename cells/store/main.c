@@ -52,6 +52,7 @@ int cell_main(const struct d0_info *info)
 		uint64_t flags;
 
 		more |= admin_job_step(&store);
+		more |= signed_step(&store);
 		if (more)
 			events_collect();
 		else
@@ -66,6 +67,7 @@ int cell_main(const struct d0_info *info)
 	}
 	admin_close(&store);
 	fs_channels_close(&store);
+	signed_close(&store);
 	store_close(&store);
 	return 0;
 }

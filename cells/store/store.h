@@ -19,7 +19,8 @@ struct store {
 	struct h2_env env;
 	struct h2_vol *vol;
 	bool readonly;
-	uint64_t next_sync; /* clock_ns() */
+	uint64_t next_sync;  /* clock_ns() */
+	struct trust *trust; /* signed.c; NULL: signatures are not asked for */
 	uint64_t *c_requests, *c_errors, *c_bad_blocks, *c_syncs, *c_dirty, *c_clients;
 };
 
@@ -35,6 +36,20 @@ void fs_channels_scan(struct store *s);
 /* Serve what is waiting, a bounded amount for each client. True: there may be more. */
 bool fs_channels_serve(struct store *s);
 void fs_channels_close(struct store *s);
+/* What signed_state() says may have changed: clients that wait for it are looked at again. */
+void fs_channels_retry(struct store *s);
+
+/*
+ * signed.c: which PFSs may be served (require-signed in the configuration). 1: this one,
+ * 0: not known yet, signed_step() finds out, -1: no (logged).
+ */
+int signed_state(struct store *s, const char *label);
+/* Verify one image that was asked for, serving other clients meanwhile; true if one was. Not
+ * from inside a request or while an import runs. */
+bool signed_step(struct store *s);
+void signed_close(struct store *s);
+/* A yield callback: serve the clients. ctx: struct store. */
+void store_serve_others(void *ctx);
 
 /* admin.c: admin channels, and long work on the volume. */
 void admin_scan(struct store *s);

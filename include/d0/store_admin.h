@@ -49,6 +49,8 @@ _Static_assert(sizeof(struct d0_admin_head) == 16, "admin frame header");
 	X(14, IMAGE_REMOVE, "image", "")                                                     \
 	X(15, IMAGE_BLOB, "SHA-256 of a config or manifest, in hex", "its bytes")            \
 	X(16, IMAGE_EXPORT, "image", "an OCI archive, in frames")                            \
+	X(17, IMAGE_SIGN, "image, a line of oci_signature_parse()", "")                        \
+	X(18, IMAGE_SIGNERS, "image", "lines: key ID, good (0/1)")                           \
 	X(20, IMPORT_BEGIN, "", "")                                                          \
 	X(21, IMPORT_FILE, "name", "")                                                       \
 	X(22, IMPORT_DATA, "bytes", "none unless it fails")                                  \

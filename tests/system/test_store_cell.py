@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from machine import BUILD
+from test_store_images import layer, make_oci, member
 
 D0FS = os.path.join(BUILD, "bin", "d0fs")
 
@@ -133,6 +134,35 @@ def test_disk_is_not_touched(run, tmp_path, args, says):
     vm.expect(says, timeout=60)
     vm.stop()
     assert digest(path) == before
+
+
+def test_only_signed_images(run, tmp_path):
+    """require-signed: a root of a signed image is served; one of an image that was changed
+    on the disk with good check codes, and one that is no image's, are not."""
+    path, key, evil = volume(tmp_path / "disk"), tmp_path / "key", tmp_path / "evil"
+    key_id = d0fs("key", "new", key).strip()
+    good = make_oci(tmp_path / "good", [layer(lambda t: member(t, "file", b"good"))], ref="good")
+    bad = make_oci(tmp_path / "bad", [layer(lambda t: member(t, "file", b"bad"))], ref="bad")
+    for image in (good, bad):
+        d0fs("import", "--sign", key, path, tmp_path / ("good" if image == good else "bad"))
+    evil.write_bytes(b"evil")
+    d0fs("cp", path, evil, f"img-{bad}:/file")
+    d0fs("snapshot", path, f"img-{good}", "good")
+    d0fs("rename", path, "good", "web")
+    d0fs("snapshot", path, f"img-{bad}", "changed")
+    d0fs("check", path)
+    vm = run(conf(args=f"d0.store=disk:0,require-signed={'0' * 64}+{key_id}", disk="virtio",
+                  clients=[("changed", "mode=write files=1"), ("root", "mode=write files=1"),
+                           ("web", "mode=write files=1"),
+                           ("LOCAL", "mode=write files=1", ",data=1")]), "virtio", path)
+    for _ in range(2):
+        vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
+    assert vm.find(rf"image {bad[:12]} is refused: the tree is not the one")
+    assert vm.find(rf"image {good[:12]}: signature and contents verified")
+    assert vm.find(r"PFS 'root' is not served")
+    vm.stop()
+    assert "probe" not in d0fs("ls", path, "changed:/").split()
+    assert "probe" in d0fs("ls", path, "web:/").split()
 
 
 def test_create_on_a_blank_disk(run, tmp_path):

@@ -258,3 +258,54 @@ def test_reimport_repairs(volume, tmp_path):
     d0fs("import", volume, tmp_path / "oci")
     d0fs("images", volume, "verify", "demo:1")
     assert d0fs("cat", volume, f"img-{image}:/big") == BIG
+
+
+def test_signatures(volume, tmp_path):
+    """An image is signed by its ID, manifest and tree; what was changed since is told."""
+    key, other = tmp_path / "key", tmp_path / "other"
+    key_id = d0fs("key", "new", key).decode().strip()
+    public = tmp_path / "public"
+    public.write_bytes(d0fs("key", "public", key))
+    d0fs("key", "new", other)
+    d0fs("key", "new", key, code=1)  # never overwritten
+    image = make_oci(tmp_path / "oci", [layer(base)])
+    d0fs("import", "--sign", key, volume, tmp_path / "oci")
+    for k in (key, public, key_id):
+        assert key_id in d0fs("images", volume, "verify", "demo:1", "--key", k).decode()
+    assert json.loads(d0fs("--json", "images", volume, "verify", "demo:1"))["signers"] == [key_id]
+    assert "not signed" in d0fs("images", volume, "verify", "--key", other, "demo:1", code=7)
+    d0fs("images", volume, "sign", "--key", other, "demo:1")
+    d0fs("images", volume, "verify", "--key", other, "demo:1")
+    d0fs("images", volume, "verify", "--key", key, "demo:1")
+
+    # The signature holds on another volume, where the blocks lie elsewhere.
+    d0fs("newfs", "-s", "64M", "-c", "xxhash64", tmp_path / "v2")
+    d0fs("import", tmp_path / "v2", tmp_path / "oci")
+    d0fs("images", tmp_path / "v2", "verify", "--key", key, "demo:1", code=7)
+    d0fs("cp", volume, f"d0.images:/signatures/{image}", tmp_path / "sig")
+    d0fs("cp", tmp_path / "v2", tmp_path / "sig", f"d0.images:/signatures/{image}")
+    d0fs("images", tmp_path / "v2", "verify", "--key", key, "demo:1")
+
+    # Someone with the disk changes a file, and all check codes with it.
+    (tmp_path / "evil").write_bytes(b"evil::0:0:\n")
+    before = volume.read_bytes()
+    d0fs("cp", volume, tmp_path / "evil", f"img-{image}:/etc/passwd")
+    d0fs("check", volume)
+    d0fs("images", volume, "verify", "--key", key, "demo:1", code=4)
+    d0fs("images", volume, "sign", "--key", key, "demo:1", code=4)
+
+    # ... or the record, the config, the signature.
+    for path in ("images", "blobs", "signatures"):
+        volume.write_bytes(before)
+        d0fs("cp", volume, f"d0.images:/{path}/{image}", tmp_path / "x")
+        data = bytearray((tmp_path / "x").read_bytes())
+        at = data.find(b"root ") + 9 if path == "images" else len(data) - 9
+        data[at] = ord("0") if data[at] != ord("0") else ord("1")
+        (tmp_path / "x").write_bytes(data)
+        d0fs("cp", volume, tmp_path / "x", f"d0.images:/{path}/{image}")
+        assert d0fs("images", volume, "verify", "--key", key, "demo:1", code=4)
+
+    # Removal takes the signature along.
+    volume.write_bytes(before)
+    d0fs("images", volume, "rm", "demo:1")
+    assert d0fs("ls", volume, "d0.images:/signatures").strip() == b""

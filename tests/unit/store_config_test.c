@@ -38,10 +38,33 @@ static void accepted(void **state)
 	assert_int_equal(parse("d0.store=boot,readonly"), 0);
 }
 
+#define KEY_A "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define KEY_B "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
+
+static void signers(void **state)
+{
+	assert_int_equal(parse("d0.store=disk:0"), 0);
+	assert_int_equal(c.keys, 0);
+	assert_int_equal(
+	    parse("d0.store=disk:0,require-signed=" KEY_A "+" KEY_B ",readonly log=1"), 0);
+	assert_int_equal(c.keys, 2);
+	assert_string_equal(c.key[0], KEY_A);
+	assert_string_equal(c.key[1], KEY_B);
+	assert_true(c.readonly);
+}
+
 static void refused(void **state)
 {
 	static const char *const bad[][2] = {
 	    {"d0.store=", "empty"},
+	    {"d0.store=ram,require-signed", "needs a value"},
+	    {"d0.store=ram,require-signed=", "not a key ID"},
+	    {"d0.store=ram,require-signed=1234", "not a key ID"},
+	    {"d0.store=ram,require-signed=" KEY_A "+", "not a key ID"},
+	    {"d0.store=ram,require-signed=" KEY_A "," KEY_B, "unknown option"},
+	    {"d0.store=ram,require-signed=" KEY_A "/" KEY_B, "not a '+'"},
+	    {"d0.store=ram,require-signed=" KEY_A "+" KEY_A "+" KEY_A "+" KEY_A "+" KEY_A,
+	     "too many keys"},
 	    {"d0.store=floppy", "unknown source"},
 	    {"d0.store=disk:", "unknown source"},
 	    {"d0.store=disk:8", "out of range"},
@@ -78,8 +101,8 @@ static void refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(accepted),
-					   cmocka_unit_test(refused)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(accepted), cmocka_unit_test(signers), cmocka_unit_test(refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  * write in turn; after the crash the image is wholly there and verified, or absent, the
  * volume is good, and the import works when it is tried again.
  */
+#include <bearssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -224,6 +225,93 @@ static void export_verifies(void **state)
 	free(img);
 }
 
+static int count_good(void *arg, const char *key, const struct oci_signature *s, bool good)
+{
+	unsigned *n = arg;
+
+	n[good]++;
+	return 0;
+}
+
+/* The key of RFC 6979, A.2.5. */
+static void test_sign(const uint8_t digest[32], uint8_t public[65], uint8_t sig[64])
+{
+	static const uint8_t secret[32] = {0xc9, 0xaf, 0xa9, 0xd8, 0x45, 0xba, 0x75, 0x16,
+					   0x6b, 0x5c, 0x21, 0x57, 0x67, 0xb1, 0xd6, 0x93,
+					   0x4e, 0x50, 0xc3, 0xdb, 0x36, 0xe8, 0x9b, 0x12,
+					   0x7b, 0x8a, 0x62, 0x2b, 0x12, 0x0f, 0x67, 0x21};
+	br_ec_private_key sk = {BR_EC_secp256r1, (uint8_t *)secret, sizeof(secret)};
+	uint8_t buf[BR_EC_KBUF_PUB_MAX_SIZE];
+	br_ec_public_key pk;
+
+	assert_int_equal(br_ec_compute_pub(br_ec_get_default(), &pk, buf, &sk), 65);
+	memcpy(public, pk.q, 65);
+	assert_int_equal(public[1], 0x60); /* Ux begins so */
+	assert_int_equal(
+	    br_ecdsa_i31_sign_raw(br_ec_get_default(), &br_sha256_vtable, digest, &sk, sig),
+	    64);
+}
+
+/* Every bit of a signature and of what is signed counts. */
+static void signatures(void **state)
+{
+	struct oci_image *img = calloc(1, sizeof(*img));
+	struct oci_signature sig, other;
+	struct oci_keys keys = {.n = 1};
+	struct oci_store st = {0};
+	struct store_env e;
+	unsigned n[2] = {0};
+	char id[OCI_HEX];
+	uint8_t digest[32];
+
+	store_env_open(&e, 48 << 20);
+	assert_int_equal(oci_open(&st, e.vol, true), 0);
+	assert_int_equal(oci_import(&st, &source, "t:1", img), 0);
+	assert_int_equal(oci_verify(&st, img), 0);
+	oci_signed_digest(img, digest);
+	test_sign(digest, sig.key, sig.sig);
+	oci_key_id(sig.key, keys.id[0]);
+	assert_int_equal(oci_signed_by(&st, img, &keys), -H2_EPERM);
+	for (unsigned bit = 0; bit < 8 * sizeof(sig); bit += 37) {
+		other = sig;
+		((uint8_t *)&other)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_int_equal(oci_signature_add(&st, img, &other), -H2_EPERM);
+	}
+	assert_int_equal(oci_signature_add(&st, img, &sig), 0);
+	assert_int_equal(oci_signature_add(&st, img, &sig), 0); /* replaces */
+	assert_int_equal(oci_signatures(&st, img, count_good, n), 0);
+	assert_int_equal(n[0], 0);
+	assert_int_equal(n[1], 1);
+	assert_int_equal(oci_signed_by(&st, img, &keys), 0);
+	img->root[5] ^= 1;
+	assert_int_equal(oci_signed_by(&st, img, &keys), -H2_EPERM);
+	assert_int_equal(oci_verify(&st, img), -H2_EUCLEAN);
+	img->root[5] ^= 1;
+	keys.id[0][3] ^= 1;
+	assert_int_equal(oci_signed_by(&st, img, &keys), -H2_EPERM);
+
+	/* Origins follow snapshots, renames and rollbacks, and go with the PFS. */
+	char label[96];
+	snprintf(label, sizeof(label), "img-%s", image_id);
+	assert_int_equal(oci_pfs_snapshot(&st, label, "a"), 0);
+	assert_int_equal(oci_pfs_snapshot(&st, "a", "b"), 0);
+	assert_int_equal(h2_pfs_rename(e.vol, "b", "c", false), 0);
+	assert_int_equal(oci_origin(&st, "c", id), 0);
+	assert_string_equal(id, image_id);
+	assert_int_equal(oci_origin(&st, "root", id), -H2_ENOENT);
+	assert_int_equal(oci_pfs_rollback(&st, "c", "root"), 0);
+	assert_int_equal(oci_origin(&st, "c", id), -H2_ENOENT);
+	assert_int_equal(h2_pfs_delete(e.vol, "a"), 0);
+	assert_int_equal(h2_pfs_snapshot(e.vol, "root", "a"), 0);
+	assert_int_equal(oci_origin(&st, "a", id), -H2_ENOENT);
+	assert_int_equal(oci_recover(&st), 0);
+	assert_int_equal(oci_signed_by(&st, img, &keys), -H2_EPERM);
+	oci_close(&st);
+	assert_int_equal(store_env_check(&e), 0);
+	store_env_close(&e);
+	free(img);
+}
+
 static void json(void **state)
 {
 	static const char *const bad[] = {"",          "{",         "[1,]", "{\"a\":}",
@@ -298,6 +386,7 @@ int main(void)
 	    cmocka_unit_test(json),
 	    cmocka_unit_test(tar_damage),
 	    cmocka_unit_test(export_verifies),
+	    cmocka_unit_test(signatures),
 	    cmocka_unit_test(import_is_atomic),
 	};
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* create, rename, snapshot, rollback: whole PFSs. */
+#include "oci/oci.h"
 #include "tools/d0fs/d0fs.h"
 
 static int with_volume(int argc, char **argv, int want,
@@ -32,16 +33,42 @@ static int create(int argc, char **argv)
 }
 D0FS_COMMAND(create, "create", "VOLUME PFS", "make an empty PFS", create);
 
+/* Where there are images, the new PFS remembers which one it began as. */
+static int with_origin(struct h2_vol *v, const char *a, const char *b,
+		       int (*plain)(struct h2_vol *, const char *, const char *),
+		       int (*images)(struct oci_store *, const char *, const char *))
+{
+	struct oci_store st = {0};
+	int err = oci_open(&st, v, false);
+
+	if (err == -H2_ENOENT)
+		return plain(v, a, b);
+	if (!err)
+		err = images(&st, a, b);
+	oci_close(&st);
+	return err;
+}
+
+static int do_snapshot(struct h2_vol *v, const char *from, const char *to)
+{
+	return with_origin(v, from, to, h2_pfs_snapshot, oci_pfs_snapshot);
+}
+
 static int snapshot(int argc, char **argv)
 {
-	return with_volume(argc, argv, 4, h2_pfs_snapshot);
+	return with_volume(argc, argv, 4, do_snapshot);
 }
 D0FS_COMMAND(snapshot, "snapshot", "VOLUME PFS NEW",
 	     "writable snapshot of a PFS, in constant time", snapshot);
 
+static int do_rollback(struct h2_vol *v, const char *label, const char *to)
+{
+	return with_origin(v, label, to, h2_pfs_rollback, oci_pfs_rollback);
+}
+
 static int rollback(int argc, char **argv)
 {
-	return with_volume(argc, argv, 4, h2_pfs_rollback);
+	return with_volume(argc, argv, 4, do_rollback);
 }
 D0FS_COMMAND(rollback, "rollback", "VOLUME PFS SNAPSHOT", "make PFS what SNAPSHOT is",
 	     rollback);

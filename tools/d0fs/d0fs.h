@@ -22,6 +22,7 @@ enum d0fs_exit {
 	D0FS_DAMAGED = 4,   /* damage found or met */
 	D0FS_NO_SPACE = 5,
 	D0FS_NOT_FOUND = 6, /* no such PFS, file or image */
+	D0FS_UNSIGNED = 7,  /* not signed by a trusted key */
 };
 
 struct d0fs_cmd {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "oci/oci.h"
 #include "tools/d0fs/d0fs.h"
+#include "tools/d0fs/keys.h"
 #include "tools/d0fs/source.h"
 
 #define DEDUP (1u << 20) /* remembered blocks during an import */
@@ -76,40 +77,59 @@ static void print_image(const struct oci_image *img, const char *tag)
 	js_close('}');
 }
 
-static int import_cmd(int argc, char **argv)
+static int import_signed(struct oci_store *st, const struct d0fs_source *src, const char *what,
+			 const char *tag, const char *key)
 {
-	const char *tag = argc == 4 ? argv[3] : NULL;
-	struct d0fs_source src;
-	struct d0fs_vol v;
-	struct oci_store st;
-	struct oci_image *img;
-	int code, err;
+	struct oci_image *img = calloc(1, sizeof(*img));
+	int err, code = 0;
 
-	if (argc != 3 && argc != 4)
-		return d0fs_usage();
-	code = d0fs_source_open(&src, argv[2]);
-	if (!code)
-		code = open_store(&v, &st, argv[1], true);
-	if (code) {
-		d0fs_source_close(&src);
-		return code;
-	}
-	img = calloc(1, sizeof(*img));
-	st.progress = on_progress;
-	err = img ? oci_import(&st, &src.source, tag, img) : -H2_ENOMEM;
+	st->progress = on_progress;
+	err = img ? oci_import(st, &src->source, tag, img) : -H2_ENOMEM;
 	d0fs_progress_end();
-	if (err) {
-		code = report(&st, err, argv[2]);
-	} else {
+	if (err)
+		code = report(st, err, what);
+	else if (key)
+		code = d0fs_sign(st, img, key);
+	if (!code) {
 		print_image(img, tag ? tag : "");
 		if (d0fs_json)
 			js_end();
 	}
 	free(img);
+	return code;
+}
+
+static int import_cmd(int argc, char **argv)
+{
+	static const struct option opts[] = {{"sign", required_argument, NULL, 's'},
+					     {NULL, 0, NULL, 0}};
+	const char *key = NULL;
+	struct d0fs_source src;
+	struct d0fs_vol v;
+	struct oci_store st;
+	int c, code;
+
+	while ((c = getopt_long(argc, argv, "s:", opts, NULL)) != -1) {
+		if (c != 's')
+			return d0fs_usage();
+		key = optarg;
+	}
+	argc -= optind;
+	argv += optind;
+	if (argc != 2 && argc != 3)
+		return d0fs_usage();
+	code = d0fs_source_open(&src, argv[1]);
+	if (!code)
+		code = open_store(&v, &st, argv[0], true);
+	if (code) {
+		d0fs_source_close(&src);
+		return code;
+	}
+	code = import_signed(&st, &src, argv[1], argc == 3 ? argv[2] : NULL, key);
 	d0fs_source_close(&src);
 	return close_store(&v, &st, code);
 }
-D0FS_COMMAND(import, "import", "VOLUME ARCHIVE|LAYOUT [TAG]",
+D0FS_COMMAND(import, "import", "[--sign KEY] VOLUME ARCHIVE|LAYOUT [TAG]",
 	     "import an OCI image or the output of docker save", import_cmd);
 
 static int write_out(void *arg, const void *data, size_t len)
@@ -183,25 +203,70 @@ static int list(struct oci_store *st)
 	return err ? report(st, err, "images") : 0;
 }
 
-/* The root is computed from the files as they read now and compared with the record. */
-static int verify(struct oci_store *st, const char *name)
+static int show_signer(void *arg, const char *key, const struct oci_signature *s, bool good)
+{
+	bool *bad = arg;
+
+	*bad |= !good;
+	if (!good)
+		d0fs_warn("the signature of key %s is wrong", key);
+	else if (d0fs_json)
+		js_str(NULL, key);
+	else if (!d0fs_quiet)
+		printf("signed by %s\n", key);
+	return 0;
+}
+
+/* Documents and tree as they read now against the record, then who signed the record. */
+static int verify_image(struct oci_store *st, const char *name, const struct oci_image *img,
+			const struct oci_keys *keys)
+{
+	bool bad = false;
+	int err = oci_verify(st, img);
+
+	if (err)
+		return report(st, err, name);
+	if (d0fs_json) {
+		js_open(NULL, '{');
+		js_str("id", img->id);
+		js_str("manifest", img->manifest);
+		js_str("root", img->root);
+		js_open("signers", '[');
+	}
+	err = oci_signatures(st, img, show_signer, &bad);
+	if (d0fs_json) {
+		js_close(']');
+		js_close('}');
+		js_end();
+	}
+	if (err)
+		return report(st, err, name);
+	if (bad)
+		return d0fs_fail(D0FS_DAMAGED, "%s: a wrong signature", name);
+	if (keys->n && oci_signed_by(st, img, keys))
+		return d0fs_fail(D0FS_UNSIGNED, "%s: %s", name, st->err);
+	if (!d0fs_quiet && !d0fs_json)
+		printf("%s: verified, root %s, manifest %s\n", name, img->root, img->manifest);
+	return 0;
+}
+
+static int with_image(struct oci_store *st, const char *name, const char *sign,
+		      const struct oci_keys *keys)
 {
 	struct oci_image *img = calloc(1, sizeof(*img));
-	char id[OCI_HEX], label[96], root[OCI_HEX];
-	int err = img ? oci_find(st, name, id) : -H2_ENOMEM, code = 0;
+	char id[OCI_HEX];
+	int err = img ? oci_find(st, name, id) : -H2_ENOMEM, code;
 
 	if (!err)
 		err = oci_image_read(st, id, img);
-	snprintf(label, sizeof(label), "img-%s", id);
-	if (!err)
-		err = oci_tree_root(st, label, root);
+	if (!err && sign) /* nobody should sign what is not there */
+		err = oci_verify(st, img);
 	if (err)
 		code = report(st, err, name);
-	else if (strcmp(root, img->root))
-		code = d0fs_fail(D0FS_DAMAGED, "%s: the tree is not the one that was imported",
-				 name);
-	else if (!d0fs_quiet)
-		printf("%s: verified, root %s, manifest %s\n", name, root, img->manifest);
+	else if (sign)
+		code = d0fs_sign(st, img, sign);
+	else
+		code = verify_image(st, name, img, keys);
 	free(img);
 	return code;
 }
@@ -228,25 +293,41 @@ static int change(struct oci_store *st, int argc, char **argv)
 
 static int images_cmd(int argc, char **argv)
 {
-	bool reads = argc == 2 || (argc == 4 && !strcmp(argv[2], "verify"));
+	static const struct option opts[] = {{"key", required_argument, NULL, 'k'},
+					     {NULL, 0, NULL, 0}};
+	struct oci_keys keys = {0};
+	const char *key = NULL;
 	struct oci_store st;
 	struct d0fs_vol v;
-	int code;
+	bool verify, sign;
+	int c, code = 0;
 
-	if (argc < 2)
+	while ((c = getopt_long(argc, argv, "k:", opts, NULL)) != -1) {
+		if (c != 'k')
+			return d0fs_usage();
+		key = optarg;
+		code = d0fs_trust(&keys, key);
+		if (code)
+			return code;
+	}
+	argc -= optind;
+	argv += optind;
+	verify = argc == 3 && !strcmp(argv[1], "verify");
+	sign = argc == 3 && !strcmp(argv[1], "sign");
+	if (argc < 1 || (keys.n && !verify && !sign) || (sign && keys.n != 1))
 		return d0fs_usage();
-	code = open_store(&v, &st, argv[1], !reads);
+	code = open_store(&v, &st, argv[0], argc > 1 && !verify);
 	if (code)
 		return code;
-	if (argc == 2)
+	if (argc == 1)
 		code = list(&st);
-	else if (reads)
-		code = verify(&st, argv[3]);
+	else if (verify || sign)
+		code = with_image(&st, argv[2], sign ? key : NULL, &keys);
 	else
-		code = change(&st, argc - 2, argv + 2);
+		code = change(&st, argc - 1, argv + 1);
 	return close_store(&v, &st, code);
 }
-D0FS_COMMAND(
-    images, "images",
-    "VOLUME [verify IMAGE | tag IMAGE TAG | untag TAG | rollback TAG | rm IMAGE | prune]",
-    "list images, or change them", images_cmd);
+D0FS_COMMAND(images, "images",
+	     "VOLUME [verify [--key KEY] IMAGE | sign --key KEY IMAGE | tag IMAGE TAG | "
+	     "untag TAG | rollback TAG | rm IMAGE | prune]",
+	     "list images, verify, sign or change them", images_cmd);
