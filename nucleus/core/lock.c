@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Ticket locks: see lock.h for the order. */
+/* Locks: see lock.h for the order. */
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
@@ -7,26 +7,51 @@
 
 /* Longer than anything done under the lock can take, also in an emulator. */
 #define STUCK_TICKS (8ull << 30)
+#define LONG        20000u /* turns after which a waiter claims the lock */
+#define PATIENCE    1000u  /* turns that others stand back for it */
 
 static struct spinlock big;
 static struct cpu *big_holder;
 
-static void take(struct spinlock *lock)
+static void try_claim(struct spinlock *lock, u32 me)
 {
-	u32 ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
-	while (__atomic_load_n(&lock->owner, __ATOMIC_ACQUIRE) != ticket)
-		cpu_relax();
+	u32 nobody = 0;
+	__atomic_compare_exchange_n(&lock->claim, &nobody, me, false, __ATOMIC_RELAXED,
+				    __ATOMIC_RELAXED);
+}
+
+/* Turn number N of waiting for LOCK; true = it is ours. */
+static bool take_turn(struct spinlock *lock, u32 me, u32 n)
+{
+	u32 claim = __atomic_load_n(&lock->claim, __ATOMIC_RELAXED);
+	bool stand_back = claim && claim != me && n < PATIENCE;
+	if (!stand_back && !__atomic_load_n(&lock->held, __ATOMIC_RELAXED) &&
+	    !__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)) {
+		if (claim == me)
+			__atomic_store_n(&lock->claim, 0, __ATOMIC_RELAXED);
+		return true;
+	}
+	if (n > LONG && !claim)
+		try_claim(lock, me);
+	cpu_relax();
+	return false;
+}
+
+static u32 self(void)
+{
+	return early_boot ? 1 : cpu_self()->index + 1;
 }
 
 static void let_go(struct spinlock *lock)
 {
-	__atomic_store_n(&lock->owner, lock->owner + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE);
 }
 
 void spin_lock(struct spinlock *lock)
 {
 	struct cpu *cpu = early_boot ? NULL : cpu_self();
-	take(lock);
+	for (u32 n = 0, me = self(); !take_turn(lock, me, n); n++)
+		;
 	if (cpu && cpu->leaves < ARRAY_SIZE(cpu->leaf))
 		cpu->leaf[cpu->leaves] = lock;
 	if (cpu)
@@ -43,10 +68,8 @@ void spin_unlock(struct spinlock *lock)
 void nucleus_lock(void)
 {
 	n_assert(!nucleus_lock_held());
-	u32 ticket = __atomic_fetch_add(&big.next, 1, __ATOMIC_RELAXED);
 	u64 since = rdtsc();
-	while (__atomic_load_n(&big.owner, __ATOMIC_ACQUIRE) != ticket) {
-		cpu_relax();
+	for (u32 n = 0, me = self(); !take_turn(&big, me, n); n++) {
 		if (rdtsc() - since > STUCK_TICKS) {
 			since = rdtsc();
 			recovery_interrogate(__atomic_load_n(&big_holder, __ATOMIC_RELAXED));

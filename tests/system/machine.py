@@ -188,6 +188,11 @@ class Qemu(Machine):
         os.unlink(path)
         return data
 
+    def pin(self, cpu):
+        """All threads that there are (and those they make) to one CPU of the host."""
+        for thread in os.listdir(f"/proc/{self.proc.pid}/task"):
+            os.sched_setaffinity(int(thread), {cpu})
+
     def stop(self):
         if self._qmp:
             self._qmp.close()

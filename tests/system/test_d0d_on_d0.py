@@ -38,12 +38,14 @@ class Host:
         return got.stdout
 
 
-def start(boot, archive):
+def start(boot, archive, pinned=False):
     docker_port, dash_port = free_port(), free_port()
     m = boot(os.path.join(BUILD, archive), smp=2, mem="512M", extra=[
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080",
         "-device", "virtio-net-pci,netdev=net0"])
+    if pinned:
+        m.pin(min(os.sched_getaffinity(0)))
     m.expect(r"^d0d: .* ready$", timeout=60)
     return Host(m, docker_port, dash_port)
 
@@ -135,3 +137,9 @@ def test_exec_pause_and_stop(loaded):
     assert loaded.ok("inspect", "-f", "{{.State.ExitCode}}", "one") == "5\n"
     assert loaded.ok("logs", "one") == "begun\n"
     loaded.ok("rm", "one")
+
+
+def test_two_cpus_on_one(boot):
+    """A host that runs both CPUs on one of its own: waiting for a lock whose next owner isn't
+    running must not stop the others."""
+    start(boot, "docker.d0a", pinned=True).ok("version")
