@@ -79,12 +79,12 @@ struct cpu *cpu_self(void)
 
 void spin_lock(struct spinlock *l)
 {
-	l->owner++;
+	l->held++;
 }
 
 void spin_unlock(struct spinlock *l)
 {
-	l->owner--;
+	l->held--;
 }
 
 void nucleus_lock(void)
