@@ -61,11 +61,11 @@ void n_panic(const char *fmt, ...)
 
 void spin_lock(struct spinlock *lock)
 {
-	lock->owner++;
+	lock->held++;
 }
 void spin_unlock(struct spinlock *lock)
 {
-	lock->owner--;
+	lock->held--;
 }
 void nucleus_lock(void)
 {
