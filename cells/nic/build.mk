@@ -2,7 +2,7 @@
 #   nic        everything that runs in the cell and in hosted mode alike
 #   nic-host   what takes the place of devices on Linux (TAP)
 nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
-              $(addprefix switch/,fdb.c gso.c policy.c switch.c))
+              $(addprefix switch/,fdb.c gso.c policy.c share.c switch.c))
 $(eval $(call host_lib,nic,$(nic_core)))
 $(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c cells/nic/hosted/tap.c))
 
@@ -11,6 +11,9 @@ nic_test := tests/unit/nic_env.c
 $(eval $(call unit_test,nic_switch_test,tests/unit/nic_switch_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 $(eval $(call unit_test,nic_policy_test,tests/unit/nic_policy_test.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
+
+$(eval $(call unit_test,nic_share_test,tests/unit/nic_share_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 
 $(eval $(call cell,nic,cells/nic/main.c cells/nic/bare/platform.c $(nic_drivers),nic))

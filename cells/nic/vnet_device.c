@@ -64,7 +64,7 @@ void vnet_device_start(struct nic_port *p, uint32_t epoch)
 	dev->ack = 0;
 	dev->error = D0_VNET_ERR_NONE;
 	dev->max_pairs = p->policy.queues;
-	dev->mode = p->policy.mode == POLICY_IPVLAN   ? D0_VNET_MODE_IPVLAN
+	dev->mode = policy_shares_mac(&p->policy)     ? D0_VNET_MODE_IPVLAN
 		    : p->policy.mode == POLICY_BRIDGE ? D0_VNET_MODE_BRIDGE
 						      : D0_VNET_MODE_MACVLAN;
 	dev->pad = 0;

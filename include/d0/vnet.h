@@ -102,6 +102,15 @@ enum d0_vnet_mode {
 	D0_VNET_MODE_IPVLAN,
 };
 
+/*
+ * The management cell's address for what containers ask of the host itself (names): an
+ * IPv4 link-local address (RFC 3927) on a port of mode ipvlan. Ports of mode share (nic's
+ * switch/policy.h) have one of 169.254.0.0/16 too and reach nothing of that prefix but
+ * this one's port 53. It never appears on a wire.
+ */
+#define D0_VNET_SERVICE      0xa9fe0001u /* 169.254.0.1 */
+#define D0_VNET_SERVICE_PORT 53u
+
 /* d0_vnet_dev.error: why a driver was not accepted */
 enum d0_vnet_error {
 	D0_VNET_ERR_NONE,

@@ -30,7 +30,7 @@ static void rebuild(struct nic *nic)
 	for (unsigned i = 0; i < nic->port_limit; i++) {
 		const struct nic_port *port = nic->port[i];
 
-		if (!port || port->policy.mode == POLICY_IPVLAN)
+		if (!port || policy_shares_mac(&port->policy))
 			continue;
 		uint32_t h =
 		    hash_mac(nic, port->policy.uplink, port->policy.vlan, port->mac) & mask;
@@ -88,7 +88,8 @@ void fdb_learn(struct nic *nic, struct nic_port *port, const uint8_t *mac)
 		return;
 	}
 	/* Another port's own address, or a card's, cannot be taken. */
-	if (fdb_find(nic, uplink, vlan, mac) || mac_equal(mac, nic->uplink[uplink]->mac))
+	if (fdb_find(nic, uplink, vlan, mac) ||
+	    (uplink < nic->uplinks && mac_equal(mac, nic->uplink[uplink]->mac)))
 		return;
 	uint32_t h = hash_mac(nic, uplink, vlan, mac);
 

@@ -198,6 +198,7 @@ static int parse_mode(struct policy *p, const char *t)
 	    [POLICY_MACVLAN_PRIVATE] = "macvlan-private",
 	    [POLICY_MACVLAN_VEPA] = "macvlan-vepa",
 	    [POLICY_IPVLAN] = "ipvlan",
+	    [POLICY_SHARE] = "share",
 	};
 
 	for (unsigned i = 0; i < sizeof(name) / sizeof(name[0]); i++)
@@ -206,6 +207,63 @@ static int parse_mode(struct policy *p, const char *t)
 			return 0;
 		}
 	return -1;
+}
+
+static int parse_slice(struct policy *p, const char *t, size_t len)
+{
+	struct policy_slice *s = &p->slice[p->slices];
+
+	if (p->slices == POLICY_SLICES_MAX || len == 0)
+		return -1;
+	s->protos = SLICE_TCP | SLICE_UDP | SLICE_ICMP;
+	if (*t == 't' || *t == 'u') {
+		s->protos = *t == 't' ? SLICE_TCP : SLICE_UDP;
+		t++;
+		len--;
+	}
+	if (parse_range(t, len, &s->lo, &s->hi) || s->lo == 0)
+		return -1;
+	p->slices++;
+	return 0;
+}
+
+/* ports= and host= come together, with mode=share alone. */
+static int parse_share(struct policy *p, const char *args, char *buf, size_t size)
+{
+	bool ports = cell_arg(args, "ports", buf, size) >= 0;
+
+	for (const char *t = buf; ports && *t;) {
+		size_t len = strcspn(t, ",+");
+
+		if (parse_slice(p, t, len))
+			return -1;
+		t += len + (t[len] != 0);
+	}
+	int n = cell_arg(args, "host", buf, size);
+
+	if ((n >= 0) != ports || (ports && !p->slices) || (ports && p->mode != POLICY_SHARE))
+		return -1;
+	return ports && (net_parse_addr(buf, (size_t)n, &p->host) || !net_addr_is_v4(&p->host))
+		   ? -1
+		   : 0;
+}
+
+/* uplink= and vlan=, or seg=. */
+static int parse_segment(struct policy *p, const char *args)
+{
+	uint64_t uplink = cell_arg_u64(args, "uplink", 0), vlan = cell_arg_u64(args, "vlan", 0);
+	uint64_t seg = cell_arg_u64(args, "seg", 0);
+
+	if (uplink > 7 || vlan > 4094 || seg > 65535)
+		return -1;
+	char word[8];
+
+	if (cell_arg(args, "seg", word, sizeof(word)) >= 0 &&
+	    (!seg || uplink || vlan || policy_shares_mac(p)))
+		return -1;
+	p->uplink = seg ? POLICY_NO_CARD : (unsigned)uplink;
+	p->vlan = (uint16_t)(seg ? seg : vlan);
+	return 0;
 }
 
 static int parse_lists(struct policy *p, const char *args, const char *acls, const char **why)
@@ -240,26 +298,30 @@ int policy_parse(struct policy *p, const char *args, const char *acls, const cha
 	*why = "mode";
 	if (cell_arg(args, "mode", buf, sizeof(buf)) >= 0 && parse_mode(p, buf))
 		return -1;
-	*why = "ipvlan needs ip";
-	if (p->mode == POLICY_IPVLAN && !p->addrs)
+	*why = "ipvlan and share need ip";
+	if (policy_shares_mac(p) && !p->addrs)
 		return -1;
-	uint64_t uplink = cell_arg_u64(args, "uplink", 0), vlan = cell_arg_u64(args, "vlan", 0);
+	*why = "host and ports";
+	if (parse_share(p, args, buf, sizeof(buf)))
+		return -1;
+	*why = "segment";
+	if (parse_segment(p, args))
+		return -1;
 	uint64_t mtu = cell_arg_u64(args, "mtu", 0), queues = cell_arg_u64(args, "queues", 1);
 	uint64_t class = cell_arg_u64(args, "class", 0);
 
 	*why = "a number is out of range";
-	if (uplink > 7 || vlan > 4094 || (mtu && mtu < 576) || mtu > NET_MTU_MAX ||
-	    queues < 1 || queues > D0_VNET_PAIRS_MAX || class > 7)
+	if ((mtu && mtu < 576) || mtu > NET_MTU_MAX || queues < 1 ||
+	    queues > D0_VNET_PAIRS_MAX || class > 7)
 		return -1;
-	p->uplink = (unsigned)uplink;
-	p->vlan = (uint16_t)vlan;
 	p->mtu = (uint16_t)mtu;
 	p->queues = (uint16_t)queues;
 	p->tclass = (uint8_t) class;
 	p->rate = cell_arg_u64(args, "rate", 0) / 8;
 	p->rxrate = cell_arg_u64(args, "rxrate", 0) / 8;
 	p->promisc_ok = cell_arg_has(args, "promisc");
-	p->spoof_ok = cell_arg(args, "spoof", buf, sizeof(buf)) >= 0 && !strcmp(buf, "off");
+	p->spoof_ok = p->mode != POLICY_SHARE &&
+		      cell_arg(args, "spoof", buf, sizeof(buf)) >= 0 && !strcmp(buf, "off");
 	return parse_lists(p, args, acls, why);
 }
 
@@ -299,11 +361,8 @@ static bool may_use(const struct policy *p, const uint8_t *mac, const struct net
 	return policy_has_addr(p, a) || (!v4 && is_eui64(a, mac));
 }
 
-static bool arp_is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
-		       const struct net_info *in)
+static bool arp_is_own(const struct policy *p, const uint8_t *mac, const struct net_info *in)
 {
-	if (!mac_equal(head + in->l3_off + 8, mac))
-		return false;
 	return addr_is_zero(&in->src) || may_use(p, mac, &in->src); /* RFC 5227 probes */
 }
 
@@ -340,6 +399,107 @@ static bool ip_is_own(const struct policy *p, const uint8_t *mac, const uint8_t 
 	return true;
 }
 
+/* ---- ports of mode share ---- */
+
+static uint32_t key_of(unsigned protos, uint16_t port)
+{
+	return protos << 16 | port;
+}
+
+/* What an ICMP error quotes was sent by the one it is for (dst), or to its sender. */
+static uint32_t quoted_key(const uint8_t *q, uint32_t len, bool dst)
+{
+	uint32_t ihl = len ? (q[0] & 15u) * 4 : 0;
+	const uint8_t *l4 = q + ihl;
+
+	if (len < 28 || q[0] >> 4 != 4 || ihl < 20 || len < ihl + 8 ||
+	    (get_be16(q + 6) & 0x1fff))
+		return 0;
+	switch (q[9]) {
+	case IPPROTO_N_TCP:
+		return key_of(SLICE_TCP, get_be16(l4 + (dst ? 0 : 2)));
+	case IPPROTO_N_UDP:
+		return key_of(SLICE_UDP, get_be16(l4 + (dst ? 0 : 2)));
+	case IPPROTO_N_ICMP:
+		return l4[0] == (dst ? 8 : 0) ? key_of(SLICE_ICMP, get_be16(l4 + 4)) : 0;
+	}
+	return 0;
+}
+
+static uint32_t icmp_key(const uint8_t *q, uint32_t len, bool dst)
+{
+	if (len < 8)
+		return 0;
+	switch (q[0]) {
+	case 0:
+	case 8: /* a slice asks; it is never asked */
+		return q[0] == (dst ? 0 : 8) ? key_of(SLICE_ICMP, get_be16(q + 4)) : 0;
+	case 3:
+	case 11:
+	case 12:
+		return quoted_key(q + 8, len - 8, dst);
+	}
+	return 0;
+}
+
+uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_info *in, bool dst)
+{
+	if (!in->l3_ok || in->ip6 || (in->fragment && !in->first))
+		return 0;
+	if (in->l4_proto == IPPROTO_N_ICMP)
+		return in->l4_off < head_len
+			   ? icmp_key(head + in->l4_off, head_len - in->l4_off, dst)
+			   : 0;
+	if (!in->l4_ok)
+		return 0;
+	return key_of(in->l4_proto == IPPROTO_N_TCP ? SLICE_TCP : SLICE_UDP,
+		      dst ? in->dport : in->sport);
+}
+
+bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key)
+{
+	uint16_t port = (uint16_t)key;
+
+	if (!key || !p->slices || !net_addr_equal(&p->host, host))
+		return false;
+	for (unsigned i = 0; i < p->slices; i++)
+		if ((p->slice[i].protos & key >> 16) && port >= p->slice[i].lo &&
+		    port <= p->slice[i].hi)
+			return true;
+	return false;
+}
+
+static bool is_service(const struct net_addr *a)
+{
+	return get_be32(a->b + 12) == D0_VNET_SERVICE && net_addr_is_v4(a);
+}
+
+static bool is_link_local4(const struct net_addr *a)
+{
+	return net_addr_is_v4(a) && get_be16(a->b + 12) == 0xa9fe;
+}
+
+/*
+ * From its own address: questions to the service. From the host's: what its slice covers,
+ * later fragments (their first one passed here), and ARP questions. Nothing else.
+ */
+static bool share_is_own(const struct policy *p, const uint8_t *head, uint32_t head_len,
+			 const struct net_info *in)
+{
+	if (in->is_arp)
+		return p->slices && net_addr_equal(&in->src, &p->host) &&
+		       get_be16(head + in->l3_off + 6) == 1;
+	if (!in->l3_ok || in->ip6)
+		return false;
+	if (policy_has_addr(p, &in->src))
+		return is_service(&in->dst) && in->l4_ok && !in->fragment &&
+		       in->dport == D0_VNET_SERVICE_PORT;
+	if (!p->slices || !net_addr_equal(&in->src, &p->host) || is_link_local4(&in->dst))
+		return false;
+	return (in->fragment && !in->first) ||
+	       policy_has_port(p, &in->src, policy_key(head, head_len, in, false));
+}
+
 static bool is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
 		   uint32_t head_len, const struct net_info *in)
 {
@@ -347,8 +507,12 @@ static bool is_own(const struct policy *p, const uint8_t *mac, const uint8_t *he
 		return false;
 	if (in->malformed)
 		return false;
+	if (in->is_arp && !mac_equal(head + in->l3_off + 8, mac))
+		return false;
+	if (p->mode == POLICY_SHARE)
+		return share_is_own(p, head, head_len, in);
 	if (in->is_arp)
-		return arp_is_own(p, mac, head, in);
+		return arp_is_own(p, mac, in);
 	return !in->l3_ok || ip_is_own(p, mac, head, head_len, in);
 }
 

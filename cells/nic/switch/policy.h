@@ -6,8 +6,12 @@
  *	ip=A[/L],B,...   (or A+B+...: a boot configuration's commas are blanks) its addresses;
  *frames from others are dropped (anti-spoofing). Without any, its MAC alone binds it (DHCP);
  *with only IPv4 ones, IPv6 is bound by the MAC alone (SLAAC); with only IPv6 ones, it has no
- *IPv4. mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan uplink=N         which card
- *(default 0) vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
+ *IPv4. mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan|share uplink=N         which
+ *card (default 0) vlan=N           its VLAN on the wire (0: untagged); it sends and sees no
+ *tags seg=N            instead of a card: a private segment (1..65535) that no wire reaches
+ *	host=A ports=L   mode=share: a slice of the ports of host address A; L is
+ *	                 [t|u]FIRST[-LAST] joined by + or commas; without t or u TCP, UDP and
+ *	                 the identifiers of ICMP echo (share.c)
  *	mtu=N            at most the card's
  *	queues=N         queue pairs offered
  *	rate=N rxrate=N  bits/s it may send and receive (suffixes K M G)
@@ -37,13 +41,27 @@ enum policy_mode {
 	POLICY_MACVLAN,
 	POLICY_MACVLAN_PRIVATE,
 	POLICY_MACVLAN_VEPA,
-	POLICY_IPVLAN
+	POLICY_IPVLAN,
+	POLICY_SHARE
 };
 
 enum policy_dir {
 	POLICY_IN,
 	POLICY_OUT
 };
+
+/* A piece of an address's port space. */
+enum {
+	SLICE_TCP = 1,
+	SLICE_UDP = 2,
+	SLICE_ICMP = 4
+};
+struct policy_slice {
+	uint16_t lo, hi;
+	uint8_t protos; /* SLICE_* */
+};
+#define POLICY_SLICES_MAX 32u
+#define POLICY_NO_CARD    8u /* policy.uplink of private segments; policy.vlan is the number */
 
 struct policy_rule {
 	uint8_t allow, dir, any_proto, proto, syn;
@@ -64,6 +82,9 @@ struct policy {
 	unsigned addrs, rules;
 	struct net_addr addr[POLICY_ADDRS_MAX];
 	struct policy_rule rule[POLICY_RULES_MAX];
+	struct net_addr host; /* POLICY_SHARE, if there are slices */
+	unsigned slices;
+	struct policy_slice slice[POLICY_SLICES_MAX];
 	uint64_t rate, rxrate; /* bytes/s, 0: no limit */
 };
 
@@ -84,6 +105,19 @@ enum policy_verdict policy_out(const struct policy *p, const uint8_t *mac, const
 /* A frame for the port: rules. */
 enum policy_verdict policy_in(const struct policy *p, const uint8_t *head,
 			      const struct net_info *info);
+
+/* Whether the port has the card's MAC and is told by address. */
+static inline bool policy_shares_mac(const struct policy *p)
+{
+	return p->mode >= POLICY_IPVLAN;
+}
+
+/* Which port of an address a frame is for (dst) or from (!dst): port | SLICE_* << 16; ICMP
+ * errors count by what they quote; 0: none can be told. */
+uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_info *in,
+		    bool dst);
+/* Whether a port of mode share has that port of the host address. */
+bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key);
 
 /* Whether the port owns the address (is in its ip= list). */
 bool policy_has_addr(const struct policy *p, const struct net_addr *addr);

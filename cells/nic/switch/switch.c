@@ -10,12 +10,15 @@
  * (uplink, VLAN) is a segment of its own. Within one:
  *
  *	to a port's MAC         that port
- *	to the card's own MAC   the IPVLAN port that owns the destination IP
+ *	to the card's own MAC   the IPVLAN or SHARE port that owns the destination IP, or
+ *	                        its part of that address's ports (share.c)
  *	multicast, broadcast    every port that wants it, and the wire
  *	anything else           the wire (from a port); promiscuous ports (from the wire)
  *
- * MACVLAN ports are bridge ports without learning; private ones never reach another port,
- * VEPA ones reach them over the wire only. IPVLAN ports share the card's MAC.
+ * A private segment (seg=) has no card: (POLICY_NO_CARD, its number). What is not for one of
+ * its ports goes nowhere. MACVLAN ports are bridge ports without learning; private ones never
+ *reach another port, VEPA ones reach them over the wire only. IPVLAN ports share the card's
+ *MAC.
  *
  * Frames a port sends are struct net_txbuf: a private head and pieces of the port's ring.
  * Towards other ports they are copied at once and completed; towards a card they stay in
@@ -38,6 +41,7 @@
 
 #define PORT_BUDGET 64u
 #define RX_BUDGET   64u
+#define ARP_WAIT_NS (3ull * 1000000000ull)
 #define TXBUF_MEM   (NET_HEADROOM + NET_HEAD_MAX)
 
 _Static_assert(TXBUF_MEM % 32 == 0, "heads are aligned");
@@ -210,30 +214,16 @@ void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f)
 	vnet_device_put(port, f->hash % port->layout.pairs, f);
 }
 
-static struct nic_port *ipvlan_owner(struct nic *nic, unsigned uplink, uint16_t vlan,
-				     const struct net_info *in)
-{
-	if (!in->l3_ok && !in->is_arp)
-		return NULL;
-	for (unsigned i = 0; i < nic->ports; i++) {
-		struct nic_port *port = nic->order[i];
-
-		if (port->policy.mode == POLICY_IPVLAN && port->policy.uplink == uplink &&
-		    port->policy.vlan == vlan && policy_has_addr(&port->policy, &in->dst))
-			return port;
-	}
-	return NULL;
-}
-
 static bool may_meet(const struct nic_port *from, const struct nic_port *to)
 {
-	return from->policy.mode < POLICY_MACVLAN_PRIVATE || from->policy.mode == POLICY_IPVLAN
+	return from->policy.mode < POLICY_MACVLAN_PRIVATE || policy_shares_mac(&from->policy)
 		   ? to->policy.mode != POLICY_MACVLAN_PRIVATE &&
 			 to->policy.mode != POLICY_MACVLAN_VEPA
 		   : false;
 }
 
-/* Every port of the segment that wants it; not `from` (NULL: the wire), not `done`. */
+/* Every port of the segment that wants it; not `from` (NULL: the wire), not `done`. Ports of
+ * mode share have no use for what is sent to all: an owner of the address answers. */
 static void flood(struct nic *nic, const struct nic_port *from, const struct nic_port *done,
 		  unsigned uplink, uint16_t vlan, struct net_frame *f)
 {
@@ -244,7 +234,7 @@ static void flood(struct nic *nic, const struct nic_port *from, const struct nic
 		struct nic_port *to = nic->order[i];
 
 		if (to == from || to == done || to->policy.uplink != uplink ||
-		    to->policy.vlan != vlan)
+		    to->policy.vlan != vlan || to->policy.mode == POLICY_SHARE)
 			continue;
 		if (from ? !may_meet(from, to) : mac_equal(src, to->mac))
 			continue;
@@ -392,7 +382,7 @@ static void send_uplink(struct nic *nic, struct nic_port *port, struct net_txbuf
 	struct netdev *nd = usable(nic, port->policy.uplink);
 
 	if (!nd) {
-		port->stats.tx_dropped++;
+		port->stats.tx_dropped += port->policy.uplink != POLICY_NO_CARD;
 		nic_txbuf_done(nic, b);
 		return;
 	}
@@ -427,14 +417,19 @@ static bool from_port_ok(struct nic *nic, struct nic_port *port, const struct ne
 }
 
 /* The port a unicast frame is for, or NULL: the wire's. */
+static bool is_card_mac(const struct nic *nic, unsigned uplink, const uint8_t *mac)
+{
+	return uplink < nic->uplinks && mac_equal(mac, nic->uplink[uplink]->mac);
+}
+
 static struct nic_port *local_target(struct nic *nic, unsigned uplink, uint16_t vlan,
-				     const struct net_frame *f)
+				     const struct net_frame *f, const struct nic_port *from)
 {
 	const uint8_t *dst = f->frag[0].data;
 	struct nic_port *to = fdb_find(nic, uplink, vlan, dst);
 
-	if (!to && uplink < nic->uplinks && mac_equal(dst, nic->uplink[uplink]->mac))
-		to = ipvlan_owner(nic, uplink, vlan, &f->info);
+	if (!to && is_card_mac(nic, uplink, dst))
+		to = share_find(nic, uplink, vlan, f, from);
 	return to;
 }
 
@@ -454,12 +449,24 @@ static void from_port(struct nic *nic, struct nic_port *port, struct net_txbuf *
 	if (port->policy.spoof_ok && port->policy.mode == POLICY_BRIDGE)
 		fdb_learn(nic, port, dst + 6);
 	if (mac_is_multicast(dst)) {
+		if (f->info.is_arp && port->policy.mode == POLICY_SHARE)
+			port->arp_until_ns = nic->now_ns + ARP_WAIT_NS;
 		flood(nic, port, NULL, uplink, vlan, f);
 		send_uplink(nic, port, b);
 		return;
 	}
-	struct nic_port *to = local_target(nic, uplink, vlan, f);
+	if (f->info.is_arp && is_card_mac(nic, uplink, dst)) {
+		share_arp(nic, uplink, vlan, f, port);
+		nic_txbuf_done(nic, b);
+		return;
+	}
+	struct nic_port *to = local_target(nic, uplink, vlan, f, port);
 
+	if (!to && is_card_mac(nic, uplink, dst)) {
+		port->stats.tx_dropped++; /* for one of us who is not there */
+		nic_txbuf_done(nic, b);
+		return;
+	}
 	if (!to || port->policy.mode == POLICY_MACVLAN_VEPA) {
 		send_uplink(nic, port, b);
 		return;
@@ -594,7 +601,11 @@ static void uplink_rx(void *arg, struct netdev *nd, struct net_frame *f)
 		flood(nic, NULL, NULL, nd->index, vlan, f);
 		return;
 	}
-	struct nic_port *to = local_target(nic, nd->index, vlan, f);
+	if (f->info.is_arp && nic->share_ports && mac_equal(dst, nd->mac)) {
+		share_arp(nic, nd->index, vlan, f, NULL);
+		return;
+	}
+	struct nic_port *to = local_target(nic, nd->index, vlan, f, NULL);
 
 	if (to)
 		nic_deliver(nic, to, f);
@@ -615,8 +626,10 @@ static void configure(struct nic *nic, struct nic_port *port)
 	    port->policy.uplink < nic->uplinks ? nic->uplink[port->policy.uplink] : NULL;
 	uint16_t mtu = nd ? nd->mtu : 1500;
 
+	if (port->policy.uplink == POLICY_NO_CARD && port->policy.mtu)
+		mtu = port->policy.mtu;
 	port->mtu = port->policy.mtu && port->policy.mtu < mtu ? port->policy.mtu : mtu;
-	if (port->policy.mode == POLICY_IPVLAN && nd)
+	if (policy_shares_mac(&port->policy) && nd)
 		memcpy(port->mac, nd->mac, 6);
 	vnet_device_config(port, nd ? nd->link_up && !nd->failed : true, nd ? nd->speed : ~0u);
 	touch(port);
@@ -671,7 +684,7 @@ static bool mac_taken(const struct nic *nic, const struct nic_port *port)
 	for (unsigned i = 0; i < nic->ports; i++) {
 		const struct nic_port *o = nic->order[i];
 
-		if (o != port && o->policy.mode != POLICY_IPVLAN &&
+		if (o != port && !policy_shares_mac(&o->policy) &&
 		    o->policy.uplink == port->policy.uplink &&
 		    o->policy.vlan == port->policy.vlan && mac_equal(o->mac, port->mac))
 			return true;
@@ -734,7 +747,7 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 	memcpy(port->mac, port->policy.mac, 6);
 	if (!port->policy.has_mac)
 		make_mac(port->mac, args, number);
-	if (port->policy.mode != POLICY_IPVLAN && mac_taken(nic, port)) {
+	if (!policy_shares_mac(&port->policy) && mac_taken(nic, port)) {
 		log_error("port %u: its address is another port's", number);
 		free(port);
 		return NULL;
@@ -748,6 +761,7 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 		nic->port_limit = number + 1;
 	order_insert(nic, port);
 	nic->hash_stale = nic->filter_stale = true;
+	share_changed(nic);
 	if (++nic->epoch == 0)
 		nic->epoch = 1;
 	configure(nic, port);
@@ -765,6 +779,7 @@ void nic_port_remove(struct nic *nic, unsigned number)
 	nic->port[number] = NULL;
 	order_remove(nic, port);
 	fdb_forget_port(nic, port);
+	share_changed(nic);
 	nic->filter_stale = true;
 	port->live = false;
 	port->dead = true;
@@ -795,7 +810,7 @@ static void update_filter(struct nic *nic, struct netdev *nd)
 			f.promisc = true;
 		if (port->rx_mode & D0_VNET_RX_ALLMULTI)
 			f.allmulti = true;
-		if (port->policy.mode != POLICY_IPVLAN && !mac_equal(port->mac, nd->mac)) {
+		if (!policy_shares_mac(&port->policy) && !mac_equal(port->mac, nd->mac)) {
 			if (f.ucs == NETDEV_UC_MAX)
 				f.promisc = true;
 			else

@@ -28,8 +28,25 @@ struct fdb_entry {
 	uint64_t seen_ns;
 };
 
+/* Where a shared address's port is: share.c. */
+struct steer_entry {
+	struct net_addr dst;
+	uint32_t key;
+	uint16_t vlan, port; /* port: number + 1, 0: unused */
+	uint8_t uplink;
+};
+/* Which port took the first fragment of a datagram. */
+struct steer_frag {
+	struct net_addr src, dst;
+	uint64_t until_ns;
+	uint16_t id, port;
+	uint8_t proto;
+};
+#define NIC_STEER_SIZE 512u /* powers of two */
+#define NIC_FRAGS_SIZE 64u
+
 struct nic_stats {
-	uint64_t to_uplink, to_port, flooded, no_route, segmented, summed, bounced;
+	uint64_t to_uplink, to_port, flooded, no_route, segmented, summed, bounced, refused;
 };
 
 struct nic {
@@ -41,6 +58,9 @@ struct nic {
 	unsigned uplinks;
 	struct fdb_entry fdb[NIC_FDB_SIZE];
 	uint16_t mac_hash[2 * NIC_PORTS_MAX]; /* port numbers + 1 by address */
+	struct steer_entry steer[NIC_STEER_SIZE];
+	struct steer_frag frags[NIC_FRAGS_SIZE];
+	unsigned share_ports; /* of mode share */
 	struct net_txbuf *free_tx;
 	unsigned free_count;
 	void *tx_memory, *tx_heads;
@@ -109,6 +129,16 @@ void fdb_learn(struct nic *nic, struct nic_port *port, const uint8_t *mac);
 void fdb_moved(struct nic *nic, unsigned uplink, uint16_t vlan, const uint8_t *mac);
 void fdb_forget_port(struct nic *nic, const struct nic_port *port);
 void fdb_age(struct nic *nic);
+
+/* Ports that share the card's MAC (share.c): who a frame for that MAC is for; NULL: none of
+ * them. from: the port it came from, NULL: the wire. */
+struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
+			    const struct net_frame *f, const struct nic_port *from);
+/* An ARP answer to the card's MAC: to those who asked. */
+void share_arp(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
+	       const struct nic_port *from);
+/* Ports came or went. */
+void share_changed(struct nic *nic);
 
 /* Segmentation in software. */
 void gso_begin(struct gso_cut *cut, const struct net_frame *f);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: ISC */
+/* One host address for several ports, and private segments (cells/nic/switch/share.c). */
+#include "tests/unit/nic_env.h"
+
+#include <cmocka.h>
+
+#define SIZE (256u << 10)
+#define HOST 0x0a00020fu
+#define FAR  0x08080808u
+#define SVC  0xa9fe0001u
+
+static const uint8_t mac_out[6] = {2, 0, 0, 0, 0, 0xee};
+static const uint8_t all[6] = {255, 255, 255, 255, 255, 255};
+static struct nic nic;
+static struct env_card card;
+static struct env_port owner, a, b;
+static uint8_t buf[70000], got[70000];
+
+static void world(void)
+{
+	env_nic_new(&nic);
+	env_card_add(&nic, &card, 0, 1);
+	env_port_new(&nic, &owner, 1, SIZE, "mode=ipvlan ip=10.0.2.15+169.254.0.1",
+		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &a, 2, SIZE,
+		     "mode=share ip=169.254.0.2 host=10.0.2.15 ports=1024-1535+t8081",
+		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &b, 3, SIZE,
+		     "mode=share ip=169.254.0.3 host=10.0.2.15 ports=2048-2559,u53",
+		     ENV_ALL_FEATURES, 1);
+	assert_true(vnet_port_live(&a.drv) && vnet_port_live(&b.drv));
+}
+
+static void end(void)
+{
+	env_card_complete(&card);
+	env_card_clear(&card);
+	env_port_free(&owner);
+	env_port_free(&a);
+	env_port_free(&b);
+	assert_int_equal(nic.free_count, NIC_TXBUFS);
+	nic_fini(&nic);
+}
+
+static struct env_l4 from_far(uint8_t proto, uint16_t dport)
+{
+	return (struct env_l4){.dmac = card.nd.mac,
+			       .smac = mac_out,
+			       .sip = FAR,
+			       .dip = HOST,
+			       .sport = 443,
+			       .dport = dport,
+			       .proto = proto,
+			       .tcp_flags = 0x10};
+}
+
+static struct env_l4 from_host(uint8_t proto, uint16_t sport)
+{
+	return (struct env_l4){.dmac = mac_out,
+			       .smac = card.nd.mac,
+			       .sip = HOST,
+			       .dip = FAR,
+			       .sport = sport,
+			       .dport = 443,
+			       .proto = proto,
+			       .tcp_flags = 0x10};
+}
+
+/* Which of the three gets what is in buf: 1, 2, 3, the sum if several, 0 none. */
+static unsigned taken(uint32_t len)
+{
+	unsigned who = 0;
+
+	env_run(&nic);
+	who += env_port_recv(&owner, 0, NULL, got, sizeof(got)) == len ? 1 : 0;
+	who += env_port_recv(&a, 0, NULL, got, sizeof(got)) == len ? 10 : 0;
+	who += env_port_recv(&b, 0, NULL, got, sizeof(got)) == len ? 100 : 0;
+	return who;
+}
+
+static unsigned arrives(uint32_t len)
+{
+	env_card_rx(&card, buf, len, 2000, NULL);
+	return taken(len);
+}
+
+static bool leaves(struct env_port *p, uint32_t len)
+{
+	unsigned before = card.count;
+
+	assert_true(env_port_send(p, 0, NULL, buf, len));
+	env_run(&nic);
+	return card.count == before + 1;
+}
+
+/* An ICMP message with `payload` behind its header of eight bytes. */
+static uint32_t icmp(struct env_l4 l, uint8_t type, uint16_t id, const void *payload,
+		     uint32_t n)
+{
+	l.proto = 1;
+	uint32_t len = env_build(buf, &l, n, false);
+
+	memset(buf + 34, 0, 8);
+	buf[34] = type;
+	put_be16(buf + 38, id);
+	if (n)
+		memcpy(buf + 42, payload, n);
+	return len;
+}
+
+static void what_arrives_goes_by_port(void **state)
+{
+	static const struct {
+		uint8_t proto;
+		uint16_t port;
+		unsigned who;
+	} t[] = {{6, 1024, 10}, {6, 1535, 10},  {6, 1536, 1},  {17, 1100, 10}, {6, 8081, 10},
+		 {17, 8081, 1}, {6, 2048, 100}, {17, 53, 100}, {6, 53, 1},     {6, 3375, 1}};
+
+	world();
+	for (int twice = 0; twice < 2; twice++) /* the second time from the cache */
+		for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+			struct env_l4 l = from_far(t[i].proto, t[i].port);
+
+			assert_int_equal(arrives(env_build(buf, &l, 100, false)), t[i].who);
+		}
+	env_port_free(&a); /* what was its goes to the owner, who refuses it */
+	struct env_l4 l = from_far(6, 1024);
+	uint32_t len = env_build(buf, &l, 100, false);
+
+	env_card_rx(&card, buf, len, 2000, NULL);
+	env_run(&nic);
+	assert_int_equal(env_port_recv(&owner, 0, NULL, got, sizeof(got)), len);
+	env_port_new(&nic, &a, 2, SIZE, "mode=share ip=169.254.0.2", ENV_ALL_FEATURES, 1);
+	end();
+}
+
+static void what_leaves_must_be_of_the_slice(void **state)
+{
+	world();
+	struct env_l4 l = from_host(6, 1024);
+
+	assert_true(leaves(&a, env_build(buf, &l, 10, false)));
+	assert_false(leaves(&b, env_build(buf, &l, 10, false)));
+	l.sport = 8081;
+	assert_true(leaves(&a, env_build(buf, &l, 10, false)));
+	l.proto = 17; /* TCP only */
+	assert_false(leaves(&a, env_build(buf, &l, 10, false)));
+	l.sport = 1024;
+	l.sip = HOST + 1;
+	assert_false(leaves(&a, env_build(buf, &l, 10, false)));
+	l.sip = HOST;
+	l.ip6 = 1;
+	assert_false(leaves(&a, env_build(buf, &l, 10, false)));
+	l.ip6 = 0;
+	l.proto = 47;
+	assert_false(leaves(&a, env_build(buf, &l, 10, false)));
+	assert_true(leaves(&a, icmp(l, 8, 1025, NULL, 0)));
+	assert_false(leaves(&a, icmp(l, 8, 2048, NULL, 0)));
+	assert_false(leaves(&a, icmp(l, 0, 1025, NULL, 0)));
+	assert_false(leaves(&a, icmp(l, 5, 1025, NULL, 0)));
+	put_be16(buf + 12, 0x88cc);
+	assert_false(leaves(&a, 60));
+	assert_int_equal(a.dev->stats.spoofed, 8);
+	l = from_host(6, 2375); /* the owner is not bound */
+	assert_true(leaves(&owner, env_build(buf, &l, 10, false)));
+	end();
+}
+
+static void icmp_finds_its_way(void **state)
+{
+	uint8_t quoted[28];
+
+	world();
+	struct env_l4 far = from_far(1, 0), own = from_host(17, 1030);
+
+	assert_int_equal(arrives(icmp(far, 0, 1024, NULL, 0)), 10);
+	assert_int_equal(arrives(icmp(far, 0, 2048, NULL, 0)), 100);
+	assert_int_equal(arrives(icmp(far, 8, 1024, NULL, 0)), 1);
+	env_build(got, &own, 0, false);
+	memcpy(quoted, got + 14, 28);
+	assert_int_equal(arrives(icmp(far, 3, 0, quoted, 28)), 10);
+	assert_int_equal(arrives(icmp(far, 11, 0, quoted, 28)), 10);
+	assert_int_equal(arrives(icmp(far, 3, 0, quoted, 20)), 1); /* too short to tell */
+	put_be16(quoted + 20, 2050);
+	assert_int_equal(arrives(icmp(far, 3, 0, quoted, 28)), 100);
+	quoted[0] = 0x4f; /* options beyond what is quoted */
+	assert_int_equal(arrives(icmp(far, 3, 0, quoted, 28)), 1);
+	/* An error about what came to a's slice; about b's. */
+	struct env_l4 in = from_far(17, 1031);
+
+	env_build(got, &in, 0, false);
+	memcpy(quoted, got + 14, 28);
+	assert_true(leaves(&a, icmp(own, 3, 0, quoted, 28)));
+	assert_false(leaves(&b, icmp(own, 3, 0, quoted, 28)));
+	end();
+}
+
+static void fragments_follow_the_first(void **state)
+{
+	world();
+	struct env_l4 l = from_far(17, 2050);
+	uint32_t len = env_build(buf, &l, 1000, false);
+
+	put_be16(buf + 20, 0x2000);
+	assert_int_equal(arrives(len), 100);
+	put_be16(buf + 20, 126);
+	put_be16(buf + 36, 1024); /* looks like a port of a's and is data */
+	assert_int_equal(arrives(len), 100);
+	put_be16(buf + 18, 0x4321); /* another datagram, whose first never came */
+	assert_int_equal(arrives(len), 1);
+	end();
+}
+
+static void answers_to_arp_go_to_who_asked(void **state)
+{
+	world();
+	uint32_t len = env_build_arp(buf, mac_out, 0x0a000202, HOST);
+
+	assert_int_equal(arrives(len), 1); /* a question: the owner answers */
+	put_be16(buf + 20, 2);
+	memcpy(buf, card.nd.mac, 6);
+	assert_int_equal(arrives(len), 1); /* an answer: the owner's, nobody else asked */
+	uint32_t asked = env_build_arp(got, card.nd.mac, HOST, 0x0a000202);
+
+	assert_true(env_port_send(&a, 0, NULL, got, asked));
+	assert_int_equal(taken(asked), 1); /* it could be the owner's, and goes to the wire */
+	assert_int_equal(card.count, 1);
+	assert_int_equal(arrives(len), 11);
+	env_build_arp(buf, card.nd.mac, HOST, 0x0a000202);
+	put_be16(buf + 20, 2); /* it may ask, not answer */
+	assert_false(leaves(&a, asked));
+	env_build_arp(buf, card.nd.mac, HOST + 1, 0x0a000202);
+	assert_false(leaves(&a, asked));
+	end();
+}
+
+static void one_reaches_the_other_by_the_host_address(void **state)
+{
+	world();
+	struct env_l4 l = from_host(6, 2050);
+
+	l.dmac = card.nd.mac;
+	l.dip = HOST;
+	l.dport = 8081;
+	uint32_t len = env_build(buf, &l, 10, false);
+
+	assert_true(env_port_send(&b, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 10);
+	assert_int_equal(card.count, 0);
+	/* From the wire nobody speaks as the host. */
+	memcpy(buf + 6, mac_out, 6);
+	assert_int_equal(arrives(len), 0);
+	assert_int_equal(nic.stats.refused, 1);
+	end();
+}
+
+static void the_service_is_reached_for_names_only(void **state)
+{
+	world();
+	struct env_l4 l = {.dmac = card.nd.mac,
+			   .smac = card.nd.mac,
+			   .sip = 0xa9fe0002,
+			   .dip = SVC,
+			   .sport = 5,
+			   .dport = 53,
+			   .proto = 17};
+	uint32_t len = env_build(buf, &l, 30, false);
+
+	assert_true(env_port_send(&a, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 1);
+	assert_true(env_port_send(&b, 0, NULL, buf, len)); /* as a */
+	assert_int_equal(taken(len), 0);
+	l.dport = 2375;
+	len = env_build(buf, &l, 30, false);
+	assert_true(env_port_send(&a, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 0);
+	l.dip = 0xa9fe0003; /* another container */
+	l.dport = 53;
+	len = env_build(buf, &l, 30, false);
+	assert_true(env_port_send(&a, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 0);
+	l.sip = SVC; /* and back */
+	l.dip = 0xa9fe0002;
+	len = env_build(buf, &l, 30, false);
+	assert_true(env_port_send(&owner, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 10);
+	assert_int_equal(arrives(len), 0); /* not from the wire */
+	l.dip = 0xa9fe0077;
+	len = env_build(buf, &l, 30, false);
+	assert_true(env_port_send(&owner, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 0);
+	assert_int_equal(card.count, 0); /* nor to it */
+	end();
+}
+
+static void private_segments_are_apart(void **state)
+{
+	static struct env_port c, d, e;
+	static const uint8_t mac_c[6] = {2, 0, 0, 0, 0, 0xc}, mac_d[6] = {2, 0, 0, 0, 0, 0xd};
+
+	world();
+	env_port_new(&nic, &c, 4, SIZE, "seg=5 mac=02:00:00:00:00:0c ip=172.17.0.2",
+		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &d, 5, SIZE, "seg=5 mac=02:00:00:00:00:0d ip=172.17.0.3",
+		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &e, 6, SIZE, "seg=6 mac=02:00:00:00:00:0d ip=172.17.0.3",
+		     ENV_ALL_FEATURES, 1);
+	assert_true(vnet_port_live(&e.drv));
+	struct env_l4 l = {.dmac = mac_d,
+			   .smac = mac_c,
+			   .sip = 0xac110002,
+			   .dip = 0xac110003,
+			   .sport = 5,
+			   .dport = 53,
+			   .proto = 17};
+	uint32_t len = env_build(buf, &l, 30, false);
+
+	assert_true(env_port_send(&c, 0, NULL, buf, len));
+	env_run(&nic);
+	assert_int_equal(env_port_recv(&d, 0, NULL, got, sizeof(got)), len);
+	assert_int_equal(env_port_recv(&e, 0, NULL, got, sizeof(got)), 0);
+	memcpy(buf, all, 6);
+	assert_true(env_port_send(&c, 0, NULL, buf, len));
+	assert_int_equal(taken(len), 0);
+	assert_int_equal(env_port_recv(&d, 0, NULL, got, sizeof(got)), len);
+	assert_int_equal(env_port_recv(&e, 0, NULL, got, sizeof(got)), 0);
+	memcpy(buf, mac_out, 6);
+	assert_true(env_port_send(&c, 0, NULL, buf, len));
+	env_run(&nic);
+	memcpy(buf, mac_d, 6); /* nor does the wire reach in */
+	assert_int_equal(arrives(len), 0);
+	assert_int_equal(env_port_recv(&d, 0, NULL, got, sizeof(got)), 0);
+	assert_int_equal(card.count, 0);
+	assert_int_equal(card.nd.filter.ucs, 0);
+	env_port_free(&c);
+	env_port_free(&d);
+	env_port_free(&e);
+	end();
+}
+
+static void bad_arguments_refuse_the_port(void **state)
+{
+	static const char *const bad[] = {
+	    "mode=share",
+	    "mode=share ip=169.254.0.2 host=10.0.2.15",
+	    "mode=share ip=169.254.0.2 ports=5-6",
+	    "mode=share ip=169.254.0.2 host=fd00::1 ports=5",
+	    "mode=share ip=169.254.0.2 host=10.0.2.15 ports=",
+	    "mode=share ip=169.254.0.2 host=10.0.2.15 ports=0-5",
+	    "mode=share ip=169.254.0.2 host=10.0.2.15 ports=x5",
+	    "mode=share ip=169.254.0.2 host=10.0.2.15 ports=5++6",
+	    "mode=ipvlan ip=10.0.2.15 host=10.0.2.15 ports=5",
+	    "seg=0",
+	    "seg=65536",
+	    "seg=1 vlan=2",
+	    "seg=1 uplink=1",
+	    "seg=1 mode=ipvlan ip=10.0.0.1",
+	};
+	struct policy p;
+	const char *why;
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (policy_parse(&p, bad[i], "", &why) == 0)
+			fail_msg("accepted: %s", bad[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_arrives_goes_by_port),
+	    cmocka_unit_test(what_leaves_must_be_of_the_slice),
+	    cmocka_unit_test(icmp_finds_its_way),
+	    cmocka_unit_test(fragments_follow_the_first),
+	    cmocka_unit_test(answers_to_arp_go_to_who_asked),
+	    cmocka_unit_test(one_reaches_the_other_by_the_host_address),
+	    cmocka_unit_test(the_service_is_reached_for_names_only),
+	    cmocka_unit_test(private_segments_are_apart),
+	    cmocka_unit_test(bad_arguments_refuse_the_port),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
