@@ -9,3 +9,4 @@ BENCHES += images
 .PHONY: bench-images
 bench-images: $(B)/bin/d0fs
 	$(Q)$(PYTHON) bench/images.py $(B)
+$(eval $(call unit_test,store_tree,tests/unit/store_tree_test.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))

@@ -131,7 +131,8 @@ static int put_pieces(struct out *o, struct h2_pfs *layer, const char *chain, ui
 	return err ? err : n < 0 ? (int)n : 0;
 }
 
-static int put_layer(struct out *o, const struct oci_layer_ref *l)
+/* The layer's tar; as a member of the archive if `as_member`. */
+static int put_layer(struct out *o, const struct oci_layer_ref *l, bool as_member)
 {
 	char name[96], got[OCI_HEX];
 	struct h2_pfs *pfs;
@@ -147,7 +148,10 @@ static int put_layer(struct out *o, const struct oci_layer_ref *l)
 	if (err)
 		return oci_fail(o->st, err, "layer %.12s is not there", l->chain);
 	snprintf(name, sizeof(name), "blobs/sha256/%s", l->diff);
-	err = member_begin(o, name, l->size, '0');
+	oci_sha_init(&o->sha);
+	o->written = 0;
+	if (as_member)
+		err = member_begin(o, name, l->size, '0');
 	if (!err)
 		err = put_pieces(o, pfs, l->chain, a.ino);
 	h2_pfs_close(pfs);
@@ -157,7 +161,7 @@ static int put_layer(struct out *o, const struct oci_layer_ref *l)
 	if (o->written != l->size || strcmp(got, l->diff))
 		return oci_fail(o->st, -H2_EUCLEAN,
 				"layer %.12s does not have its digest any more", l->diff);
-	return member_end(o);
+	return as_member ? member_end(o) : 0;
 }
 
 static int put_documents(struct out *o, const struct oci_image *img, const char *ref)
@@ -234,11 +238,45 @@ int oci_export(struct oci_store *st, const char *id, const char *name, oci_write
 		for (unsigned k = 0; k < i; k++)
 			again |= !strcmp(img->layer[k].diff, img->layer[i].diff);
 		if (!again)
-			err = put_layer(&o, &img->layer[i]);
+			err = put_layer(&o, &img->layer[i], true);
 	}
 	if (!err)
 		err = cb(arg, zeros, sizeof(zeros));
 	free(o.buf);
 	free(img);
+	return err;
+}
+
+struct layer_search {
+	struct oci_store *st;
+	const char *chain;
+	struct oci_image *img;
+	const struct oci_layer_ref *found;
+};
+
+static int has_layer(void *arg, const char *id)
+{
+	struct layer_search *s = arg;
+
+	if (!oci_image_read(s->st, id, s->img))
+		for (unsigned i = 0; i < s->img->layers && !s->found; i++)
+			if (!strcmp(s->img->layer[i].chain, s->chain))
+				s->found = &s->img->layer[i];
+	return s->found != NULL;
+}
+
+int oci_layer_export(struct oci_store *st, const char *chain, oci_write_cb *cb, void *arg)
+{
+	struct out o = {.st = st, .cb = cb, .arg = arg, .buf = malloc(BUF)};
+	struct layer_search s = {st, chain, malloc(sizeof(*s.img)), NULL};
+	int err = o.buf && s.img ? 0 : -H2_ENOMEM;
+
+	if (!err)
+		err = meta_each(st, OCI_IMAGES, has_layer, &s);
+	if (err >= 0)
+		err = s.found ? put_layer(&o, s.found, false)
+			      : oci_fail(st, -H2_ENOENT, "no image has the layer %.12s", chain);
+	free(o.buf);
+	free(s.img);
 	return err;
 }

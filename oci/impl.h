@@ -90,13 +90,8 @@ int oci_inflate_done(struct oci_inflate *z);
 void oci_inflate_free(struct oci_inflate *z);
 
 /* ---- layer.c: a layer's tar applied to a PFS ---- */
-struct oci_layer;
 /* `key`: name of the layer's files in /layers of the meta PFS (exists and is empty). */
 struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key);
-int oci_layer_push(void *layer, const uint8_t *p, size_t len); /* an oci_sink */
-/* End of the tar: directories' times, the rest of the recipe. */
-int oci_layer_finish(struct oci_layer *l);
-void oci_layer_free(struct oci_layer *l);
 
 /* ---- record.c: files of the meta PFS ---- */
 enum oci_dir {

@@ -42,6 +42,10 @@ struct oci_layer {
 	struct oci_store *st;
 	struct h2_pfs *pfs;
 	struct oci_tar *tar;
+	/* A plain archive (oci_unpack_new): no whiteouts, no recipe, below `top`. */
+	bool plain;
+	unsigned flags;
+	uint64_t top;
 	/* the recipe */
 	char key[OCI_HEX + 16];
 	uint64_t recipe, recipe_len;
@@ -117,6 +121,9 @@ static int made_add(struct oci_layer *l, uint64_t ino)
 
 static int recipe_write(struct oci_layer *l, const void *p, size_t len)
 {
+	if (l->plain)
+		return 0;
+
 	long n = h2_write(l->st->meta, l->recipe, l->recipe_len, p, len);
 
 	if (n != (long)len)
@@ -258,7 +265,7 @@ static int remove_name(struct oci_layer *l, uint64_t dir, const char *name, bool
 		return 0;
 	if ((a.mode & H2_S_IFMT) == H2_S_IFLNK)
 		l->last[0] = 0;
-	if ((a.mode & H2_S_IFMT) == H2_S_IFREG && a.size && a.nlink == 1 &&
+	if ((a.mode & H2_S_IFMT) == H2_S_IFREG && a.size && a.nlink == 1 && !l->plain &&
 	    made_here(l, a.ino)) {
 		err = keep_content(l, &a);
 		if (err)
@@ -390,14 +397,14 @@ static int split_path(struct oci_layer *l, const char *path, bool make, char cle
 	clean[at] = 0;
 	*name = clean + slash + (slash != 0);
 	if (!slash) {
-		*dir = H2_ROOT_INO;
+		*dir = l->top;
 		return make ? keep_dir_time(l, *dir) : 0;
 	}
 	if (l->last[0] && strlen(l->last) == slash && !memcmp(l->last, clean, slash)) {
 		*dir = l->last_dir;
 		return 0;
 	}
-	err = walk_dir(l, H2_ROOT_INO, clean, slash, &fuel, make, dir);
+	err = walk_dir(l, l->top, clean, slash, &fuel, make, dir);
 	if (err)
 		return err;
 	memcpy(l->last, clean, slash);
@@ -410,9 +417,10 @@ static int split_path(struct oci_layer *l, const char *path, bool make, char cle
 
 static int set_attributes(struct oci_layer *l, uint64_t ino, const struct oci_entry *e)
 {
+	bool own = !l->plain || (l->flags & OCI_UNPACK_OWNER);
 	struct h2_attr a = {.mode = e->mode,
-			    .uid = e->uid,
-			    .gid = e->gid,
+			    .uid = own ? e->uid : 0,
+			    .gid = own ? e->gid : 0,
 			    .mtime = e->mtime,
 			    .atime = e->mtime};
 	unsigned set = H2_SET_UID | H2_SET_GID | H2_SET_MTIME | H2_SET_ATIME;
@@ -427,14 +435,21 @@ static int set_attributes(struct oci_layer *l, uint64_t ino, const struct oci_en
 	return err;
 }
 
+static int crossing(struct oci_layer *l, const char *name, const char *what)
+{
+	return oci_fail(l->st, -H2_EINVAL, "cannot overwrite %s \"%.100s\"", what, name);
+}
+
 static int make_dir(struct oci_layer *l, uint64_t dir, const char *name,
 		    const struct oci_entry *e)
 {
 	struct h2_new how = {.mode = e->mode, .uid = e->uid, .gid = e->gid};
-	struct h2_attr a = {.ino = H2_ROOT_INO, .mode = H2_S_IFDIR};
+	struct h2_attr a = {.ino = l->top, .mode = H2_S_IFDIR};
 	int err = *name ? h2_lookup(l->pfs, dir, name, strlen(name), &a) : 0;
 
 	if (!err && (a.mode & H2_S_IFMT) != H2_S_IFDIR) {
+		if (l->flags & OCI_UNPACK_NO_CROSS)
+			return crossing(l, name, "non-directory with directory");
 		err = remove_name(l, dir, name, false, 0);
 		if (!err)
 			err = -H2_ENOENT;
@@ -480,8 +495,12 @@ static int make_other(struct oci_layer *l, uint64_t dir, const char *name,
 			     .mtime = &e->mtime};
 	size_t len = strlen(name);
 	struct h2_attr a;
-	int err = remove_name(l, dir, name, false, 0);
+	int err;
 
+	if ((l->flags & OCI_UNPACK_NO_CROSS) && !h2_lookup(l->pfs, dir, name, len, &a) &&
+	    (a.mode & H2_S_IFMT) == H2_S_IFDIR)
+		return crossing(l, name, "directory with non-directory");
+	err = remove_name(l, dir, name, false, 0);
 	if (err)
 		return err;
 	switch (e->type) {
@@ -526,7 +545,7 @@ static int whiteout(struct oci_layer *l, uint64_t dir, const char *name)
 {
 	int err;
 
-	if (strncmp(name, ".wh.", 4))
+	if (l->plain || strncmp(name, ".wh.", 4))
 		return 0;
 	if (!strcmp(name, ".wh..wh..opq"))
 		err = empty_dir(l, dir, true, 0);
@@ -650,27 +669,55 @@ int oci_layer_finish(struct oci_layer *l)
 	return err;
 }
 
-struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key)
+static struct oci_layer *new_layer(struct oci_store *st, struct h2_pfs *pfs,
+				   const struct oci_tar_ops *ops)
 {
-	static const struct oci_tar_ops ops = {on_entry, on_data, on_end, on_raw};
 	struct oci_layer *l = calloc(1, sizeof(*l));
-	struct h2_attr a;
-	uint64_t dir;
 
 	if (!l)
 		return NULL;
 	l->st = st;
 	l->pfs = pfs;
-	snprintf(l->key, sizeof(l->key), "%s", key);
+	l->top = H2_ROOT_INO;
 	l->raw = malloc(BUF + sizeof(struct oci_piece));
 	l->buf = malloc(BUF);
-	l->tar = oci_tar_new(&ops, l);
-	if (!l->raw || !l->buf || !l->tar || meta_write(st, OCI_LAYERS, key, "", 0) ||
-	    meta_dir(st, OCI_LAYERS, &dir) || h2_lookup(st->meta, dir, key, strlen(key), &a)) {
+	l->tar = oci_tar_new(ops, l);
+	if (l->raw && l->buf && l->tar)
+		return l;
+	oci_layer_free(l);
+	return NULL;
+}
+
+struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key)
+{
+	static const struct oci_tar_ops ops = {on_entry, on_data, on_end, on_raw};
+	struct oci_layer *l = new_layer(st, pfs, &ops);
+	struct h2_attr a;
+	uint64_t dir;
+
+	if (!l)
+		return NULL;
+	snprintf(l->key, sizeof(l->key), "%s", key);
+	if (meta_write(st, OCI_LAYERS, key, "", 0) || meta_dir(st, OCI_LAYERS, &dir) ||
+	    h2_lookup(st->meta, dir, key, strlen(key), &a)) {
 		oci_layer_free(l);
 		return NULL;
 	}
 	l->recipe = a.ino;
+	return l;
+}
+
+struct oci_layer *oci_unpack_new(struct oci_store *st, struct h2_pfs *pfs, uint64_t dir,
+				 unsigned flags)
+{
+	static const struct oci_tar_ops ops = {on_entry, on_data, on_end, NULL};
+	struct oci_layer *l = new_layer(st, pfs, &ops);
+
+	if (l) {
+		l->plain = true;
+		l->flags = flags;
+		l->top = dir;
+	}
 	return l;
 }
 

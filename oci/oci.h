@@ -106,6 +106,48 @@ typedef int oci_write_cb(void *arg, const void *p, size_t len); /* 0 or < 0 */
 int oci_export(struct oci_store *st, const char *id, const char *name, oci_write_cb *cb,
 	       void *arg);
 
+/* The tar of one layer (by chain ID), byte by byte as it came, checked on the way. */
+int oci_layer_export(struct oci_store *st, const char *chain, oci_write_cb *cb, void *arg);
+
+/*
+ * Trees of files in any PFS (tree.c). Paths are walked inside of the PFS; a leading
+ * '/' makes no difference. -H2_ENOENT, -H2_ENOTDIR, -H2_EINVAL (a circle of links).
+ */
+int oci_tree_find(struct h2_pfs *pfs, const char *path, bool follow, struct h2_attr *out);
+/* What is at `path` and below as a tar; its names begin with `as` ("": the root is left out).
+ */
+int oci_tree_pack(struct h2_pfs *pfs, const char *path, const char *as, oci_write_cb *cb,
+		  void *arg);
+enum oci_change {
+	OCI_CHANGED,
+	OCI_ADDED,
+	OCI_DELETED,
+	OCI_TOUCHED, /* a directory whose time alone differs */
+};
+/* attr: of the new object; of the old one if it was deleted. 0 or < 0 to stop. */
+typedef int oci_diff_cb(void *arg, enum oci_change kind, const char *path,
+			const struct h2_attr *attr);
+/* How pfs differs from base, of which it is a snapshot; parents first, in order of names.
+ * skip: paths (without leading '/') to leave out with all below; NULL-terminated, may be NULL.
+ * A directory that became something else, or reversed, is deleted and added. */
+int oci_tree_diff(struct h2_pfs *pfs, struct h2_pfs *base, const char *const *skip,
+		  oci_diff_cb *cb, void *arg);
+/* The same as a layer: a tar with whiteouts. */
+int oci_tree_pack_diff(struct h2_pfs *pfs, struct h2_pfs *base, const char *const *skip,
+		       oci_write_cb *cb, void *arg);
+
+/* A tar unpacked below a directory of a PFS, pushed in pieces (layer.c). */
+#define OCI_UNPACK_NO_CROSS 1u /* a directory may not take the place of something else */
+#define OCI_UNPACK_OWNER    2u /* owners as the tar says; else root */
+struct oci_layer;
+/* NULL: no memory. `st` needs vol only; st->err says why a push failed. */
+struct oci_layer *oci_unpack_new(struct oci_store *st, struct h2_pfs *pfs, uint64_t dir,
+				 unsigned flags);
+int oci_layer_push(void *layer, const uint8_t *p, size_t len);
+/* End of the tar: directories' times, the rest of the recipe. */
+int oci_layer_finish(struct oci_layer *l);
+void oci_layer_free(struct oci_layer *l);
+
 /* Hash of a PFS's tree that does not depend on where blocks lie. Reads everything. */
 int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX]);
 

@@ -4,8 +4,9 @@
  *
  * Frames are collected in private memory before anything of them is looked at. A request
  * runs to its end, except that an import serves the other clients between its pieces
- * (oci's yield callback: never inside a call of h2). Replies wait in a buffer of the
- * session when the ring is full; while more than OUT_HIGH wait, no request is taken.
+ * (oci's yield callback: never inside a call of h2), and an export while its reader is slow.
+ * Replies wait in a buffer of the session when the ring is full; while more than OUT_HIGH wait,
+ * no request is taken.
  *
  * An import's files are kept in a PFS of its own, "tmp-<random>", opened as long as the
  * import lasts: oci_recover() deletes such PFSs only when nobody has them open, so what a
@@ -15,34 +16,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cells/store/admin.h"
 #include "cells/store/events.h"
-#include "cells/store/store.h"
-#include "d0/store_admin.h"
 #include "libcell/cell.h"
 #include "libcell/clock.h"
 #include "libcell/log.h"
 #include "libcell/random.h"
-#include "libcell/stream.h"
 #include "oci/oci.h"
 
 #define OUT_HIGH (256u << 10)
 #define STEP     (1u << 20) /* bytes of a job between two rounds of the loop */
-
-struct session {
-	unsigned ch;
-	uint32_t generation;
-	struct stream stream;
-	bool notify, closed;
-	struct d0_admin_head head;
-	size_t got; /* of the head, then of the payload */
-	uint8_t *in;
-	uint8_t *out;
-	size_t out_len, out_size;
-	/* an import under way */
-	struct h2_pfs *spool;
-	char spool_label[80];
-	uint64_t file, file_len;
-};
 
 /* One job at a time for the volume. */
 static struct {
@@ -82,7 +65,7 @@ static void flush(struct session *c)
 	c->out_len -= n;
 }
 
-static int frame(struct session *c, int status, unsigned flags, const void *p, size_t len)
+int admin_frame(struct session *c, int status, unsigned flags, const void *p, size_t len)
 {
 	struct d0_admin_head h = {.len = (uint32_t)len,
 				  .op = c->head.op,
@@ -97,8 +80,7 @@ static int frame(struct session *c, int status, unsigned flags, const void *p, s
 	return err;
 }
 
-static int lines(struct session *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int lines(struct session *c, const char *fmt, ...)
+int admin_lines(struct session *c, const char *fmt, ...)
 {
 	char text[768];
 	va_list ap;
@@ -106,14 +88,14 @@ static int lines(struct session *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return frame(c, 0, D0_ADMIN_MORE, text,
-		     (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+	return admin_frame(c, 0, D0_ADMIN_MORE, text,
+			   (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 }
 
 /* ---- arguments ---- */
 
 /* The n-th string of the payload, or NULL. */
-static const char *arg(const struct session *c, unsigned n)
+const char *admin_arg(const struct session *c, unsigned n)
 {
 	const char *p = (const char *)c->in, *end = p + c->head.len;
 
@@ -135,9 +117,10 @@ static int do_usage(struct session *c, struct store *s)
 	struct h2_vol_info i;
 
 	h2_vol_info(s->vol, &i);
-	return lines(c, "%llu\t%llu\t%llu\t%llu\t%d\n", (unsigned long long)i.allocator_size,
-		     (unsigned long long)i.allocator_free, (unsigned long long)i.reserve,
-		     (unsigned long long)i.bad_blocks, i.readonly);
+	return admin_lines(c, "%llu\t%llu\t%llu\t%llu\t%d\n",
+			   (unsigned long long)i.allocator_size,
+			   (unsigned long long)i.allocator_free, (unsigned long long)i.reserve,
+			   (unsigned long long)i.bad_blocks, i.readonly);
 }
 
 static int do_pfs_list(struct session *c, struct store *s)
@@ -147,8 +130,9 @@ static int do_pfs_list(struct session *c, struct store *s)
 	int err;
 
 	while (!(err = h2_pfs_next(s->vol, &cursor, &i)))
-		lines(c, "%s\t%llu\t%llu\t%d\n", i.label, (unsigned long long)i.data_bytes,
-		      (unsigned long long)i.inodes, i.open);
+		admin_lines(c, "%s\t%llu\t%llu\t%d\n", i.label,
+			    (unsigned long long)i.data_bytes, (unsigned long long)i.inodes,
+			    i.open);
 	return err == -H2_ENOENT ? 0 : err;
 }
 
@@ -174,7 +158,7 @@ static int with_origin(struct store *s, const char *a, const char *b,
 static int do_pfs(struct session *c, struct store *s)
 {
 	static const struct h2_pfs_opts o = {.comp = H2_COMP_LZ4};
-	const char *a = arg(c, 0), *b = arg(c, 1);
+	const char *a = admin_arg(c, 0), *b = admin_arg(c, 1);
 	bool two = c->head.op != D0_ADMIN_PFS_CREATE && c->head.op != D0_ADMIN_PFS_DELETE;
 	int err;
 
@@ -201,45 +185,66 @@ static int list_image(void *ctx, const char *tag, const struct oci_image *img)
 
 	for (unsigned i = 0; i < img->layers; i++)
 		size += img->layer[i].size;
-	return lines(ctx, "%s\t%s\t%s\t%s\t%llu\n", tag, img->id, img->manifest, img->root,
-		     (unsigned long long)size);
+	return admin_lines(ctx, "%s\t%s\t%s\t%s\t%llu\n", tag, img->id, img->manifest,
+			   img->root, (unsigned long long)size);
 }
 
-static int export_piece(void *ctx, const void *p, size_t len)
+/* The reader sets the pace; meanwhile files are served. A reader that is gone ends it. */
+static int wait_for_room(struct session *c)
 {
-	struct session *c = ctx;
-	const uint8_t *at = p;
+	for (unsigned i = 0; c->out_len > OUT_HIGH && i < 300; i++) {
+		const struct d0_channel *d = cell_channel(c->ch);
+		bool more;
 
-	while (len) {
+		if (c->notify)
+			cell_notify(c->ch);
+		c->notify = false;
+		if (!d || d->state != D0_CHANNEL_OPEN)
+			return -H2_EIO;
+		more = fs_channels_serve(c->store) | stream_wait_write(&c->stream);
+		if (more)
+			events_collect();
+		else
+			events_sleep_new(clock_ns() + 100 * CLOCK_NS_PER_MS);
+		flush(c);
+	}
+	return c->out_len > 4 * OUT_HIGH ? -H2_EIO : 0;
+}
+
+int admin_stream(void *session, const void *p, size_t len)
+{
+	struct session *c = session;
+	const uint8_t *at = p;
+	int err = 0;
+
+	while (len && !err) {
 		size_t n = len < D0_ADMIN_MAX ? len : D0_ADMIN_MAX;
 
-		if (c->closed || frame(c, 0, D0_ADMIN_MORE, at, n))
+		if (c->closed || admin_frame(c, 0, D0_ADMIN_MORE, at, n))
 			return -H2_EIO;
 		at += n;
 		len -= n;
-		/* The reader sets the pace; a reader that is gone ends it. */
 		flush(c);
-		for (unsigned i = 0; c->out_len > OUT_HIGH && i < 300; i++) {
-			const struct d0_channel *d = cell_channel(c->ch);
-
-			if (c->notify)
-				cell_notify(c->ch);
-			c->notify = false;
-			if (!d || d->state != D0_CHANNEL_OPEN)
-				return -H2_EIO;
-			stream_wait_write(&c->stream);
-			events_sleep_new(clock_ns() + 100 * CLOCK_NS_PER_MS);
-			flush(c);
-		}
-		if (c->out_len > 4 * OUT_HIGH)
-			return -H2_EIO;
+		err = wait_for_room(c);
 	}
-	return 0;
+	return err;
+}
+
+static int do_layers(struct session *c, struct oci_store *st, const char *id)
+{
+	struct oci_image *img = malloc(sizeof(*img));
+	int err = img ? oci_image_read(st, id, img) : -H2_ENOMEM;
+
+	for (unsigned i = 0; !err && i < img->layers; i++)
+		err = admin_lines(c, "%s\t%s\t%llu\n", img->layer[i].diff, img->layer[i].chain,
+				  (unsigned long long)img->layer[i].size);
+	free(img);
+	return err;
 }
 
 static int signer_line(void *ctx, const char *key, const struct oci_signature *sig, bool good)
 {
-	return lines(ctx, "%s\t%d\n", key, good);
+	return admin_lines(ctx, "%s\t%d\n", key, good);
 }
 
 static int do_sign(struct session *c, struct oci_store *st, const char *id, const char *line)
@@ -259,7 +264,7 @@ static int do_sign(struct session *c, struct oci_store *st, const char *id, cons
 
 static int image_op(struct session *c, struct store *s, struct oci_store *st)
 {
-	const char *a = arg(c, 0), *b = arg(c, 1);
+	const char *a = admin_arg(c, 0), *b = admin_arg(c, 1);
 	char id[OCI_HEX], *blob;
 	size_t len;
 	int err;
@@ -277,18 +282,21 @@ static int image_op(struct session *c, struct store *s, struct oci_store *st)
 		break;
 	case D0_ADMIN_IMAGE_BLOB:
 		err = oci_blob(st, a, &blob, &len);
-		for (size_t at = 0; !err && at < len; at += D0_ADMIN_MAX)
-			frame(c, 0, D0_ADMIN_MORE, blob + at,
-			      len - at < D0_ADMIN_MAX ? len - at : D0_ADMIN_MAX);
-		if (!err)
-			free(blob);
+		if (err)
+			return err;
+		err = admin_stream(c, blob, len);
+		free(blob);
 		return err;
+	case D0_ADMIN_LAYER_EXPORT:
+		return oci_layer_export(st, a, admin_stream, c);
 	default:
 		err = oci_find(st, a, id);
 		if (err)
 			break;
 		if (c->head.op == D0_ADMIN_IMAGE_EXPORT)
-			return oci_export(st, id, a, export_piece, c);
+			return oci_export(st, id, a, admin_stream, c);
+		if (c->head.op == D0_ADMIN_IMAGE_LAYERS)
+			return do_layers(c, st, id);
 		if (c->head.op == D0_ADMIN_IMAGE_SIGN || c->head.op == D0_ADMIN_IMAGE_SIGNERS) {
 			err = do_sign(c, st, id, b);
 			break;
@@ -361,13 +369,30 @@ static int import_file(struct session *c)
 	static const struct h2_new how = {.mode = 0600};
 	char name[H2_NAME_MAX + 1];
 	struct h2_attr a;
-	int err = !c->spool ? -H2_EINVAL : arg(c, 0) ? spool_name(arg(c, 0), name) : -H2_EINVAL;
+	int err = !c->spool         ? -H2_EINVAL
+		  : admin_arg(c, 0) ? spool_name(admin_arg(c, 0), name)
+				    : -H2_EINVAL;
 
 	if (!err)
 		err = h2_create(c->spool, H2_ROOT_INO, name, strlen(name), &how, &a);
+	if (err == -H2_EEXIST)
+		err = h2_lookup(c->spool, H2_ROOT_INO, name, strlen(name), &a);
 	c->file = err ? 0 : a.ino;
-	c->file_len = 0;
+	c->file_len = err ? 0 : a.size;
 	return err;
+}
+
+static int import_rename(struct session *c)
+{
+	char from[H2_NAME_MAX + 1], to[H2_NAME_MAX + 1];
+	const char *a = admin_arg(c, 0), *b = admin_arg(c, 1);
+	int err = c->spool && a && b ? spool_name(a, from) : -H2_EINVAL;
+
+	if (!err)
+		err = spool_name(b, to);
+	return err ? err
+		   : h2_rename(c->spool, H2_ROOT_INO, from, strlen(from), H2_ROOT_INO, to,
+			       strlen(to), 0);
 }
 
 static int import_data(struct session *c, struct store *s)
@@ -385,12 +410,16 @@ static int import_data(struct session *c, struct store *s)
 
 static int spool_find(void *ctx, const char *name, struct h2_attr *a)
 {
+	struct session *c = ctx;
 	char flat[H2_NAME_MAX + 1];
-	int err = spool_name(name, flat);
+	int err;
 
-	return err ? err
-		   : h2_lookup(((struct session *)ctx)->spool, H2_ROOT_INO, flat, strlen(flat),
-			       a);
+	if (c->manifest && !strcmp(name, "index.json"))
+		return -H2_ENOENT;
+	if (c->manifest && !strcmp(name, "manifest.json"))
+		name = c->manifest;
+	err = spool_name(name, flat);
+	return err ? err : h2_lookup(c->spool, H2_ROOT_INO, flat, strlen(flat), a);
 }
 
 static int64_t spool_size(void *ctx, const char *name)
@@ -414,7 +443,7 @@ static int import_commit(struct session *c, struct store *s, char why[256])
 	struct oci_source src = {spool_size, spool_read, c};
 	struct oci_store st = {.yield = store_serve_others, .yield_ctx = s};
 	struct oci_image *img;
-	const char *tag = arg(c, 0);
+	const char *tag = admin_arg(c, 0);
 	int err;
 
 	if (!c->spool || !tag)
@@ -422,16 +451,19 @@ static int import_commit(struct session *c, struct store *s, char why[256])
 	err = oci_open(&st, s->vol, true);
 	if (err)
 		return err;
+	c->manifest = admin_arg(c, 1);
 	img = calloc(1, sizeof(*img));
 	busy = true;
 	err = img ? oci_import(&st, &src, *tag ? tag : NULL, img) : -H2_ENOMEM;
 	busy = false;
 	memcpy(why, st.err, sizeof(st.err));
 	if (!err)
-		frame(c, 0, D0_ADMIN_MORE, img->id, 64);
+		admin_frame(c, 0, D0_ADMIN_MORE, img->id, 64);
 	oci_close(&st);
 	free(img);
-	import_end(c, s);
+	if (!c->manifest)
+		import_end(c, s);
+	c->manifest = NULL;
 	h2_sync(s->vol);
 	return err;
 }
@@ -481,11 +513,11 @@ static int do_job(struct session *c)
 {
 	const struct h2_progress *p = &job.progress;
 
-	return lines(c, "%s\t%d\t%llu\t%llu\t%llu\t%llu\t%llu\t%d\n", job.name,
-		     job.scrub || job.free, (unsigned long long)p->done_bytes,
-		     (unsigned long long)p->total_bytes, (unsigned long long)p->bad,
-		     (unsigned long long)p->repaired, (unsigned long long)p->freed_bytes,
-		     job.status);
+	return admin_lines(c, "%s\t%d\t%llu\t%llu\t%llu\t%llu\t%llu\t%d\n", job.name,
+			   job.scrub || job.free, (unsigned long long)p->done_bytes,
+			   (unsigned long long)p->total_bytes, (unsigned long long)p->bad,
+			   (unsigned long long)p->repaired, (unsigned long long)p->freed_bytes,
+			   job.status);
 }
 
 /* ---- sessions ---- */
@@ -512,6 +544,8 @@ static int perform(struct session *c, struct store *s, char why[256])
 	case D0_ADMIN_IMAGE_EXPORT:
 	case D0_ADMIN_IMAGE_SIGN:
 	case D0_ADMIN_IMAGE_SIGNERS:
+	case D0_ADMIN_IMAGE_LAYERS:
+	case D0_ADMIN_LAYER_EXPORT:
 		return do_image(c, s, why);
 	case D0_ADMIN_IMPORT_BEGIN:
 		return import_begin(c, s);
@@ -524,6 +558,17 @@ static int perform(struct session *c, struct store *s, char why[256])
 	case D0_ADMIN_IMPORT_ABORT:
 		import_end(c, s);
 		return 0;
+	case D0_ADMIN_IMPORT_RENAME:
+		return import_rename(c);
+	case D0_ADMIN_TREE_STAT:
+	case D0_ADMIN_TREE_READ:
+	case D0_ADMIN_TREE_PACK:
+	case D0_ADMIN_TREE_DIFF:
+	case D0_ADMIN_TREE_PACK_DIFF:
+	case D0_ADMIN_UNPACK_BEGIN:
+	case D0_ADMIN_UNPACK_DATA:
+	case D0_ADMIN_UNPACK_END:
+		return admin_tree(c, s, why);
 	case D0_ADMIN_SYNC:
 		return h2_sync(s->vol);
 	case D0_ADMIN_SCRUB:
@@ -541,11 +586,11 @@ static void serve_frame(struct session *c, struct store *s)
 	char why[256] = "";
 	int err = perform(c, s, why);
 
-	if (!err && c->head.op == D0_ADMIN_IMPORT_DATA)
+	if (!err && (c->head.op == D0_ADMIN_IMPORT_DATA || c->head.op == D0_ADMIN_UNPACK_DATA))
 		return;
 	if (err && !why[0])
 		snprintf(why, sizeof(why), "%s", h2_strerror(err));
-	frame(c, err, 0, why, err ? strlen(why) : 0);
+	admin_frame(c, err, 0, why, err ? strlen(why) : 0);
 }
 
 /* Collect the head, then the payload. True: a frame is complete. */
@@ -576,6 +621,7 @@ static bool collect(struct session *c)
 static void reset(struct session *c, struct store *s)
 {
 	import_end(c, s);
+	admin_unpack_drop(c);
 	c->got = 0;
 	c->out_len = 0;
 	c->closed = false;
@@ -609,13 +655,14 @@ static void close_session(struct store *s, unsigned ch)
 	struct session *c = sessions[ch];
 
 	import_end(c, s);
+	admin_unpack_drop(c);
 	free(c->in);
 	free(c->out);
 	free(c);
 	sessions[ch] = NULL;
 }
 
-static void open_session(unsigned ch, const struct d0_channel *d)
+static void open_session(struct store *s, unsigned ch, const struct d0_channel *d)
 {
 	struct session *c = calloc(1, sizeof(*c));
 	size_t size;
@@ -623,6 +670,7 @@ static void open_session(unsigned ch, const struct d0_channel *d)
 
 	if (!c)
 		return;
+	c->store = s;
 	c->ch = ch;
 	c->generation = d->generation;
 	c->in = malloc(D0_ADMIN_MAX);
@@ -647,7 +695,7 @@ void admin_scan(struct store *s)
 		if (sessions[ch] && (!open || d->generation != sessions[ch]->generation))
 			close_session(s, ch);
 		if (open && !sessions[ch])
-			open_session(ch, d);
+			open_session(s, ch, d);
 	}
 }
 

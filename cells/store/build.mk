@@ -2,7 +2,7 @@
 FUSE_SRC := $(wildcard cells/store/fuse/*.c)
 $(eval $(call host_lib,fuse,$(FUSE_SRC)))
 
-STORE_SRC := cells/store/main.c cells/store/admin.c cells/store/events.c cells/store/volume.c \
+STORE_SRC := cells/store/main.c cells/store/admin.c cells/store/admin_tree.c cells/store/events.c cells/store/volume.c \
              cells/store/fs_channel.c cells/store/signed.c cells/store/blockdev.c cells/store/ramdisk.c \
              cells/store/h2_config.c $(wildcard cells/store/drivers/*.c)
 $(eval $(call cell,store,$(STORE_SRC),oci fuse h2 h2codec,-llz4 -lzstd -lz -lbearssl))

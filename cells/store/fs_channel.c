@@ -22,7 +22,7 @@
 #define BUDGET   32u /* requests of one client in a row */
 
 struct client {
-	bool used, up, broken;
+	bool used, up, broken, create;
 	bool waits; /* for the verification of its image */
 	bool data;  /* not an image: needs no signature */
 	uint32_t generation;
@@ -55,6 +55,7 @@ static void close_client(struct store *s, unsigned ch)
 
 static int open_session(struct store *s, struct client *c)
 {
+	static const struct h2_pfs_opts fresh = {.comp = H2_COMP_LZ4};
 	int state = c->data ? 1 : signed_state(s, c->label), err;
 
 	c->waits = state == 0;
@@ -62,6 +63,11 @@ static int open_session(struct store *s, struct client *c)
 		return -1;
 	err = h2_pfs_open(s->vol, c->label, c->opts.readonly ? H2_PFS_RDONLY : 0, &c->pfs);
 
+	if (err == -H2_ENOENT && c->create) {
+		err = h2_pfs_create(s->vol, c->label, &fresh);
+		if (!err)
+			err = h2_pfs_open(s->vol, c->label, 0, &c->pfs);
+	}
 	if (err) {
 		log_error("PFS '%s': %s", c->label, h2_strerror(err));
 		c->pfs = NULL;
@@ -96,6 +102,7 @@ static void open_client(struct store *s, unsigned ch, const struct d0_channel *d
 				  .nodes_max = 1 << 17,
 				  .now = store_now};
 	c->data = cell_arg_u64(d->args, "data", 0);
+	c->create = !c->opts.readonly && cell_arg_u64(d->args, "create", 0);
 	clients[ch] = c;
 	counter_add_own(s->c_clients, 1);
 	if (cell_arg(d->args, "pfs", c->label, sizeof(c->label)) <= 0) {

@@ -7,6 +7,7 @@
  *
  *	pfs=LABEL	the PFS whose root directory is node 1
  *	ro=1		refuse every change with EROFS
+ *	create=1	make the PFS, empty, if there is none of that label
  *
  * Layout of the ring region: as d0/vring.h, two queues of D0_VFS_QUEUE_NUM entries:
  * queue 0 (hiprio) for FORGET, BATCH_FORGET and INTERRUPT, queue 1 for everything else.
