@@ -5,8 +5,8 @@
  * Problem: host tables, nested tables of two vendors and IOMMU tables are all four-level
  * radix trees of 512 entries that differ only in how an entry is written.
  *
- * Model: one walker, parameterised by a struct table_format whose functions encode and
- * decode an entry. The walker goes down creating tables as it needs them, and when it unmaps
+ * Model: one walker, parameterised by a struct table_format that says which bits of an
+ * entry mean what. The walker goes down creating tables as it needs them, and when it unmaps
  * goes up again releasing the ones that became empty.
  *
  * Invariants: entries are written in one function, set_leaf(), and nowhere else; it is
@@ -36,128 +36,76 @@ static u32 level_index(u64 at, u32 level)
 	return (u32)(at >> (PAGE_SHIFT + 9 * level)) & (ENTRIES - 1);
 }
 
+#define ADDR_MASK 0x000ffffffffff000ull
+
 /* x86 long mode; second-level tables of AMD are the same with U set: AMD APM vol.
  * 2, 5.3, 15.25. */
 enum {
 	X86_P = 1,
 	X86_W = 2,
 	X86_U = 4,
-	X86_PWT = 8,
-	X86_PCD = 16,
+	X86_UC = 8 | 16, /* PWT, PCD */
 	X86_A = 32,
 	X86_D = 64,
 	X86_PS = 128
 };
-#define X86_NX    (1ull << 63)
-#define ADDR_MASK 0x000ffffffffff000ull
+#define X86_NX (1ull << 63)
+#define X86_FORMAT(extra)                                                        \
+	.present = X86_P, .table = X86_P | X86_W | X86_A | (extra),              \
+	.leaf = X86_P | X86_A | X86_D | (extra), .large = X86_PS, .read = X86_P, \
+	.write = X86_W, .no_execute = X86_NX, .uncached = X86_UC
 
-static u64 x86_leaf(hpa_t to, u32 perms, u32 level, u64 extra)
+const struct table_format format_host = {X86_FORMAT(0)};
+const struct table_format format_npt = {X86_FORMAT(X86_U)};
+/* Intel SDM vol. 3, 29.3.2: R 0, W 1, X 2, memory type 3-5 (6: write-back), large 7. */
+const struct table_format format_ept = {.present = 7,
+					.table = 7,
+					.large = 1 << 7,
+					.read = 1,
+					.write = 2,
+					.execute = 4,
+					.cached = 6 << 3};
+/* VT-d specification 4.1, 9.8: R 0, W 1, large 7. */
+const struct table_format format_vtd = {
+    .present = 3, .table = 3, .large = 1 << 7, .read = 1, .write = 2};
+
+static bool present(const struct table_format *f, u64 e)
 {
-	u64 e = to.v | X86_P | X86_A | X86_D | extra;
-	e |= perms & MAP_W ? X86_W : 0;
-	e |= perms & MAP_X ? 0 : X86_NX;
-	e |= perms & MAP_UC ? X86_PCD | X86_PWT : 0;
-	return e | (level ? X86_PS : 0);
+	return e && ((e ^ f->invert) & f->present);
 }
 
-static u64 host_leaf(hpa_t to, u32 perms, u32 level)
+static bool is_large(const struct table_format *f, u64 e)
 {
-	return x86_leaf(to, perms, level, 0);
+	return (e ^ f->invert) & f->large;
 }
 
-static u64 npt_leaf(hpa_t to, u32 perms, u32 level)
+static hpa_t address(const struct table_format *f, u64 e)
 {
-	return x86_leaf(to, perms, level, X86_U);
+	return HPA((e ^ f->invert) & ADDR_MASK);
 }
 
-static u64 host_table(hpa_t to)
+static u64 table_entry(const struct table_format *f, hpa_t table)
 {
-	return to.v | X86_P | X86_W | X86_A;
+	return (table.v | f->table) ^ f->invert;
 }
 
-static u64 npt_table(hpa_t to)
+static u64 leaf_entry(const struct table_format *f, hpa_t to, u32 perms, u32 level)
 {
-	return to.v | X86_P | X86_W | X86_U | X86_A;
+	u64 e = to.v | f->leaf | (level ? f->large : 0);
+	e |= (perms & MAP_R ? f->read : 0) | (perms & MAP_W ? f->write : 0);
+	e |= perms & MAP_X ? f->execute : f->no_execute;
+	e |= perms & MAP_UC ? f->uncached : f->cached;
+	return e ^ f->invert;
 }
 
-static bool x86_present(u64 e)
+static u32 perms_of(const struct table_format *f, u64 entry)
 {
-	return e & X86_P;
+	u64 e = entry ^ f->invert;
+	bool execute = f->execute ? e & f->execute : f->no_execute && !(e & f->no_execute);
+	bool uncached = f->uncached ? e & f->uncached : f->cached && !(e & f->cached);
+	return (e & f->read ? MAP_R : 0) | (e & f->write ? MAP_W : 0) | (execute ? MAP_X : 0) |
+	       (uncached ? MAP_UC : 0);
 }
-
-static bool x86_is_large(u64 e)
-{
-	return e & X86_PS;
-}
-
-static u32 x86_perms(u64 e)
-{
-	return MAP_R | (e & X86_W ? MAP_W : 0) | (e & X86_NX ? 0 : MAP_X) |
-	       (e & X86_PCD ? MAP_UC : 0);
-}
-
-static hpa_t entry_addr(u64 e)
-{
-	return HPA(e & ADDR_MASK);
-}
-
-/* EPT: Intel SDM vol. 3, 29.3.2: R 0, W 1, X 2, memory type 3-5, ignore PAT 6, large 7. */
-static u64 ept_leaf(hpa_t to, u32 perms, u32 level)
-{
-	u64 e = to.v | (perms & (MAP_R | MAP_W | MAP_X));
-	e |= perms & MAP_UC ? 0 : 6 << 3;
-	return e | (level ? 1u << 7 : 0);
-}
-
-static u64 ept_table(hpa_t to)
-{
-	return to.v | 7;
-}
-
-static bool ept_present(u64 e)
-{
-	return e & 7;
-}
-
-static bool ept_is_large(u64 e)
-{
-	return e & (1u << 7);
-}
-
-static u32 ept_perms(u64 e)
-{
-	return (u32)(e & 7) | (e >> 3 & 7 ? 0 : MAP_UC);
-}
-
-/* VT-d second level: VT-d spec 9.8: R 0, W 1, large 7. */
-static u64 vtd_leaf(hpa_t to, u32 perms, u32 level)
-{
-	return to.v | (perms & (MAP_R | MAP_W)) | (level ? 1u << 7 : 0);
-}
-
-static u64 vtd_table(hpa_t to)
-{
-	return to.v | 3;
-}
-
-static bool vtd_present(u64 e)
-{
-	return e & 3;
-}
-
-static u32 vtd_perms(u64 e)
-{
-	return (u32)(e & 3);
-}
-
-const struct table_format format_host = {"host",       host_leaf, host_table, x86_present,
-					 x86_is_large, x86_perms, entry_addr};
-const struct table_format format_npt = {"npt",        npt_leaf,  npt_table, x86_present,
-					x86_is_large, x86_perms, entry_addr};
-const struct table_format format_ept = {"ept",        ept_leaf,  ept_table, ept_present,
-					ept_is_large, ept_perms, entry_addr};
-const struct table_format format_vtd = {"vtd",        vtd_leaf,  vtd_table, vtd_present,
-					ept_is_large, vtd_perms, entry_addr};
 
 static u64 *table_of(hpa_t table)
 {
@@ -177,18 +125,19 @@ static u64 *walk(struct space *s, u64 at, u32 level, bool create)
 {
 	u64 *entry = &table_of(s->root)[level_index(at, LEVELS - 1)];
 	for (u32 l = LEVELS - 1; l > level; l--) {
-		if (!s->format->present(*entry)) {
+		if (!present(s->format, *entry)) {
 			if (!create)
 				return NULL;
 			hpa_t table = frame_alloc();
 			if (!hpa_valid(table))
 				return NULL;
 			s->table_frames++;
-			__atomic_store_n(entry, s->format->table(table), __ATOMIC_RELEASE);
-		} else if (s->format->is_large(*entry)) {
+			__atomic_store_n(entry, table_entry(s->format, table),
+					 __ATOMIC_RELEASE);
+		} else if (is_large(s->format, *entry)) {
 			return NULL;
 		}
-		entry = &table_of(s->format->addr(*entry))[level_index(at, l - 1)];
+		entry = &table_of(address(s->format, *entry))[level_index(at, l - 1)];
 	}
 	return entry;
 }
@@ -200,9 +149,9 @@ static int set_leaf(struct space *s, u64 at, hpa_t to, u32 perms, u32 level)
 	u64 *entry = walk(s, at, level, true);
 	if (!entry)
 		return D0_ENOMEM;
-	if (s->format->present(*entry))
+	if (present(s->format, *entry))
 		return D0_EEXIST;
-	__atomic_store_n(entry, s->format->leaf(to, perms, level), __ATOMIC_RELEASE);
+	__atomic_store_n(entry, leaf_entry(s->format, to, perms, level), __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -230,19 +179,19 @@ static bool split(struct space *s, u64 *entry)
 	hpa_t table = frame_alloc();
 	if (!hpa_valid(table))
 		return false;
-	u64 base = s->format->addr(*entry).v & ~(LARGE_SIZE - 1);
-	u32 perms = s->format->perms(*entry);
+	u64 base = address(s->format, *entry).v & ~(LARGE_SIZE - 1);
+	u32 perms = perms_of(s->format, *entry);
 	for (u32 i = 0; i < ENTRIES; i++)
-		table_of(table)[i] = s->format->leaf(HPA(base + i * PAGE_SIZE), perms, 0);
+		table_of(table)[i] = leaf_entry(s->format, HPA(base + i * PAGE_SIZE), perms, 0);
 	s->table_frames++;
-	__atomic_store_n(entry, s->format->table(table), __ATOMIC_RELEASE);
+	__atomic_store_n(entry, table_entry(s->format, table), __ATOMIC_RELEASE);
 	return true;
 }
 
 static bool table_empty(struct space *s, hpa_t table)
 {
 	for (u32 i = 0; i < ENTRIES; i++)
-		if (s->format->present(table_of(table)[i]))
+		if (present(s->format, table_of(table)[i]))
 			return false;
 	return true;
 }
@@ -258,15 +207,15 @@ static bool unmap_in(struct space *s, hpa_t table, u32 level, u64 at, u64 end)
 		u64 *entry = &table_of(table)[level_index(at, level)];
 		u64 next = ALIGN_DOWN(at, level_size(level)) + level_size(level);
 		u64 stop = MIN(next, end);
-		if (s->format->present(*entry)) {
-			bool leaf = level == 0 || s->format->is_large(*entry);
+		if (present(s->format, *entry)) {
+			bool leaf = level == 0 || is_large(s->format, *entry);
 			bool whole = stop - at == level_size(level);
 			if (leaf && !whole && split(s, entry))
 				leaf = false;
 			if (leaf) {
 				__atomic_store_n(entry, 0, __ATOMIC_RELEASE);
 			} else {
-				hpa_t below = s->format->addr(*entry);
+				hpa_t below = address(s->format, *entry);
 				if (unmap_in(s, below, level - 1, at, stop)) {
 					__atomic_store_n(entry, 0, __ATOMIC_RELEASE);
 					frame_free(below);
@@ -289,8 +238,8 @@ static void free_tables(struct space *s, hpa_t table, u32 level)
 {
 	for (u32 i = 0; level > 0 && i < ENTRIES; i++) {
 		u64 e = table_of(table)[i];
-		if (s->format->present(e) && !s->format->is_large(e))
-			free_tables(s, s->format->addr(e), level - 1);
+		if (present(s->format, e) && !is_large(s->format, e))
+			free_tables(s, address(s->format, e), level - 1);
 	}
 	frame_free(table);
 }
@@ -308,14 +257,14 @@ bool space_lookup(const struct space *s, u64 at, hpa_t *to, u32 *perms)
 	hpa_t table = s->root;
 	for (u32 level = LEVELS - 1;; level--) {
 		u64 e = table_of(table)[level_index(at, level)];
-		if (!s->format->present(e))
+		if (!present(s->format, e))
 			return false;
-		if (level == 0 || s->format->is_large(e)) {
-			u64 base = s->format->addr(e).v & ~(level_size(level) - 1);
+		if (level == 0 || is_large(s->format, e)) {
+			u64 base = address(s->format, e).v & ~(level_size(level) - 1);
 			*to = HPA(base + (at & (level_size(level) - 1)));
-			*perms = s->format->perms(e);
+			*perms = perms_of(s->format, e);
 			return true;
 		}
-		table = s->format->addr(e);
+		table = address(s->format, e);
 	}
 }

@@ -5,15 +5,17 @@
 
 #include "nucleus/memory_regions/memory_regions.h"
 
-/* Levels count from 0 (4K leaf). A leaf above level 0 is a large page. */
+/*
+ * Which bits say what. An entry of 0 is absent in every format. Of `execute` and
+ * `no_execute`, and of `cached` and `uncached`, a format has one or neither.
+ */
 struct table_format {
-	const char *name;
-	u64 (*leaf)(hpa_t to, u32 perms, u32 level);
-	u64 (*table)(hpa_t to);
-	bool (*present)(u64 entry);
-	bool (*is_large)(u64 entry);
-	u32 (*perms)(u64 entry);
-	hpa_t (*addr)(u64 entry);
+	u64 invert;  /* bits that are stored inverted */
+	u64 present; /* any of these is set: the entry is there */
+	u64 table;   /* what an entry has that leads to a table */
+	u64 leaf;    /* what every other entry has */
+	u64 large;   /* it maps a large page; levels count from 0, the 4K leaf */
+	u64 read, write, execute, no_execute, cached, uncached;
 };
 
 #endif

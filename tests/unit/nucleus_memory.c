@@ -188,19 +188,30 @@ static void a_range_is_mapped_whole_or_not(void **state)
 	space_destroy(&s);
 }
 
-static void formats_encode_what_they_decode(void **state)
+static void every_format_keeps_what_it_is_told(void **state)
 {
-	const struct table_format *const all[] = {&format_host, &format_npt, &format_ept,
-						  &format_vtd, &format_fake};
+	static const struct table_format *const all[] = {&format_host, &format_npt, &format_ept,
+							 &format_vtd, &format_fake};
+	static const u32 perms[] = {MAP_R, MAP_R | MAP_W, MAP_R | MAP_X,
+				    MAP_R | MAP_W | MAP_UC};
 	for (u32 f = 0; f < ARRAY_SIZE(all); f++)
-		for (u32 level = 0; level < 2; level++) {
-			u64 e = all[f]->leaf(HPA(0x123400000), MAP_R | MAP_W, level);
-			assert_true(all[f]->present(e));
-			assert_int_equal(all[f]->addr(e).v, 0x123400000);
-			assert_int_equal(all[f]->perms(e) & (MAP_R | MAP_W), MAP_R | MAP_W);
-			assert_int_equal(all[f]->is_large(e), all[f] == &format_fake || level);
-			assert_false(all[f]->present(0));
-			assert_false(all[f]->is_large(all[f]->table(HPA(0x5000))));
+		for (u32 i = 0; i < 2 * ARRAY_SIZE(perms); i++) {
+			u32 want = perms[i / 2], got;
+			u64 size = i % 2 ? LARGE_SIZE : PAGE_SIZE;
+			struct space s;
+			hpa_t to;
+			assert_true(space_init(&s, all[f]));
+			assert_int_equal(
+			    space_map(&s, 3 * size, HPA(0x123400000), size, want, true), 0);
+			assert_true(space_lookup(&s, 4 * size - 1, &to, &got));
+			assert_int_equal(to.v, 0x123400000 + size - 1);
+			if (all[f] == &format_vtd) /* knows neither */
+				want &= MAP_R | MAP_W;
+			assert_int_equal(got, want);
+			assert_int_equal(s.table_frames, i % 2 ? 3 : 4);
+			assert_false(space_lookup(&s, 4 * size, &to, &got));
+			assert_false(space_lookup(&s, 2 * size, &to, &got));
+			space_destroy(&s);
 		}
 }
 
@@ -217,7 +228,7 @@ int main(void)
 	    cmocka_unit_test_setup(large_pages_are_split_when_part_goes, machine),
 	    cmocka_unit_test_setup(w_and_x_never_meet, machine),
 	    cmocka_unit_test_setup(a_range_is_mapped_whole_or_not, machine),
-	    cmocka_unit_test_setup(formats_encode_what_they_decode, machine),
+	    cmocka_unit_test_setup(every_format_keeps_what_it_is_told, machine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

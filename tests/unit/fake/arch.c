@@ -37,38 +37,15 @@ static bool held;
 
 /* ---- tables: everything inverted and in other places ---- */
 
-static u64 fake_leaf(hpa_t to, u32 perms, u32 level)
-{
-	return ~((to.v >> 12 << 20) | (perms & 15) << 4 | level << 1 | 1ull << 63);
-}
-
-static u64 fake_table(hpa_t to)
-{
-	return ~((to.v >> 12 << 20) | 7ull << 1 | 1ull << 63);
-}
-
-static bool fake_present(u64 e)
-{
-	return e && (~e >> 63);
-}
-
-static bool fake_is_large(u64 e)
-{
-	return (~e >> 1 & 7) != 7;
-}
-
-static u32 fake_perms(u64 e)
-{
-	return ~e >> 4 & 15;
-}
-
-static hpa_t fake_addr(u64 e)
-{
-	return HPA((~e & ~(1ull << 63)) >> 20 << 12);
-}
-
-const struct table_format format_fake = {"fake",        fake_leaf,  fake_table, fake_present,
-					 fake_is_large, fake_perms, fake_addr};
+const struct table_format format_fake = {.invert = ~0ull,
+					 .present = 1ull << 63,
+					 .table = 1ull << 63 | 1 << 2,
+					 .leaf = 1ull << 63,
+					 .large = 1 << 1,
+					 .read = 1ull << 52,
+					 .write = 1ull << 55,
+					 .execute = 1ull << 53,
+					 .uncached = 1ull << 57};
 
 /* ---- core ---- */
 
