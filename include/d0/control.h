@@ -65,6 +65,7 @@ struct d0_ctl_cell_create {
 	uint32_t budget_us; /* CPU time of each vCPU per 100 ms at that priority; 0: no limit */
 	uint32_t restart;   /* enum d0_restart_policy */
 	uint32_t caps;      /* only what the caller itself holds, never D0_CAP_CONTROL */
+	char data[48];      /* file of the boot archive to map read-only, or empty */
 };
 
 struct d0_ctl_cell_op { /* cell_start, cell_stop, cell_restart, cell_destroy, cell_pause */
@@ -91,11 +92,15 @@ struct d0_ctl_channel_destroy {
 	uint32_t pad;
 };
 
+/* The device at an address, or the `index`th of a class or, class 0, of a vendor's kind. */
 struct d0_ctl_device_grant {
 	struct d0_ctl h;
-	uint32_t address; /* as d0_device.address */
-	uint32_t pad;
+	uint32_t address; /* as d0_device.address, or D0_CTL_BY_KIND */
+	uint32_t class;   /* class and subclass: CCSS */
+	uint16_t vendor, device;
+	uint32_t index;
 };
+#define D0_CTL_BY_KIND 0xffffffffu
 
 enum d0_cell_state {
 	D0_CELL_FREE,

@@ -22,6 +22,9 @@
 #include "nucleus/memory_regions/memory_regions.h"
 #include "gen/pubkey.h"
 
+#define IMAGE_MAX (64 * MiB)
+#define RELA_SIZE 24 /* Elf64_Rela */
+
 static const u8 *base;
 static const struct d0_manifest *manifest;
 static const struct d0_file *files;
@@ -68,6 +71,25 @@ static const char *check_signature(const u8 *bytes, const struct d0_archive *h,
 		   : "boot archive: the manifest's signature is wrong";
 }
 
+bool archive_image_sound(const struct d0_file *f)
+{
+	const struct d0_image *m = &f->image;
+	u64 end = 0;
+	if (m->segments > D0_SEGMENTS_MAX || m->pages > PAGES(IMAGE_MAX) || m->rela > f->size ||
+	    m->relas > (f->size - m->rela) / RELA_SIZE)
+		return false;
+	for (u32 i = 0; i < m->segments; i++) {
+		const struct d0_segment *s = &m->segment[i];
+		if (s->kind > D0_SEGMENT_DATA || !s->pages || s->vaddr & PAGE_MASK ||
+		    s->vaddr < end || !inside(s->vaddr >> PAGE_SHIFT, s->pages, m->pages) ||
+		    !inside(s->offset, s->bytes, f->size) || PAGES(s->bytes) > s->pages ||
+		    (s->kind != D0_SEGMENT_DATA && !inside(s->first_page, s->pages, f->pages)))
+			return false;
+		end = s->vaddr + (s->pages << PAGE_SHIFT);
+	}
+	return m->entry < end || !m->segments;
+}
+
 static const char *check_file(const struct d0_file *list, u32 i, const struct d0_archive *h,
 			      u32 hashes)
 {
@@ -80,6 +102,8 @@ static const char *check_file(const struct d0_file *list, u32 i, const struct d0
 		return "boot archive: a file lies outside the archive or over the manifest";
 	if (!inside(f->first_page, f->pages, hashes))
 		return "boot archive: a file's page hashes lie outside the manifest";
+	if (!archive_image_sound(f))
+		return "boot archive: the record of an image makes no sense";
 	for (u32 j = 0; j < i; j++) {
 		if (!strcmp(list[j].name, f->name))
 			return "boot archive: two files have one name";

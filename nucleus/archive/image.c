@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Loaded images: shared read-only frames, two golden copies of everything, all checked
- * against the manifest when they are made.
+ * against the manifest when they are made. What an image looks like the manifest says; its
+ * ELF headers are not looked at. Relocations touch relro and data only, so that text and
+ * rodata hash to the manifest's values at every address.
  */
 #include <string.h>
 #include "nucleus/archive/archive.h"
-#include "nucleus/archive/elf.h"
 #include "nucleus/archive/image.h"
 #include "nucleus/core/print.h"
 
-static struct image *images;
+/* System V ABI: Elf64_Rela. d0-mkarchive lets only R_X86_64_RELATIVE pass. */
+struct rela {
+	u64 offset, info;
+	s64 addend;
+};
 
-struct image *image_first(void)
-{
-	return images;
-}
+static struct image *images;
 
 static bool read_only(const struct segment *s)
 {
-	return s->kind == SEGMENT_TEXT || s->kind == SEGMENT_RODATA;
+	return s->kind == D0_SEGMENT_TEXT || s->kind == D0_SEGMENT_RODATA;
 }
 
 hpa_t image_frame(const struct image *image, const struct segment *s, u64 page)
@@ -89,6 +91,31 @@ static void image_free(struct image *img)
 	frame_free(ptr_to_hpa(img));
 }
 
+static void describe(struct image *img, const struct d0_file *file)
+{
+	const u8 *data = archive_data(file);
+	img->high = file->kind & D0_FILE_HIGH;
+	img->entry = file->image.entry;
+	img->pages = file->image.pages;
+	img->link_base = file->image.link_base;
+	img->rela = data + file->image.rela;
+	img->relas = file->image.relas;
+	img->segments = file->image.segments;
+	for (u32 i = 0; i < img->segments; i++) {
+		const struct d0_segment *s = &file->image.segment[i];
+		bool hashed = s->kind != D0_SEGMENT_DATA;
+		img->segment[i] = (struct segment){
+		    .kind = s->kind,
+		    .vaddr = s->vaddr,
+		    .pages = s->pages,
+		    .file_bytes = s->bytes,
+		    .file = data + s->offset,
+		    .frames = HPA_NONE,
+		    .golden = {HPA_NONE, HPA_NONE},
+		    .hash = hashed ? archive_pages(file) + s->first_page : NULL};
+	}
+}
+
 static struct image *load(const struct d0_file *file, const char **err)
 {
 	_Static_assert(sizeof(struct image) <= PAGE_SIZE,
@@ -99,10 +126,8 @@ static struct image *load(const struct d0_file *file, const char **err)
 		return NULL;
 	struct image *img = hpa_to_ptr(frame);
 	n_snprintf(img->name, sizeof(img->name), "%s", file->name);
-	img->high = file->kind & D0_FILE_HIGH;
-	*err = elf_load(img, file, archive_data(file));
-	if (!*err)
-		*err = fill_all(img);
+	describe(img, file);
+	*err = fill_all(img);
 	if (*err) {
 		image_free(img);
 		return NULL;
@@ -147,10 +172,10 @@ void image_relocate_page(const struct image *image, const struct segment *s, u64
 {
 	u64 low = s->vaddr + page * PAGE_SIZE;
 	for (u64 i = 0; i < image->relas; i++) {
-		struct elf_rela r;
+		struct rela r;
 		memcpy(&r, image->rela + i * sizeof(r), sizeof(r));
 		u64 offset = r.offset - image->link_base;
-		if (offset >= low && offset - low < PAGE_SIZE) {
+		if (offset >= low && offset - low <= PAGE_SIZE - sizeof(u64)) {
 			u64 value = (u64)r.addend - image->link_base + va;
 			memcpy((u8 *)at + (offset - low), &value, sizeof(value));
 		}

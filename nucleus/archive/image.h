@@ -14,17 +14,8 @@
 
 struct cell;
 
-#define IMAGE_SEGMENTS_MAX 6
-
-enum segment_kind {
-	SEGMENT_TEXT,
-	SEGMENT_RODATA,
-	SEGMENT_RELRO,
-	SEGMENT_DATA
-};
-
 struct segment {
-	u32 kind;
+	u32 kind;  /* enum d0_segment_kind */
 	u64 vaddr; /* page-aligned, from the image's first page */
 	u64 pages;
 	u64 file_bytes;                  /* of data, the rest is zero */
@@ -49,8 +40,8 @@ struct image {
 	u64 pages;     /* span */
 	u64 link_base; /* link address of the first page */
 	u32 segments;
-	struct segment segment[IMAGE_SEGMENTS_MAX];
-	const u8 *rela; /* in the archive: Elf64_Rela[relas], checked at load */
+	struct segment segment[D0_SEGMENTS_MAX];
+	const u8 *rela; /* in the archive: Elf64_Rela[relas] */
 	u64 relas;
 	struct moved_page moved[IMAGE_MOVES_MAX];
 	u32 moves;
@@ -65,14 +56,10 @@ void image_put(struct image *image);
 /* Relocate one page of a relro or data segment for a cell whose image lies at `va`. */
 void image_relocate_page(const struct image *image, const struct segment *s, u64 page, u64 va,
 			 void *at);
-struct image *image_first(void);
 /* The frame a shared page is in now. */
 hpa_t image_frame(const struct image *image, const struct segment *s, u64 page);
 /* Put a shared page into another frame, which the image owns from now on; the old one is
  * the caller's. false: too many have moved. Mappings are the caller's business. */
 bool image_move(struct image *image, const struct segment *s, u64 page, hpa_t frame);
-
-/* A file's range inside the archive by program header offset: elf.c's checks. */
-const char *elf_load(struct image *image, const struct d0_file *file, const u8 *data);
 
 #endif

@@ -38,18 +38,10 @@ struct channel_slot {
 	u32 irq;
 };
 
-struct cell_config {
-	char name[D0_NAME_MAX], image[D0_NAME_MAX];
-	char args[1024];
-	char data[48]; /* file of the boot archive to map, or empty */
-	u64 heap, stack, state, user;
-	u32 vcpus, channels, priority, budget_us, restart, caps;
-};
-
 struct cell {
 	u32 number;
-	u32 state; /* enum d0_cell_state */
-	struct cell_config config;
+	u32 state;                        /* enum d0_cell_state */
+	struct d0_ctl_cell_create config; /* as it was asked for, sizes rounded up */
 	const struct image *image;
 	bool high;
 	u64 va_offset;

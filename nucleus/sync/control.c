@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The control protocol: include/d0/control.h. A request is copied in once, checked, acted on,
- * copied back. The buffer is one for all: the nucleus lock guards it.
+ * copied back. The buffer is one for all: the nucleus lock guards it. The boot configuration is
+ * a list of such requests, asked by nobody (`caller` NULL), who may do everything.
  */
 #include <string.h>
 #include "nucleus/core/print.h"
@@ -28,124 +29,78 @@ static union {
 	struct d0_ctl_poweroff power;
 } request;
 
-static int target(struct cell **out)
-{
-	*out = cell_by_number(request.h.cell);
-	return *out ? D0_OK : D0_ENOENT;
-}
-
 static bool text_ok(const char *text, size_t size)
 {
 	return strnlen(text, size) < size;
 }
 
-static int ctl_cell_create(struct cell *caller)
+static int ctl_cell_create(struct cell *caller, struct cell *none)
 {
-	struct d0_ctl_cell_create *r = &request.create;
-	struct cell_config c = {.heap = r->heap,
-				.stack = r->stack,
-				.state = r->state,
-				.user = r->user,
-				.vcpus = r->vcpus,
-				.channels = r->channels,
-				.priority = r->priority,
-				.budget_us = r->budget_us,
-				.restart = r->restart,
-				.caps = r->caps};
+	const struct d0_ctl_cell_create *r = &request.create;
 	int err;
-	if (!text_ok(r->name, sizeof(r->name)) || !text_ok(r->image, sizeof(r->image)) ||
-	    !text_ok(r->args, sizeof(r->args)))
-		return D0_EINVAL;
-	if (r->caps & ~caller->config.caps || r->caps & D0_CAP_CONTROL)
+	if (caller && (r->caps & ~caller->config.caps || r->caps & D0_CAP_CONTROL))
 		return D0_EPERM;
-	memcpy(c.name, r->name, sizeof(c.name));
-	memcpy(c.image, r->image, sizeof(c.image));
-	memcpy(c.args, r->args, sizeof(c.args));
-	struct cell *cell = cell_new(&c, &err);
+	struct cell *cell = cell_new(r, &err);
 	if (cell)
-		r->h.cell = cell->number;
+		request.h.cell = cell->number;
 	return err;
 }
 
-static int ctl_cell_start(struct cell *caller)
+static int ctl_cell_start(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	return err ? err : cell_start(cell);
+	return cell_start(cell);
 }
 
-static int ctl_cell_stop(struct cell *caller)
+static int ctl_cell_stop(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	if (err)
-		return err;
-	if (cell->state != D0_CELL_RUNNING && cell->state != D0_CELL_PAUSED) {
-		cell->restart_at = 0;
-		return D0_ESTATE;
-	}
-	if (!(request.op.flags & 1)) {
+	bool alive = cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED;
+	if (alive && !(request.op.flags & 1)) {
 		cell_raise_flags(cell, 0, D0_EV_STOP);
 		return D0_OK;
 	}
 	if (cell == caller)
 		return D0_EINVAL;
 	cell->restart_at = 0;
+	if (!alive)
+		return D0_ESTATE;
 	cell_end(cell, D0_CELL_STOPPED, 0, "stopped by request");
 	journal(D0_EVENT_cell_ended, cell->number, 0, "%s stopped by request",
 		cell->config.name);
 	return D0_OK;
 }
 
-static int ctl_cell_restart(struct cell *caller)
+static int ctl_cell_restart(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	if (err)
-		return err;
 	return cell == caller ? D0_EINVAL : cell_restart(cell);
 }
 
-static int ctl_cell_destroy(struct cell *caller)
+static int ctl_cell_destroy(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	if (err)
-		return err;
 	return cell == caller ? D0_EINVAL : cell_destroy(cell);
 }
 
-static int ctl_cell_pause(struct cell *caller)
+static int ctl_cell_pause(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	if (err)
-		return err;
 	return cell == caller ? D0_EINVAL : cell_set_paused(cell, request.op.flags & 1);
 }
 
-static int ctl_channel_create(struct cell *caller)
+static int ctl_channel_create(struct cell *caller, struct cell *server)
 {
 	struct d0_ctl_channel_create *r = &request.channel;
-	struct cell *server = cell_by_number(r->h.cell), *client = cell_by_number(r->client);
-	if (!server || !client)
+	struct cell *client = cell_by_number(r->client);
+	if (!client)
 		return D0_ENOENT;
 	if (!text_ok(r->label, sizeof(r->label)) ||
 	    !text_ok(r->server_args, sizeof(r->server_args)) ||
-	    !text_ok(r->client_args, sizeof(r->client_args)) || r->protocol == D0_PROTO_IRQ ||
-	    r->protocol > D0_PROTO_IRQ)
+	    !text_ok(r->client_args, sizeof(r->client_args)) || r->protocol >= D0_PROTO_IRQ)
 		return D0_EINVAL;
 	return channel_create(server, client, r->protocol, r->ring, r->label, r->server_args,
 			      r->client_args, &r->server_channel, &r->client_channel);
 }
 
-static int ctl_channel_destroy(struct cell *caller)
+static int ctl_channel_destroy(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
 	u32 n = request.channel_destroy.channel;
-	if (err)
-		return err;
 	if (n >= cell->config.channels || !cell->slot[n].channel)
 		return D0_ENOENT;
 	struct channel *ch = cell->slot[n].channel;
@@ -156,23 +111,28 @@ static int ctl_channel_destroy(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_device_grant(struct cell *caller)
+static int ctl_device_grant(struct cell *caller, struct cell *cell)
 {
-	struct cell *cell;
-	int err = target(&cell);
-	struct device *dev = device_by_address(request.grant.address);
-	if (err)
-		return err;
+	const struct d0_ctl_device_grant *r = &request.grant;
+	struct device *dev = NULL;
+	u32 left = r->index;
+	if (r->address != D0_CTL_BY_KIND)
+		dev = device_by_address(r->address);
+	for (u32 i = 0; i < device_count() && r->address == D0_CTL_BY_KIND && !dev; i++) {
+		u16 vendor, device;
+		u32 class_rev;
+		device_describe(device_by_index(i), NULL, &class_rev, &vendor, &device, NULL);
+		bool hit = r->class ? class_rev >> 16 == r->class
+				    : vendor == r->vendor && device == r->device;
+		if (hit && !left--)
+			dev = device_by_index(i);
+	}
 	return dev ? cell_add_device(cell, dev) : D0_ENOENT;
 }
 
-static int ctl_cell_status(struct cell *caller)
+static int ctl_cell_status(struct cell *caller, struct cell *c)
 {
-	struct cell *c;
-	int err = target(&c);
 	struct d0_ctl_cell_status *r = &request.status;
-	if (err)
-		return err;
 	memcpy(r->name, c->config.name, sizeof(r->name));
 	memcpy(r->image, c->config.image, sizeof(r->image));
 	memcpy(r->reason, c->reason, sizeof(r->reason));
@@ -198,12 +158,8 @@ static int ctl_cell_status(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_cell_regions(struct cell *caller)
+static int ctl_cell_regions(struct cell *caller, struct cell *c)
 {
-	struct cell *c;
-	int err = target(&c);
-	if (err)
-		return err;
 	request.regions.count = c->regions;
 	memset(request.regions.region, 0, sizeof(request.regions.region));
 	for (u32 i = 0; i < c->regions; i++) {
@@ -218,12 +174,8 @@ static int ctl_cell_regions(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_cell_counters(struct cell *caller)
+static int ctl_cell_counters(struct cell *caller, struct cell *c)
 {
-	struct cell *c;
-	int err = target(&c);
-	if (err)
-		return err;
 	struct d0_counters *out = &request.counters.counters;
 	memcpy(out, c->counters, sizeof(*out));
 	out->count = MIN(out->count, (u32)D0_COUNTERS_MAX);
@@ -232,7 +184,7 @@ static int ctl_cell_counters(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_system_status(struct cell *caller)
+static int ctl_system_status(struct cell *caller, struct cell *none)
 {
 	struct d0_ctl_system_status *r = &request.system;
 	struct frames_stats m = frames_stats();
@@ -260,14 +212,14 @@ static int ctl_system_status(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_events_read(struct cell *caller)
+static int ctl_events_read(struct cell *caller, struct cell *none)
 {
 	struct d0_ctl_events_read *r = &request.events;
 	r->count = journal_read(r->from, r->event, D0_CTL_EVENTS_MAX, &r->oldest);
 	return D0_OK;
 }
 
-static int ctl_device_list(struct cell *caller)
+static int ctl_device_list(struct cell *caller, struct cell *none)
 {
 	struct d0_ctl_device_list *r = &request.devices;
 	r->total = device_count();
@@ -282,7 +234,7 @@ static int ctl_device_list(struct cell *caller)
 	return D0_OK;
 }
 
-static int ctl_poweroff(struct cell *caller)
+static int ctl_poweroff(struct cell *caller, struct cell *none)
 {
 	n_print("%s by cell %s", request.power.reboot ? "reboot" : "power off",
 		caller->config.name);
@@ -292,37 +244,34 @@ static int ctl_poweroff(struct cell *caller)
 }
 
 static const struct {
-	int (*act)(struct cell *caller);
+	int (*act)(struct cell *caller, struct cell *cell);
 	u32 size, cap;
+	bool about_cell; /* `cell` names one that must be there */
 } table[] = {
-#define CTL(name, cap_) [D0_CTL_##name] = {ctl_##name, sizeof(struct d0_ctl_##name), cap_}
-#define CTL_AS(name, type, cap_) \
-	[D0_CTL_##name] = {ctl_##name, sizeof(struct d0_ctl_##type), cap_}
-    CTL(cell_create, D0_CAP_CONTROL),
-    CTL_AS(cell_start, cell_op, D0_CAP_CONTROL),
-    CTL_AS(cell_stop, cell_op, D0_CAP_CONTROL),
-    CTL_AS(cell_restart, cell_op, D0_CAP_CONTROL),
-    CTL_AS(cell_destroy, cell_op, D0_CAP_CONTROL),
-    CTL_AS(cell_pause, cell_op, D0_CAP_CONTROL),
-    CTL(channel_create, D0_CAP_CONTROL),
-    CTL(channel_destroy, D0_CAP_CONTROL),
-    CTL(device_grant, D0_CAP_CONTROL),
-    CTL(cell_status, D0_CAP_INSPECT),
-    CTL(cell_regions, D0_CAP_INSPECT),
-    CTL(cell_counters, D0_CAP_INSPECT),
-    CTL(system_status, D0_CAP_INSPECT),
-    CTL(events_read, D0_CAP_INSPECT),
-    CTL(device_list, D0_CAP_INSPECT),
-    CTL(poweroff, D0_CAP_POWER),
+#define CTL_AS(name, type, cap, about) \
+	[D0_CTL_##name] = {ctl_##name, sizeof(struct d0_ctl_##type), cap, about}
+#define CTL(name, cap, about) CTL_AS(name, name, cap, about)
+    CTL(cell_create, D0_CAP_CONTROL, false),
+    CTL_AS(cell_start, cell_op, D0_CAP_CONTROL, true),
+    CTL_AS(cell_stop, cell_op, D0_CAP_CONTROL, true),
+    CTL_AS(cell_restart, cell_op, D0_CAP_CONTROL, true),
+    CTL_AS(cell_destroy, cell_op, D0_CAP_CONTROL, true),
+    CTL_AS(cell_pause, cell_op, D0_CAP_CONTROL, true),
+    CTL(channel_create, D0_CAP_CONTROL, true),
+    CTL(channel_destroy, D0_CAP_CONTROL, true),
+    CTL(device_grant, D0_CAP_CONTROL, true),
+    CTL(cell_status, D0_CAP_INSPECT, true),
+    CTL(cell_regions, D0_CAP_INSPECT, true),
+    CTL(cell_counters, D0_CAP_INSPECT, true),
+    CTL(system_status, D0_CAP_INSPECT, false),
+    CTL(events_read, D0_CAP_INSPECT, false),
+    CTL(device_list, D0_CAP_INSPECT, false),
+    CTL(poweroff, D0_CAP_POWER, false),
 };
 
-s64 control_request(struct cell *caller, gpa_t at, u64 size)
+static int act(struct cell *caller, u64 size)
 {
-	if (size < sizeof(request.h) || size > sizeof(request))
-		return D0_EINVAL;
-	if (!guest_read(caller, at, &request, size))
-		return D0_EFAULT;
-	u32 op = request.h.op, caps = caller->config.caps;
+	u32 op = request.h.op, caps = caller ? caller->config.caps : ~0u;
 	if (op >= ARRAY_SIZE(table) || !table[op].act)
 		return D0_ENOSYS;
 	if (size != table[op].size || request.h.size != size)
@@ -334,7 +283,42 @@ s64 control_request(struct cell *caller, gpa_t at, u64 size)
 			"%s may not ask for request %u", caller->config.name, op);
 		return D0_EPERM;
 	}
-	int status = table[op].act(caller);
-	request.h.status = status;
+	struct cell *cell = table[op].about_cell ? cell_by_number(request.h.cell) : NULL;
+	return cell || !table[op].about_cell ? table[op].act(caller, cell) : D0_ENOENT;
+}
+
+s64 control_request(struct cell *caller, gpa_t at, u64 size)
+{
+	if (size < sizeof(request.h) || size > sizeof(request))
+		return D0_EINVAL;
+	if (!guest_read(caller, at, &request, size))
+		return D0_EFAULT;
+	int status = request.h.status = act(caller, size);
 	return guest_write(caller, at, &request, size) ? status : D0_EFAULT;
+}
+
+const char *control_boot(const u8 *conf, u64 size)
+{
+	static char error[80];
+	struct d0_conf_request head;
+	for (; size; conf += head.size, size -= head.size) {
+		if (size < sizeof(head))
+			return "d0.conf is cut short";
+		memcpy(&head, conf, sizeof(head));
+		conf += sizeof(head);
+		size -= sizeof(head);
+		if (head.size < sizeof(request.h) || head.size > MIN(size, sizeof(request)))
+			return "d0.conf has a request of an impossible size";
+		memcpy(&request, conf, head.size);
+		int err = act(NULL, head.size);
+		if (err == D0_ENOENT && request.h.op == D0_CTL_device_grant) {
+			/* The cell finds out by its table; others are not held up. */
+			n_print("d0.conf, line %u: this machine has no such device", head.line);
+		} else if (err) {
+			n_snprintf(error, sizeof(error), "d0.conf, line %u: error %d",
+				   head.line, -err);
+			return error;
+		}
+	}
+	return NULL;
 }

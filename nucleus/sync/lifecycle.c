@@ -77,7 +77,7 @@ static int add_image(struct cell *cell)
 		return D0_ENOMEM;
 	for (u32 i = 0; i < img->segments; i++) {
 		const struct segment *s = &img->segment[i];
-		bool shared = s->kind == SEGMENT_TEXT || s->kind == SEGMENT_RODATA;
+		bool shared = s->kind == D0_SEGMENT_TEXT || s->kind == D0_SEGMENT_RODATA;
 		int slot = region_add(cell, type[s->kind], GPA(cell->image_base.v + s->vaddr),
 				      s->pages << PAGE_SHIFT, shared ? s->frames : HPA_NONE,
 				      name[s->kind]);

@@ -60,10 +60,11 @@ static bool name_good(const char *name)
 	return true;
 }
 
-static int check_config(const struct cell_config *c)
+static int check_config(const struct d0_ctl_cell_create *c)
 {
 	if (!name_good(c->name) || !name_good(c->image) ||
-	    strnlen(c->args, sizeof(c->args)) == sizeof(c->args))
+	    strnlen(c->args, sizeof(c->args)) == sizeof(c->args) ||
+	    strnlen(c->data, sizeof(c->data)) == sizeof(c->data))
 		return D0_EINVAL;
 	if (!c->vcpus || c->vcpus > D0_VCPUS_MAX || !c->channels ||
 	    c->channels > D0_CHANNELS_MAX || c->priority > 7 ||
@@ -72,9 +73,10 @@ static int check_config(const struct cell_config *c)
 	if (c->heap > 4 * GiB || c->state > GiB || c->user > 64 * GiB || c->stack > 16 * MiB ||
 	    c->stack < PAGE_SIZE)
 		return D0_EINVAL;
-	if (cell_by_name(c->name))
-		return D0_EEXIST;
-	return D0_OK;
+	for (u32 i = 0; i < slots && (c->caps & D0_CAP_CONTROL); i++)
+		if (table[i] && (table[i]->config.caps & D0_CAP_CONTROL))
+			return D0_EPERM; /* the control channel belongs to one cell */
+	return cell_by_name(c->name) ? D0_EEXIST : D0_OK;
 }
 
 static u32 free_number(void)
@@ -86,7 +88,7 @@ static u32 free_number(void)
 }
 
 /* The pages the nucleus fills: header and tables of the info region. */
-static u64 info_bytes(const struct cell_config *c)
+static u64 info_bytes(const struct d0_ctl_cell_create *c)
 {
 	return 2048 + sizeof(struct d0_region) * D0_REGIONS_MAX +
 	       sizeof(struct d0_device) * D0_DEVICES_MAX +
@@ -148,7 +150,7 @@ static bool take_memory(struct cell *cell)
 	return true;
 }
 
-static struct cell *allocate(const struct cell_config *config, u32 number)
+static struct cell *allocate(const struct d0_ctl_cell_create *config, u32 number)
 {
 	u64 at = ALIGN_UP(sizeof(struct cell), 64);
 	u64 vcpus = at, size = at + config->vcpus * sizeof(struct vcpu);
@@ -174,7 +176,7 @@ static struct cell *allocate(const struct cell_config *config, u32 number)
 	return NULL;
 }
 
-struct cell *cell_new(const struct cell_config *config, int *err)
+struct cell *cell_new(const struct d0_ctl_cell_create *config, int *err)
 {
 	const char *why = NULL;
 	*err = check_config(config);

@@ -16,7 +16,7 @@ const char *sync_start_configured(void)
 	const struct d0_file *file = archive_find("d0.conf", D0_FILE_CONF);
 	if (!file)
 		return "boot archive: there is no usable d0.conf in it";
-	const char *err = conf_apply((const char *)archive_data(file), file->size);
+	const char *err = control_boot(archive_data(file), file->size);
 	if (err)
 		return err;
 	u32 cells = 0, failed = 0;

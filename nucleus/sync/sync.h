@@ -13,17 +13,13 @@ void sync_init(void);
 const char *sync_start_configured(void);
 u64 sync_ready_ns(void); /* when all of them ran; 0: not yet */
 
-/* ---- conf.c ---- */
-/* Do what the text says. NULL, or the error with its line. */
-const char *conf_apply(const char *text, u64 size);
-
 /* ---- registry.c ---- */
 struct cell *cell_by_number(u32 number);
 struct cell *cell_by_name(const char *name);
 u32 cell_slots(void);     /* numbers run below this */
 void registry_tick(void); /* finish destroys that had to wait for a CPU */
 /* A stopped cell. NULL: *err is a D0_E value. */
-struct cell *cell_new(const struct cell_config *config, int *err);
+struct cell *cell_new(const struct d0_ctl_cell_create *config, int *err);
 
 /* ---- lifecycle.c ---- */
 int cell_start(struct cell *cell);
@@ -62,6 +58,8 @@ void cell_revoke_all(struct cell *cell);
 
 /* ---- control.c ---- */
 s64 control_request(struct cell *caller, gpa_t at, u64 size);
+/* Carry out the boot configuration (d0/archive.h). NULL, or the error with its line. */
+const char *control_boot(const u8 *conf, u64 size);
 
 /* ---- hypercall.c ---- */
 void hypercall(struct vcpu *v);
@@ -70,8 +68,5 @@ void hypercall(struct vcpu *v);
 void journal(u32 kind, u32 cell, u64 value, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 u32 journal_read(u64 from, struct d0_event *out, u32 max, u64 *oldest);
-
-/* ---- console.c ---- */
-void console_log_guest(struct cell *cell, gpa_t at, u64 size);
 
 #endif

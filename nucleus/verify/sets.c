@@ -24,10 +24,10 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image)
 	*set = (struct page_set){.cell = cell};
 	for (u32 i = 0; i < cell->image->segments; i++) {
 		const struct segment *s = &cell->image->segment[i];
-		if (s->kind == SEGMENT_DATA || (s->kind != SEGMENT_RELRO && !with_image))
+		if (s->kind == D0_SEGMENT_DATA || (s->kind != D0_SEGMENT_RELRO && !with_image))
 			continue;
 		static const char *const name[] = {"text", "rodata", "relro"};
-		bool relro = s->kind == SEGMENT_RELRO;
+		bool relro = s->kind == D0_SEGMENT_RELRO;
 		struct page_run run = {.name = name[s->kind],
 				       .pages = s->pages,
 				       .live = s->frames,

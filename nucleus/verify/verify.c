@@ -32,7 +32,6 @@
 #include <string.h>
 #include "d0/control.h"
 #include "nucleus/archive/archive.h"
-#include "nucleus/archive/elf.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
@@ -576,54 +575,42 @@ void verify_status(struct d0_ctl_system_status *out)
 
 /* ---- the nucleus itself ---- */
 
-/* Where the archive's nucleus has what is linked at this address: the third copy. */
-static const u8 *archive_copy(const struct d0_file *file, u64 link, u64 *bytes)
+/* What the manifest says of a part of the nucleus that is linked at this address. */
+static void find_record(struct page_run *run, u64 link, const struct d0_file *file)
 {
-	const u8 *data = archive_data(file);
-	struct elf_header h;
-	struct elf_segment p;
-	memcpy(&h, data, MIN(file->size, sizeof(h)));
-	for (u32 i = 0; i < h.phnum && h.phoff + (i + 1) * sizeof(p) <= file->size; i++) {
-		memcpy(&p, data + h.phoff + i * sizeof(p), sizeof(p));
-		if (p.type != PT_LOAD || p.vaddr != link || p.offset > file->size ||
-		    p.filesz > file->size - p.offset)
+	for (u32 i = 0; file && i < file->image.segments; i++) {
+		const struct d0_segment *s = &file->image.segment[i];
+		if (s->kind == D0_SEGMENT_DATA || s->pages != run->pages ||
+		    file->image.link_base + s->vaddr != link)
 			continue;
-		*bytes = p.filesz;
-		return data + p.offset;
+		run->hash = archive_pages(file) + s->first_page;
+		run->file = archive_data(file) + s->offset;
+		run->file_bytes = s->bytes;
 	}
-	return NULL;
 }
 
-static void add_own(const char *name, const char *from, const char *to, bool hashed,
+static void add_own(const char *name, const char *from, const char *to,
 		    const struct d0_file *file)
 {
-	struct page_run *run = &nucleus_set.run[nucleus_set.runs];
-	u64 pages = PAGES((u64)(to - from)), link = (u64)(from - image_start) + image_phys().v;
-	*run = (struct page_run){.name = name,
-				 .pages = pages,
-				 .live = HPA(image_phys().v + (u64)(from - image_start))};
-	const struct d0_page_hash *h = file && hashed ? archive_pages(file) : NULL;
-	for (u32 i = 0; h && i < file->pages; i++)
-		if (h[i].vaddr == link && pages <= file->pages - i)
-			run->hash = &h[i];
+	struct page_run *run = &nucleus_set.run[nucleus_set.runs++];
+	u64 link = (u64)(from - image_start) + image_phys().v;
+	*run = (struct page_run){
+	    .name = name, .pages = PAGES((u64)(to - from)), .live = HPA(link)};
+	find_record(run, link, file);
 	for (u32 g = 0; g < 2; g++) {
-		run->golden[g] = frames_alloc_run(pages);
+		run->golden[g] = frames_alloc_run(run->pages);
 		if (!hpa_valid(run->golden[g]))
 			n_panic("no memory for the nucleus's golden copies");
-		memcpy(hpa_to_ptr(run->golden[g]), from, pages << PAGE_SHIFT);
+		memcpy(hpa_to_ptr(run->golden[g]), from, run->pages << PAGE_SHIFT);
 	}
-	for (u64 p = 0; run->hash && p < pages; p++)
+	for (u64 p = 0; run->hash && p < run->pages; p++)
 		if (!matches_manifest(run, p, from + (p << PAGE_SHIFT)))
 			n_panic("nucleus %s page %lu does not have the manifest's hash", name,
 				p);
-	if (hashed && !run->hash)
-		n_print("verify: the manifest has no hashes for the nucleus's %s: its copies "
-			"vouch for "
-			"it",
+	if (!run->hash)
+		n_print("verify: no hashes for the nucleus's %s, its copies vouch for it",
 			name);
-	run->file = run->hash ? archive_copy(file, link, &run->file_bytes) : NULL;
-	nucleus_set.runs++;
-	nucleus_set.pages += pages;
+	nucleus_set.pages += run->pages;
 }
 
 void verify_init(void)
@@ -632,9 +619,9 @@ void verify_init(void)
 	nonce_key = random_u64();
 	blank = frame_alloc();
 	repair_init();
-	add_own("text", text_start, text_end, true, file);
-	add_own("rodata", rodata_start, rodata_end, true, file);
-	add_own("relro", relro_start, relro_end, false, file);
+	add_own("text", text_start, text_end, file);
+	add_own("rodata", rodata_start, rodata_end, file);
+	add_own("relro", relro_start, relro_end, NULL); /* relocated: like no file */
 	n_print("verify: nucleus %lu pages, two golden copies, a round every %lu ms",
 		nucleus_set.pages, (u64)(ROUND / 1000000));
 }

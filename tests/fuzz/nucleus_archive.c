@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* ELF images and d0.conf as the nucleus reads them, the signature put aside. */
+/* Records of images and d0.conf as the nucleus reads them, the signature put aside. */
 #include <stdlib.h>
 #include <string.h>
-#include "nucleus/archive/image.h"
+#include "nucleus/archive/archive.h"
 #include "tests/unit/fake/arch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,11 +19,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	fake_log[0] = 0;
 	if (data[0] & 1) {
-		conf_apply((const char *)data + 1, size - 1);
+		control_boot(data + 1, size - 1);
+		for (u32 i = 0; i < cell_slots(); i++)
+			if (cell_by_number(i))
+				cell_destroy(cell_by_number(i));
 	} else {
-		struct image img = {0};
-		struct d0_file f = {.size = size - 1};
-		elf_load(&img, &f, data + 1);
+		struct d0_file f = {0};
+		memcpy(&f, data + 1, MIN(size - 1, sizeof(f)));
+		archive_image_sound(&f);
 	}
 	return 0;
 }

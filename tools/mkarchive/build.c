@@ -46,14 +46,30 @@ static bool is_image(const struct input *in)
 	return kind == D0_FILE_CELL || kind == D0_FILE_NUCLEUS;
 }
 
+/* The configuration's text becomes what the nucleus reads. */
+static const char *conf_make(struct builder *b, struct input *in)
+{
+	char error[CONF_ERROR_SIZE];
+	struct blob made;
+	const char *err = conf_compile(&in->data, b, &made, error);
+
+	if (err)
+		return fail(b, in, err);
+	blob_free(&in->data);
+	in->data = made;
+	return NULL;
+}
+
 /* File records and page hashes; offsets are still missing. */
 static const char *records_make(struct builder *b, struct d0_file *files,
 				struct d0_page_hash **pages, uint32_t *count)
 {
 	for (unsigned i = 0; i < b->inputs; i++) {
 		struct input *in = &b->input[i];
-		const char *err;
+		const char *err = in->kind == D0_FILE_CONF ? conf_make(b, in) : NULL;
 
+		if (err)
+			return err;
 		memcpy(files[i].name, in->name, sizeof(files[i].name));
 		files[i].kind = in->kind;
 		files[i].size = in->data.size;
@@ -61,7 +77,7 @@ static const char *records_make(struct builder *b, struct d0_file *files,
 		sha256(in->data.data, in->data.size, files[i].sha256);
 		if (!is_image(in))
 			continue;
-		err = elf_page_hashes(&in->data, pages, count);
+		err = elf_describe(&in->data, in->kind, &files[i].image, pages, count);
 		if (err)
 			return fail(b, in, err);
 		files[i].pages = *count - files[i].first_page;

@@ -4,7 +4,7 @@ MKARCHIVE     := $(B)/bin/d0-mkarchive
 ARCHIVE_KEY   := $(B)/keys/signing.key
 ARCHIVE_PUB   := $(B)/gen/pubkey.h
 mkarchive_src := tools/mkarchive/blob.c tools/mkarchive/key.c tools/mkarchive/elf.c \
-                 tools/mkarchive/build.c tools/mkarchive/check.c
+                 tools/mkarchive/conf.c tools/mkarchive/build.c tools/mkarchive/check.c
 
 $(eval $(call host_lib,mkarchive,$(mkarchive_src)))
 $(eval $(call host_prog,d0-mkarchive,tools/mkarchive/main.c,mkarchive,-lbearssl))

@@ -31,6 +31,21 @@ static const char *header_check(const struct blob *a, struct d0_archive *h)
 	return NULL;
 }
 
+const char *archive_sign(struct blob *a, const struct key *k)
+{
+	uint8_t hash[32], key_hash[32];
+	struct d0_archive h;
+	const char *err = header_check(a, &h);
+
+	if (err)
+		return err;
+	sha256(k->public, sizeof(k->public), key_hash);
+	memcpy(h.key_id, key_hash, sizeof(h.key_id));
+	memcpy(a->data, &h, sizeof(h));
+	archive_hash(&h, a->data + h.manifest_off, hash);
+	return key_sign(k, hash, a->data + h.signature_off);
+}
+
 static const struct d0_manifest *manifest_of(const struct blob *a)
 {
 	const struct d0_archive *h = (const void *)a->data;
@@ -52,14 +67,36 @@ static const char *image_check(const struct blob *a, const struct d0_file *f)
 {
 	struct blob elf = {a->data + f->offset, f->size};
 	struct d0_page_hash *pages = NULL;
+	struct d0_image img;
 	uint32_t count = 0;
-	const char *err = elf_page_hashes(&elf, &pages, &count);
+	const char *err = elf_describe(&elf, f->kind, &img, &pages, &count);
 
 	if (!err && (count != f->pages || (count && memcmp(pages, pages_of(a) + f->first_page,
 							   count * sizeof(*pages)))))
 		err = "page hashes are not those of the image";
+	if (!err && memcmp(&img, &f->image, sizeof(img)))
+		err = "the image's record does not describe it";
 	free(pages);
 	return err;
+}
+
+/* Requests follow each other to the end; what they ask for the nucleus checks. */
+static const char *conf_check(const struct blob *a, const struct d0_file *f)
+{
+	uint64_t at = 0;
+
+	while (at < f->size) {
+		struct d0_conf_request r;
+
+		if (!inside(at, sizeof(r), f->size))
+			return "the configuration is cut short";
+		memcpy(&r, a->data + f->offset + at, sizeof(r));
+		at += sizeof(r);
+		if (r.size % 8 || !inside(at, r.size, f->size))
+			return "the configuration is cut short";
+		at += r.size;
+	}
+	return NULL;
 }
 
 static const char *file_check(const struct blob *a, const struct d0_file *f)
@@ -78,7 +115,7 @@ static const char *file_check(const struct blob *a, const struct d0_file *f)
 		return "a file's contents differ from the manifest";
 	if (kind == D0_FILE_CELL || kind == D0_FILE_NUCLEUS)
 		return image_check(a, f);
-	return NULL;
+	return kind == D0_FILE_CONF ? conf_check(a, f) : NULL;
 }
 
 const char *archive_verify(const struct blob *a, const uint8_t public[KEY_PUBLIC_SIZE])

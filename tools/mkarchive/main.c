@@ -11,6 +11,7 @@ static int usage(void)
 	      "                    [--cell NAME=ELF[,high]]... [--data NAME=FILE]...\n"
 	      "       d0-mkarchive verify --key KEY FILE   check everything in an archive\n"
 	      "       d0-mkarchive list --key KEY FILE     and list it\n"
+	      "       d0-mkarchive sign --key KEY FILE     sign it anew with this key\n"
 	      "       d0-mkarchive key KEY                 make a key unless there is one\n"
 	      "       d0-mkarchive pubkey KEY              its public half as C source\n",
 	      stderr);
@@ -100,6 +101,25 @@ static int check(int argc, char **argv, bool list)
 	return err ? complain(argv[2], err) : 0;
 }
 
+static int sign(int argc, char **argv)
+{
+	struct blob a = {0};
+	struct key k;
+	const char *err;
+
+	if (argc != 3 || strcmp(argv[0], "--key"))
+		return usage();
+	err = key_load(&k, argv[1]);
+	if (!err)
+		err = blob_read(&a, argv[2]);
+	if (!err)
+		err = archive_sign(&a, &k);
+	if (!err)
+		err = blob_write(&a, argv[2]);
+	blob_free(&a);
+	return err ? complain(argv[2], err) : 0;
+}
+
 static int make_key(const char *path)
 {
 	struct key k;
@@ -139,6 +159,8 @@ int main(int argc, char **argv)
 		return check(argc - 2, argv + 2, false);
 	if (!strcmp(argv[1], "list"))
 		return check(argc - 2, argv + 2, true);
+	if (!strcmp(argv[1], "sign"))
+		return sign(argc - 2, argv + 2);
 	if (!strcmp(argv[1], "key"))
 		return make_key(argv[2]);
 	if (!strcmp(argv[1], "pubkey"))

@@ -43,11 +43,13 @@ void sha256(const void *data, size_t size, uint8_t out[32]);
 void archive_hash(const struct d0_archive *h, const uint8_t *manifest, uint8_t out[32]);
 
 /*
- * Page hashes of an ELF image's read-only and relro segments. Appends to *pages (a
- * malloc'd array of *count).
+ * What the nucleus has to know of an ELF image of this kind (D0_FILE_CELL, D0_FILE_NUCLEUS),
+ * and the hashes of its constant pages, appended to *pages (a malloc'd array of *count).
  */
-const char *elf_page_hashes(const struct blob *elf, struct d0_page_hash **pages,
-			    uint32_t *count);
+const char *elf_describe(const struct blob *elf, uint32_t kind, struct d0_image *img,
+			 struct d0_page_hash **pages, uint32_t *count);
+
+#define CONF_ERROR_SIZE 200
 
 /* ---- building ---- */
 struct input {
@@ -59,15 +61,24 @@ struct input {
 struct builder {
 	struct input input[D0_ARCHIVE_FILES_MAX];
 	unsigned inputs;
-	char error[256];
+	char error[256 + CONF_ERROR_SIZE];
 };
 const char *builder_add(struct builder *b, uint32_t kind, const char *name, const char *path);
 const char *builder_make(struct builder *b, const struct key *k, struct blob *out);
 void builder_free(struct builder *b);
 
+/*
+ * The text of d0.conf as the requests the nucleus carries out. Cells may only name images
+ * and data among b's inputs, unless b is NULL.
+ */
+const char *conf_compile(const struct blob *text, const struct builder *b, struct blob *out,
+			 char error[CONF_ERROR_SIZE]);
+
 /* ---- checking ---- */
 /* Everything the nucleus checks, and the contents of all files and their page hashes. */
 const char *archive_verify(const struct blob *a, const uint8_t public[KEY_PUBLIC_SIZE]);
+/* Put another signature in: for archives made elsewhere, and for tests. */
+const char *archive_sign(struct blob *a, const struct key *k);
 void archive_list(const struct blob *a, FILE *out); /* after archive_verify */
 
 #endif
