@@ -19,3 +19,15 @@ $(B)/bench/inproc_lwip: bench/net/inproc_lwip.c
 	@$(CC) -O2 -std=gnu11 -w $(LWIP_CFLAGS) $< -o $@ -llwip -lpthread || \
 	  echo "no liblwip-dev: bench-net goes without lwIP"
 .PHONY: bench-net
+
+# bench-net-guest: a container on D0 beside one in a Linux guest, both in QEMU.
+BENCHES += net-guest
+bench-net-guest: all $(B)/bench/guest_server $(B)/bench/load ## a container's network beside a Linux guest's, in QEMU
+	@$(PYTHON) bench/net_guest.py
+$(B)/bench/guest_server: bench/net/guest_server.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -static -o $@ $<
+$(B)/bench/load: bench/net/load.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -o $@ $<
+.PHONY: bench-net-guest
