@@ -29,6 +29,8 @@ struct isock {
 	int connect_error;
 	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
 	bool shut_rd;
+	u32 copying; /* threads between a look at the rings and the move of an index */
+	bool moving; /* the rings are being exchanged */
 };
 
 static struct pvs_client *pvs;
@@ -64,9 +66,7 @@ static void pvs_event(void *arg)
 			if (by_slot[n])
 				wake_all(&by_slot[n]->s.wait);
 		wake_all(&rsp_wait);
-	} while (!pvs_idle_begin(pvs) &&
-		 (pvs_idle_end(pvs), pvs->hdr->rsp_prod != pvs->rsp_cons));
-	__atomic_store_n(&pvs->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+	} while (!pvs_idle_begin(pvs)); /* what came meanwhile was not announced */
 }
 
 static int pvs_start(void)
@@ -462,6 +462,44 @@ static int inet_getname(struct sock *s, u8 *addr, bool peer)
 }
 
 /* ---- Streams ---- */
+/*
+ * Rings begin small and double while they hold a stream up, up to RING_MAX and as long as the
+ * region has plenty: the window the peer sees is the receive ring's free space. The exchange
+ * is a command that waits for its answer, so nobody may be copying meanwhile.
+ */
+#define RING_MAX 18u
+
+static void ring_grow(struct isock *i, bool tx)
+{
+	const struct pvs_rings *r = &pvs->sock[i->id].rings;
+	u32 order = (tx ? r->tx_order : r->rx_order) + 1u;
+
+	if (order <= 1 || order > RING_MAX || i->copying || i->moving ||
+	    pvs_heap_left(pvs) < (pvs->size >> 1) + (1u << order))
+		return;
+	i->moving = true;
+	CMD(pvs_grow(pvs, i->id, tx ? order : 0, tx ? 0 : order));
+	i->moving = false;
+	wake_all(&i->s.wait);
+}
+
+static u32 ring_used(const struct isock *i)
+{
+	return __atomic_load_n(&pvs->slot[i->id].rx_prod, __ATOMIC_ACQUIRE) -
+	       pvs->sock[i->id].rx_cons;
+}
+
+static u32 ring_size(const struct isock *i)
+{
+	return 1u << pvs->sock[i->id].rings.rx_order;
+}
+
+static void ring_settle(struct isock *i)
+{
+	while (i->moving)
+		wait_on(&i->s.wait, NEVER, false);
+}
+
 static int take_error(struct isock *i)
 {
 	int e = i->s.error;
@@ -489,6 +527,7 @@ static ssize stream_send(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.sndtimeo);
 	ssize done = 0;
+	bool grown = false;
 	int r;
 
 	if (m->flags & MSG_OOB_K) {
@@ -504,15 +543,24 @@ static ssize stream_send(struct isock *i, struct msg *m)
 		void *p;
 		u32 n;
 
+		ring_settle(i);
 		r = send_state(i);
 		if (r)
 			return done ? done : r;
 		n = (u32)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
 		if (n && !(state_of(i) & PVS_ST_CONNECTING)) {
-			if (uio_in(m->u, p, n))
+			i->copying++;
+			r = uio_in(m->u, p, n);
+			i->copying--;
+			if (r)
 				return done ? done : -EFAULT;
 			pvs_send_done(pvs, i->id, n);
 			done += n;
+			continue;
+		}
+		if (!n && !grown && (state_of(i) & PVS_ST_CONNECTED)) {
+			grown = true;
+			ring_grow(i, true);
 			continue;
 		}
 		if (m->flags & MSG_DONTWAIT_K)
@@ -528,23 +576,35 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.rcvtimeo);
 	ssize done = 0;
+	bool full = false;
 	int r;
 
 	if (m->flags & MSG_OOB_K)
 		return -EINVAL;
 	while (m->u->left) {
 		const void *p;
-		u32 n = (u32)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left), st;
+		u32 n, st;
 
+		ring_settle(i);
+		n = (u32)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left);
 		if (n) {
-			if (!(m->flags & MSG_TRUNC_K) && uio_out(m->u, p, n))
+			i->copying++;
+			r = m->flags & MSG_TRUNC_K ? 0 : uio_out(m->u, p, n);
+			i->copying--;
+			if (r)
 				return done ? done : -EFAULT;
 			done += n;
 			if (m->flags & MSG_PEEK_K)
 				break;
+			full |= ring_used(i) > ring_size(i) / 4 * 3;
 			pvs_recv_done(pvs, i->id, n);
 			if (m->flags & MSG_TRUNC_K)
 				m->u->left -= n;
+			continue;
+		}
+		if (full) {
+			full = false;
+			ring_grow(i, false);
 			continue;
 		}
 		if (done && (!(m->flags & MSG_WAITALL_K) || (m->flags & MSG_PEEK_K)))
@@ -615,29 +675,33 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 {
 	u64 deadline = sock_deadline(i->s.rcvtimeo);
-	u8 *buf = kalloc(sizeof(struct pvs_dgram) + 65536);
-	int r;
+	struct pvs_dgram *d;
+	int len, r;
 
-	if (!buf)
+	*out = NULL;
+	while ((len = pvs_next_len(pvs, i->id)) < 0) {
+		if (len != -EAGAIN)
+			return len;
+		if (i->shut_rd)
+			return 0;
+		if (m->flags & MSG_DONTWAIT_K)
+			return -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	d = kalloc(sizeof(*d) + (u32)len);
+	if (!d)
 		return -ENOMEM;
-	for (;;) {
-		r = pvs_recvfrom(pvs, i->id, (struct pvs_dgram *)buf,
-				 buf + sizeof(struct pvs_dgram), 65536);
-		if (r >= 0)
-			break;
-		if (r == -EAGAIN && i->shut_rd)
-			r = 0;
-		else if (r == -EAGAIN && !(m->flags & MSG_DONTWAIT_K)) {
-			r = wait_on(&i->s.wait, deadline, true);
-			if (!r)
-				continue;
-			r = r == -ETIMEDOUT ? -EAGAIN : r;
-		}
-		kfree(buf);
-		*out = NULL;
+	r = pvs_recvfrom(pvs, i->id, d, d + 1, (u32)len);
+	if (r < 0) {
+		kfree(d);
 		return r;
 	}
-	*out = buf;
+	/* What the two looks saw may differ if the transport cell is hostile: what was copied
+	 * counts. */
+	d->len = MIN(d->len, (u32)r);
+	*out = (u8 *)d;
 	return r;
 }
 
@@ -655,7 +719,7 @@ static ssize dgram_recv(struct isock *i, struct msg *m)
 	}
 	i->peeked = NULL;
 	d = (struct pvs_dgram *)buf;
-	len = MIN(d->len, 65536u);
+	len = d->len;
 	n = (u32)MIN((u64)len, m->u->left);
 	r = uio_out(m->u, buf + sizeof(*d), n) ? -EFAULT : (ssize)n;
 	m->name_len = addr_format(&d->peer, m->name);

@@ -48,6 +48,7 @@ static void heap_init(struct pvs_client *c)
 	uint32_t at = 0;
 
 	memset(c->map, 0, c->units);
+	c->units_used = 0;
 	while (at < c->units) {
 		unsigned o = PVS_MAX_ORDER - PVS_MIN_ORDER;
 
@@ -81,6 +82,7 @@ static uint32_t heap_alloc(struct pvs_client *c, unsigned order)
 		c->map[pick + (1u << best)] = (uint8_t)(FREE | best);
 	}
 	c->map[pick] = (uint8_t)(BUSY | want);
+	c->units_used += 1u << want;
 	return c->heap + pick * UNIT;
 }
 
@@ -89,6 +91,7 @@ static void heap_free(struct pvs_client *c, uint32_t off)
 	uint32_t at = (off - c->heap) / UNIT;
 	unsigned o = c->map[at] & ORDER;
 
+	c->units_used -= 1u << o;
 	for (;; o++) {
 		uint32_t buddy = at ^ (1u << o), low = at & ~(1u << o);
 
@@ -99,6 +102,11 @@ static void heap_free(struct pvs_client *c, uint32_t off)
 		at = low;
 	}
 	c->map[at] = (uint8_t)(FREE | o);
+}
+
+uint32_t pvs_heap_left(const struct pvs_client *c)
+{
+	return (c->units - c->units_used) * UNIT;
 }
 
 static bool rings_alloc(struct pvs_client *c, struct pvs_rings *r, unsigned tx, unsigned rx)
@@ -697,6 +705,21 @@ int pvs_sendto(struct pvs_client *c, int s, struct pvs_dgram *d, const void *p, 
 	tx_copy(c, s, c->sock[s].tx_prod + (uint32_t)sizeof(*d), p, n);
 	pvs_send_done(c, s, all);
 	return (int)n;
+}
+
+int pvs_next_len(struct pvs_client *c, int s)
+{
+	uint32_t have = rx_used(c, s), len;
+	int e;
+
+	if (!have) {
+		e = pvs_error(c, s);
+		return e ? -e : -E_AGAIN;
+	}
+	if (have < sizeof(struct pvs_dgram))
+		return -E_PROTO;
+	rx_copy(c, s, c->sock[s].rx_cons, &len, sizeof(len));
+	return len > have - sizeof(struct pvs_dgram) ? -E_PROTO : (int)len;
 }
 
 int pvs_recvfrom(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n)

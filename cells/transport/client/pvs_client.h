@@ -33,7 +33,7 @@ struct pvs_client {
 	uint32_t req_prod, rsp_cons, next_id, outstanding;
 	struct pvs_sock *sock;
 	uint8_t *map; /* heap units: see pvs_client.c */
-	uint32_t units;
+	uint32_t units, units_used;
 	uint64_t pending[PVS_SUM_WORDS]; /* words of `event` being walked */
 	void (*notify)(void *ctx);
 	void (*wait)(void *ctx); /* until the server may have answered */
@@ -69,6 +69,7 @@ int pvs_setopt(struct pvs_client *c, int s, int level, int name, const void *v, 
 int pvs_getopt(struct pvs_client *c, int s, int level, int name, void *v, uint32_t len);
 int pvs_name(struct pvs_client *c, int s, bool peer, struct pvs_addr *a);
 int pvs_grow(struct pvs_client *c, int s, unsigned tx_order, unsigned rx_order);
+uint32_t pvs_heap_left(const struct pvs_client *c); /* bytes of the region not in use */
 int pvs_list(struct pvs_client *c, uint32_t what, uint32_t start, void *buf, uint32_t len);
 int pvs_control(struct pvs_client *c, uint32_t what, uint32_t op, const void *rec,
 		uint32_t len);
@@ -89,6 +90,9 @@ int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n);
 /* Datagrams. d->len is set from n; recv fills *d, copies at most n bytes, drops the rest. */
 int pvs_sendto(struct pvs_client *c, int s, struct pvs_dgram *d, const void *p, uint32_t n);
 int pvs_recvfrom(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n);
+
+/* Bytes of the next datagram, without taking it; -EAGAIN: there is none. */
+int pvs_next_len(struct pvs_client *c, int s);
 
 /* Readiness now (PVS_EV_*), and which events should wake us. */
 uint32_t pvs_ready_events(struct pvs_client *c, int s);
