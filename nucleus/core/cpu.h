@@ -30,7 +30,9 @@ struct cpu {
 	bool interrogated; /* another CPU finds that this one is stuck: an NMI follows */
 	bool resched;      /* set by other CPUs under the nucleus lock */
 	void *vendor;      /* page(s) of the svm/vmx back-end */
-	u64 timer_deadline;
+	u64 timer_deadline; /* when the timer is armed for; D0_NEVER: it is not */
+	u64 handover;       /* sched.c; D0_NEVER: nobody waits for this CPU */
+	u64 kicked_ns;      /* when it was sent for while idle; 0: it was not */
 	u32 next_asid, asid_generation;
 };
 
