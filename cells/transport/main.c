@@ -3,14 +3,16 @@
  * client's PV sockets. All of the protocol work is in core/; this file is the event loop
  * that joins it to libcell.
  *
- * Channels: D0_PROTO_NET, we are the client (one to three; the first is eth0);
- * D0_PROTO_SOCKET, we are the server (one). Either may come, go and come back at any time.
+ * Channels: D0_PROTO_NET, we are the client: label ethN is interface ethN, label "up" the
+ * hidden one with a slice of the host's address (core/share.c), others take the first free
+ * name; D0_PROTO_SOCKET, we are the server (one). Any may come, go and come back at any time.
  *
  * Arguments, of the cell or (for the addresses) of the NET channel, which wins:
  *	ip=A/N gw=A ip6=A/N gw6=A   static addresses and default routes
  *	dhcp, slaac                 ask the network instead
  *	dns=A,A hostname=NAME       what the client is told (LIST config)
- *	publish=PROTO:HOST:PORT:PORT,...
+ *	publish=PROTO:HOST:PORT:PORT,...	HOST "*": the shared address
+ *	svc=A server=A share=A/N gw=A block=LO-HI	of the channel "up"
  *	socks=N                     table size, default 256, bounded by the memory given
  *	cc=reno, ecn, nocontrol, noipv6
  *
@@ -33,6 +35,7 @@
 #define FRAME_MAX     (D0_VNET_FRAME_MAX + 64u)
 #define COUNTERS_NS   (200 * CLOCK_NS_PER_MS)
 #define SOCKS_DEFAULT 256u
+#define UPLINK        (TP_MAX_IF - 1u) /* interface number of the hidden device */
 
 #define WANTED                                                                          \
 	(D0_VNET_F(CSUM) | D0_VNET_F(GUEST_CSUM) | D0_VNET_F(MTU) | D0_VNET_F(STATUS) | \
@@ -166,9 +169,13 @@ static void net_up(unsigned ifi)
 		c.caps |= TP_CAP_TSO4;
 	if (n->port.features & D0_VNET_F(HOST_TSO6))
 		c.caps |= TP_CAP_TSO6;
-	tp_conf_if(&c, args, 2);
+	c.same_mac = n->port.mode == D0_VNET_MODE_IPVLAN;
+	c.hidden = ifi == UPLINK;
+	if (!c.hidden)
+		tp_conf_if(&c, args, 2);
 	tp_if_add(cell.st, ifi, &c);
-	if (!n->known && tp_conf_addresses(cell.st, ifi, args, 2))
+	if (!n->known && (c.hidden ? tp_conf_share(cell.st, ifi, args[0])
+				   : tp_conf_addresses(cell.st, ifi, args, 2)))
 		log_error("bad address in arguments: %s %s", args[0], args[1]);
 	n->known = true;
 	tp_if_link(cell.st, ifi, n->port.link_up);
@@ -243,22 +250,67 @@ static void client_scan(void)
 				 (uint32_t)(size > UINT32_MAX ? UINT32_MAX : size));
 }
 
+/* The interface that a channel is: by its label, or the first that is free. */
+static unsigned net_number(const char *label)
+{
+	if (!strcmp(label, "up"))
+		return UPLINK;
+	if (!strncmp(label, "eth", 3) && label[3] >= '0' && label[3] < '0' + (int)UPLINK - 1 &&
+	    !label[4])
+		return (unsigned)(label[3] - '0') + 1;
+	for (unsigned i = 1; i < UPLINK; i++) {
+		if (cell.net[i].channel < 0)
+			return i;
+	}
+	return 0;
+}
+
+static bool net_is_open(int channel)
+{
+	for (unsigned i = 1; i < TP_MAX_IF; i++) {
+		if (cell.net[i].channel == channel)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A channel whose peer is gone for the moment (the nic cell restarts) keeps its interface,
+ * link down; one that was taken away takes the interface with it.
+ */
+static void net_lost(unsigned ifi)
+{
+	struct net *n = &cell.net[ifi];
+	const struct d0_channel *c = cell_channel((unsigned)n->channel);
+
+	if (n->known)
+		tp_if_link(cell.st, ifi, 0);
+	if (c && c->state == D0_CHANNEL_CLOSED && c->generation == n->generation)
+		return;
+	if (n->known)
+		tp_if_remove(cell.st, ifi);
+	n->channel = -1;
+	n->known = false;
+}
+
 static void net_scan(void)
 {
 	int ch = -1;
 
 	for (unsigned i = 1; i < TP_MAX_IF; i++) {
-		struct net *n = &cell.net[i];
+		if (cell.net[i].channel >= 0 &&
+		    !channel_same(cell.net[i].channel, cell.net[i].generation))
+			net_lost(i);
+	}
+	while ((ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_NET, D0_ROLE_CLIENT,
+				       NULL)) >= 0) {
+		unsigned i =
+		    net_is_open(ch) ? 0 : net_number(cell_channel((unsigned)ch)->label);
 
-		ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_NET, D0_ROLE_CLIENT, NULL);
-		if (ch < 0) {
-			if (n->channel >= 0 && n->known)
-				tp_if_link(cell.st, i, 0);
-			n->channel = -1;
-			ch = D0_CHANNELS_MAX - 1;
-		} else if (n->channel != ch || !channel_same(ch, n->generation)) {
+		if (i && cell.net[i].channel < 0)
 			net_open(i, ch);
-		}
+		if (ch == D0_CHANNELS_MAX - 1)
+			break;
 	}
 }
 

@@ -316,7 +316,8 @@ static bool deliver_due(struct sim *s)
 	memmove(&s->queue[best], &s->queue[best + 1],
 		(s->nqueue - best - 1) * sizeof(*s->queue));
 	s->nqueue--;
-	tp_input(s->host[f.to].st, 1, f.data, f.len, &f.meta);
+	tp_input(s->host[f.to].st, s->ifi ? s->ifi(s, f.to, f.data) : 1, f.data, f.len,
+		 &f.meta);
 	s->host[f.to].deadline = 0;
 	free(f.data);
 	if (s->host[!f.to].tx_limit)

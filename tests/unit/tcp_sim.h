@@ -56,6 +56,8 @@ struct sim {
 	uint32_t qlimit; /* frames waiting in one direction (a router's queue) */
 	/* Looks at every frame; false: drop. */
 	bool (*filter)(struct sim *s, unsigned from, uint8_t *f, uint32_t len);
+	/* The device a frame arrives on, NULL: the first. */
+	unsigned (*ifi)(struct sim *s, unsigned to, const uint8_t *f);
 	uint8_t *scratch;
 };
 

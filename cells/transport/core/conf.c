@@ -98,6 +98,24 @@ static int add_addr(struct tp_stack *st, unsigned ifi, char *v)
 	return e == -TE_EXIST ? 0 : e;
 }
 
+/* "ADDR/LEN[+ADDR/LEN...]" */
+static int add_addrs(struct tp_stack *st, unsigned ifi, char *v)
+{
+	char *next;
+	int e = 0;
+
+	for (; v && !e; v = next) {
+		for (next = v; *next && *next != '+'; next++)
+			;
+		if (*next)
+			*next++ = 0;
+		else
+			next = NULL;
+		e = add_addr(st, ifi, v);
+	}
+	return e;
+}
+
 static int add_gateway(struct tp_stack *st, unsigned ifi, const char *v)
 {
 	uint8_t gw[16], any[16] = {0};
@@ -113,18 +131,59 @@ static int add_gateway(struct tp_stack *st, unsigned ifi, const char *v)
 
 int tp_conf_addresses(struct tp_stack *st, unsigned ifi, const char *const *args, unsigned n)
 {
-	char v[64];
+	char v[160];
 	int e = 0;
 
 	if (!get_first(args, n, "ip", v, sizeof(v)))
-		e = add_addr(st, ifi, v);
+		e = add_addrs(st, ifi, v);
 	if (!e && !get_first(args, n, "ip6", v, sizeof(v)))
-		e = add_addr(st, ifi, v);
+		e = add_addrs(st, ifi, v);
 	if (!e && !get_first(args, n, "gw", v, sizeof(v)))
 		e = add_gateway(st, ifi, v);
 	if (!e && !get_first(args, n, "gw6", v, sizeof(v)))
 		e = add_gateway(st, ifi, v);
 	return e;
+}
+
+/* "svc=ADDR server=ADDR share=ADDR/LEN gw=ADDR block=LO-HI" */
+int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args)
+{
+	uint8_t a[16], b[16];
+	struct ipa none = ipa_from4(0);
+	char v[64], w[64];
+	const char *s;
+	unsigned plen, lo, hi, i;
+	int e;
+
+	if (tp_conf_get(args, "svc", v, sizeof(v)) > 0) {
+		if (tp_conf_get(args, "server", w, sizeof(w)) <= 0 || tp_parse_addr(v, a) ||
+		    tp_parse_addr(w, b))
+			return -TE_INVAL;
+		e = tp_service(st, ifi, a, b);
+		if (e)
+			return e;
+	}
+	if (tp_conf_get(args, "share", v, sizeof(v)) <= 0)
+		return 0;
+	for (i = 0; v[i] && v[i] != '/'; i++)
+		;
+	if (!v[i])
+		return -TE_INVAL;
+	v[i] = 0;
+	s = v + i + 1;
+	plen = number(&s);
+	if (*s || tp_parse_addr(v, a) || tp_conf_get(args, "block", w, sizeof(w)) <= 0)
+		return -TE_INVAL;
+	s = w;
+	lo = number(&s);
+	if (*s++ != '-')
+		return -TE_INVAL;
+	hi = number(&s);
+	memcpy(b, none.b, 16);
+	if (*s || hi > 65535 || lo > hi ||
+	    (tp_conf_get(args, "gw", v, sizeof(v)) > 0 && tp_parse_addr(v, b)))
+		return -TE_INVAL;
+	return tp_share(st, ifi, a, plen, b, (uint16_t)lo, (uint16_t)hi);
 }
 
 /* "tcp:HOST:PORT:PORT", HOST without colons (IPv4). Moves *s behind it and its comma. */
@@ -150,14 +209,16 @@ static int add_publish(struct tp_stack *st, const char **s)
 	p = number(s);
 	if (**s == ',')
 		(*s)++;
-	if (!hp || hp > 65535 || !p || p > 65535 || tp_parse_addr(h, host))
+	memset(host, 0, sizeof(host)); /* "*": the shared address, whatever it is */
+	if (!hp || hp > 65535 || !p || p > 65535 ||
+	    (!(h[0] == '*' && !h[1]) && tp_parse_addr(h, host)))
 		return -TE_INVAL;
 	return tp_publish(st, proto, host, (uint16_t)hp, (uint16_t)p);
 }
 
 int tp_conf_services(struct tp_stack *st, const char *args)
 {
-	char v[512];
+	char v[1024];
 	const char *s = v;
 	int e;
 

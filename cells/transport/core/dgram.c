@@ -52,15 +52,17 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 	sock_touch(st, s);
 }
 
-static void rec_from(const struct sock *s, const struct pkt *p, uint16_t sport,
-		     struct pvs_dgram *r)
+static void rec_from(struct tp_stack *st, const struct sock *s, const struct pkt *p,
+		     uint16_t sport, struct pvs_dgram *r)
 {
+	const struct ipa *local = share_apparent(st, &p->dst);
+
 	*r = (struct pvs_dgram){.ifindex = p->ifi + 1u, .ttl = p->ttl, .tos = p->tos};
 	pv_addr_out(s, &p->src, sport, &r->peer);
 	if (s->domain == PVS_AF_INET)
-		memcpy(r->local, p->dst.b + 12, 4);
+		memcpy(r->local, local->b + 12, 4);
 	else
-		memcpy(r->local, p->dst.b, 16);
+		memcpy(r->local, local->b, 16);
 	if (ipa_linklocal(&p->src))
 		r->peer.ifindex = p->ifi + 1u;
 }
@@ -73,7 +75,8 @@ void dgram_icmp(struct tp_stack *st, struct sock *s, int err)
 
 /* ---- UDP in ---- */
 
-static const struct ipa *own_addr(struct tp_stack *st, const struct pkt *p)
+/* The address of ours that a packet to a published port is for. */
+const struct ipa *own_addr(struct tp_stack *st, const struct pkt *p)
 {
 	for (struct ifaddr *a = st->s->addr; a < st->s->addr + MAX_ADDR; a++) {
 		if (a->used && a->ifi == p->ifi && ipa_is4(&a->addr) == p->is4)
@@ -113,7 +116,7 @@ static void udp_to(struct tp_stack *st, struct sock *s, struct pkt *p, uint16_t 
 	struct pvs_dgram r;
 
 	STAT(st, Udp_InDatagrams);
-	rec_from(s, p, sport, &r);
+	rec_from(st, s, p, sport, &r);
 	dgram_deliver(st, s, &r, NULL, 0, p->data + 8, len - 8);
 }
 
@@ -129,6 +132,21 @@ static void udp_multicast(struct tp_stack *st, struct pkt *p, uint16_t sport, ui
 		    sock_bound_match(s, &p->src, sport, &p->dst, dport, p->ifi, &score))
 			udp_to(st, s, p, sport, len);
 	}
+}
+
+/* Sockets connected through the host address have it as their own, bound ones do not. */
+struct sock *udp_lookup(struct tp_stack *st, const struct pkt *p, uint16_t sport,
+			uint16_t dport)
+{
+	struct sock *s;
+
+	if (share_is(st, &p->dst))
+		dport = share_app(st, IPPROTO_UDP_, dport);
+	s = sock_lookup_bound(st, SK_UDP, &p->src, sport, &p->dst, dport, p->ifi);
+	if (!s && share_is(st, &p->dst))
+		s = sock_lookup_bound(st, SK_UDP, &p->src, sport, share_apparent(st, &p->dst),
+				      dport, p->ifi);
+	return s;
 }
 
 void udp_input(struct tp_stack *st, struct pkt *p)
@@ -164,7 +182,7 @@ void udp_input(struct tp_stack *st, struct pkt *p)
 		if (s)
 			flow_note(st, p, sport, pub);
 	} else {
-		s = sock_lookup_bound(st, SK_UDP, &p->src, sport, &p->dst, dport, p->ifi);
+		s = udp_lookup(st, p, sport, dport);
 	}
 	if (s) {
 		udp_to(st, s, p, sport, len);
@@ -197,7 +215,7 @@ bool raw_input(struct tp_stack *st, struct pkt *p)
 		if (p->proto == IPPROTO_ICMP_ && p->len && p->data[0] < 32 &&
 		    s->d.icmp_filter >> p->data[0] & 1)
 			continue;
-		rec_from(s, p, 0, &r);
+		rec_from(st, s, p, 0, &r);
 		dgram_deliver(st, s, &r, p->ip, p->is4 ? p->ip_hlen : 0, p->data, p->len);
 		taken = true;
 	}
@@ -214,7 +232,7 @@ bool ping_input(struct tp_stack *st, struct pkt *p, uint16_t id)
 	s = lhash_first(st, SK_PING, id);
 	if (!s || (s->domain == PVS_AF_INET) != p->is4)
 		return false;
-	rec_from(s, p, 0, &r);
+	rec_from(st, s, p, 0, &r);
 	dgram_deliver(st, s, &r, NULL, 0, p->data, p->len);
 	return true;
 }
@@ -344,17 +362,23 @@ static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint
 	struct udpflow *f = flow_find(st, &o->to, o->port, s->lport);
 	struct txp t = {0};
 	struct udp_hdr *u;
+	uint16_t wire = s->lport;
 	uint32_t sum = 0;
 	int e;
 
-	if (f)
+	if (f) {
 		o->d.src = f->host;
+		wire = f->host_port;
+	} else if (share_is(st, &o->d.src)) {
+		wire = share_wire(st, IPPROTO_UDP_, s->lport);
+	}
+	if (!wire)
+		return -TE_AGAIN;
 	e = ip_begin(st, &t, &o->d, &o->to, IPPROTO_UDP_, 8 + len, &o->o);
 	if (e)
 		return e;
 	u = (struct udp_hdr *)t.l4;
-	*u = (struct udp_hdr){be16(f ? f->host_port : s->lport), be16(o->port),
-			      be16((uint16_t)(8 + len)), 0};
+	*u = (struct udp_hdr){be16(wire), be16(o->port), be16((uint16_t)(8 + len)), 0};
 	if (ip_sum_needed(st, &t))
 		sum = ring_read_csum(st, &s->tx, idx, t.l4 + 8, len);
 	else
@@ -388,10 +412,15 @@ static int ping_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram
 {
 	bool is4 = s->domain == PVS_AF_INET;
 	struct txp t = {0};
+	uint16_t id = s->lport;
 	int e;
 
 	if (r->len < 8)
 		return -TE_INVAL;
+	if (share_is(st, &o->d.src))
+		id = share_wire(st, IPPROTO_ICMP_, id);
+	if (!id)
+		return -TE_AGAIN;
 	e = ip_begin(st, &t, &o->d, &o->to, is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_, r->len,
 		     &o->o);
 	if (e)
@@ -400,7 +429,7 @@ static int ping_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram
 	t.l4[0] = is4 ? 8 : 128;
 	t.l4[1] = 0;
 	put16(t.l4 + 2, 0);
-	put16(t.l4 + 4, s->lport);
+	put16(t.l4 + 4, id);
 	if (is4) {
 		uint16_t c = csum_fold(csum_add(t.l4, r->len, 0));
 
@@ -431,13 +460,18 @@ static int raw_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram 
 			return -TE_INVAL;
 		proto = h.proto;
 		o->o = (struct ipopt){h.ttl, h.tos, be16(h.frag) & IP4_DF};
-		if (h.src)
+		if (h.src && !share_is(st, &o->d.src))
 			o->d.src = ipa_from4(h.src);
 	}
 	e = ip_begin(st, &t, &o->d, &o->to, proto, r->len - skip, &o->o);
 	if (e)
 		return e;
 	ring_read(st, &s->tx, idx + skip, t.l4, r->len - skip);
+	if (share_is(st, &o->d.src) &&
+	    (proto != IPPROTO_ICMP_ || !share_icmp_out(st, t.l4, r->len - skip))) {
+		ip_cancel(st, &t);
+		return -TE_PERM;
+	}
 	if (s->domain == PVS_AF_INET6 && s->proto == IPPROTO_ICMPV6_ && r->len >= 4)
 		ip_finish(st, &t, 2, r->len, 0);
 	else

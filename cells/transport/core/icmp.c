@@ -153,6 +153,9 @@ void icmp_dispatch(struct tp_stack *st, const struct pkt *p, uint32_t off, uint8
 			tcp_icmp(st, s, get32(q + hlen + 4), err, mtu);
 	} else if (proto == IPPROTO_UDP_) {
 		s = sock_lookup_bound(st, SK_UDP, &dst, dport, &src, sport, p->ifi);
+		if (!s && share_is(st, &src)) /* bound to an address of its own */
+			s = sock_lookup_bound(st, SK_UDP, &dst, dport, share_apparent(st, &src),
+					      sport, p->ifi);
 		if (s && err == TE_MSGSIZE)
 			pmtu_update(st, &dst, mtu);
 		if (s)

@@ -35,7 +35,8 @@ static bool dst_ours(struct tp_stack *st, struct pkt *p)
 		p->broadcast = true;
 		return true;
 	}
-	return addr_local(st, &p->dst, p->ifi) || publish_host(st, &p->dst);
+	return addr_local(st, &p->dst, p->ifi) || publish_host(st, &p->dst) ||
+	       share_in(st, &p->dst, p->ifi);
 }
 
 /* Source routes are refused; the rest of the options need nothing from a host. */
@@ -89,6 +90,7 @@ void ip4_input(struct tp_stack *st, struct pkt *p)
 		STAT(st, Ip_InAddrErrors);
 		return;
 	}
+	p->ifi = (uint8_t)share_face(st, p->ifi);
 	if (frag & 0x3fff) {
 		p->csum_ok = false;
 		if (!frag_input(st, p, h.id, (frag & 0x1fffu) * 8, frag & IP4_MF))

@@ -25,7 +25,7 @@ static void dev_put(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t 
 		st->s->ifstat[ifi].tx_packets++;
 		st->s->ifstat[ifi].tx_bytes += len;
 		if (st->npacket)
-			packet_tap(st, ifi, frame, len, 4);
+			packet_tap(st, share_face(st, ifi), frame, len, 4);
 	}
 	st->ops.tx_put(st->ctx, ifi, frame, len, m);
 }
@@ -173,6 +173,13 @@ void link_output(struct tp_stack *st, struct txp *t, uint32_t len)
 
 /* ---- the table ---- */
 
+/* Neighbours that need no question: other ports of the card's MAC. */
+static bool neigh_same_mac(struct tp_stack *st, unsigned ifi, const struct ipa *a)
+{
+	return st->s->ifs[ifi].same_mac && ipa_is4(a) &&
+	       ((a->b[12] == 169 && a->b[13] == 254) || share_in(st, a, ifi));
+}
+
 uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool create)
 {
 	struct neigh *victim = NULL, *n;
@@ -196,7 +203,13 @@ uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool
 				 .used = st->now,
 				 .at = st->now + RETRANS_US,
 				 .probes = 1};
-	neigh_ask(st, victim);
+	if (neigh_same_mac(st, ifi, a)) {
+		victim->state = NUD_REACHABLE;
+		victim->at = NEVER;
+		memcpy(victim->mac, st->s->ifs[ifi].mac, 6);
+	} else {
+		neigh_ask(st, victim);
+	}
 	slow_arm(st, victim->at);
 	return (uint32_t)(victim - st->neigh) + 1;
 }
@@ -241,6 +254,12 @@ void neigh_learn(struct tp_stack *st, unsigned ifi, const struct ipa *a, const u
 	neigh_unpark(st, n, true);
 }
 
+void neigh_forget(struct tp_stack *st, unsigned i)
+{
+	neigh_unpark(st, &st->neigh[i], false);
+	st->neigh[i] = (struct neigh){.state = 0};
+}
+
 void neigh_confirm(struct tp_stack *st, uint32_t i)
 {
 	struct neigh *n;
@@ -260,7 +279,8 @@ static void neigh_step(struct tp_stack *st, struct neigh *n)
 {
 	switch (n->state) {
 	case NUD_REACHABLE:
-		n->state = NUD_STALE;
+		if (!neigh_same_mac(st, n->ifi, &n->addr))
+			n->state = NUD_STALE;
 		n->at = NEVER;
 		return;
 	case NUD_DELAY:
@@ -365,7 +385,8 @@ void arp_input(struct tp_stack *st, struct pkt *p)
 	mine = addr_find(st, &tpa);
 	mine = mine && mine->ifi == p->ifi ? mine : NULL;
 	if (!ipa_any(&spa) && !ipa_multicast(&spa))
-		neigh_learn(st, p->ifi, &spa, a.sha, a.op == be16(2) && mine, true,
+		neigh_learn(st, p->ifi, &spa, a.sha,
+			    a.op == be16(2) && (mine || share_in(st, &tpa, p->ifi)), true,
 			    mine && a.op == be16(1));
 	if (mine && a.op == be16(1))
 		arp_send(st, p->ifi, 2, tpa.w[3], a.sha, spa.w[3]);

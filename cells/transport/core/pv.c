@@ -636,6 +636,8 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 /* The local address an application should see: of a published port, our own. */
 struct ipa addr_apparent(struct tp_stack *st, const struct sock *s)
 {
+	if (share_is(st, &s->laddr))
+		return *share_apparent(st, &s->laddr);
 	if (ipa_any(&s->laddr) || addr_local(st, &s->laddr, 0xff))
 		return s->laddr;
 	for (unsigned i = 0; i < MAX_ADDR; i++) {

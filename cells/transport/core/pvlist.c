@@ -33,7 +33,7 @@ static bool link_rec(struct tp_stack *st, uint32_t i, void *out)
 	const struct ifstat *f = &st->s->ifstat[i];
 	struct pvs_link *r = out;
 
-	if (!n->used)
+	if (!n->used || n->hidden)
 		return false;
 	*r = (struct pvs_link){.ifindex = i + 1,
 			       .mtu = n->mtu,
@@ -49,6 +49,16 @@ static bool link_rec(struct tp_stack *st, uint32_t i, void *out)
 	r->flags = (n->up ? 1u : 0) | (n->link && n->up ? 0x40u : 0) | (i ? 0x1002u : 8u);
 	memcpy(r->mac, n->mac, 6);
 	memcpy(r->name, n->name, 16);
+	for (unsigned h = 1; i && h < TP_MAX_IF; h++) {
+		const struct ifstat *o = &st->s->ifstat[h];
+
+		if (!if_hidden(st, h) || share_face(st, h) != i)
+			continue;
+		r->rx_packets += o->rx_packets;
+		r->tx_packets += o->tx_packets;
+		r->rx_bytes += o->rx_bytes;
+		r->tx_bytes += o->tx_bytes;
+	}
 	return true;
 }
 
@@ -63,7 +73,7 @@ static bool addr_rec(struct tp_stack *st, uint32_t i, void *out)
 	const struct ifaddr *a = &st->s->addr[i];
 	struct pvs_ifaddr *r = out;
 
-	if (!a->used)
+	if (!a->used || if_hidden(st, a->ifi))
 		return false;
 	*r = (struct pvs_ifaddr){.ifindex = a->ifi + 1u,
 				 .family = family_of(&a->addr),
@@ -90,7 +100,7 @@ static bool route_rec(struct tp_stack *st, uint32_t i, void *out)
 	const struct route *o = &st->s->route[i];
 	struct pvs_route *r = out;
 
-	if (!o->used)
+	if (!o->used || if_hidden(st, o->ifi))
 		return false;
 	/* A default route's all-zero prefix does not tell the family; its length does. */
 	*r = (struct pvs_route){.family = ipa_is4(&o->dst) ? PVS_AF_INET : PVS_AF_INET6,
@@ -114,7 +124,7 @@ static bool neigh_rec(struct tp_stack *st, uint32_t i, void *out)
 	const struct neigh *n = &st->neigh[i];
 	struct pvs_neigh *r = out;
 
-	if (!n->state)
+	if (!n->state || if_hidden(st, n->ifi))
 		return false;
 	*r = (struct pvs_neigh){
 	    .family = family_of(&n->addr), .state = n->state, .ifindex = n->ifi + 1u};

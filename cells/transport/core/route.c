@@ -242,6 +242,12 @@ static unsigned common_bits(const struct ipa *a, const struct ipa *b)
 		       : i * 8 + (unsigned)__builtin_clz((uint32_t)(a->b[i] ^ b->b[i]) << 24);
 }
 
+/* RFC 3927 section 2.7: not for what is farther than the link. */
+static bool linklocal(const struct ipa *a)
+{
+	return ipa_linklocal(a) || (ipa_is4(a) && a->b[12] == 169 && a->b[13] == 254);
+}
+
 static const struct ipa *src_select(struct tp_stack *st, const struct ipa *dst, unsigned ifi)
 {
 	const struct ifaddr *best = NULL;
@@ -255,7 +261,8 @@ static const struct ipa *src_select(struct tp_stack *st, const struct ipa *dst, 
 		if (ipa_loopback(&a->addr) != ipa_loopback(dst))
 			continue;
 		score = 1 + common_bits(&a->addr, dst);
-		if (ipa_linklocal(&a->addr) == (ipa_linklocal(dst) || ipa_multicast(dst)))
+		if (linklocal(&a->addr) ==
+		    (linklocal(dst) || (!ipa_is4(dst) && ipa_multicast(dst))))
 			score += 1000;
 		if (a->preferred > st->now)
 			score += 300;
@@ -305,18 +312,22 @@ void pmtu_update(struct tp_stack *st, const struct ipa *dst, uint32_t mtu)
 }
 
 static const struct route *route_best(struct tp_stack *st, const struct ipa *dst,
-				      unsigned bound_if)
+				      unsigned bound_if, bool to_many)
 {
 	const struct route *best = NULL;
 
+	/* The hidden device serves sockets bound to a visible one too, for unicast. */
 	for (struct route *r = st->s->route; r < st->s->route + MAX_ROUTE; r++) {
-		if (!r->used || (bound_if && r->ifi != bound_if) || !st->s->ifs[r->ifi].up ||
+		if (!r->used || !st->s->ifs[r->ifi].up || (to_many && if_hidden(st, r->ifi)) ||
+		    (bound_if && r->ifi != bound_if && !if_hidden(st, r->ifi)) ||
 		    !ipa_match(dst, &r->dst, r->plen))
 			continue;
 		if (r->plen == 0 && ipa_is4(dst))
 			continue; /* ::/0 does not match IPv4 */
 		if (!best || r->plen > best->plen ||
-		    (r->plen == best->plen && r->metric < best->metric))
+		    (r->plen == best->plen &&
+		     (r->metric < best->metric ||
+		      (if_hidden(st, r->ifi) && !if_hidden(st, best->ifi)))))
 			best = r;
 	}
 	return best;
@@ -325,7 +336,7 @@ static const struct route *route_best(struct tp_stack *st, const struct ipa *dst
 static unsigned first_dev(struct tp_stack *st)
 {
 	for (unsigned i = 1; i < TP_MAX_IF; i++) {
-		if (st->s->ifs[i].used && st->s->ifs[i].up)
+		if (st->s->ifs[i].used && st->s->ifs[i].up && !if_hidden(st, i))
 			return i;
 	}
 	return 0;
@@ -351,7 +362,7 @@ int route_lookup(struct tp_stack *st, const struct ipa *dst, const struct ipa *s
 	}
 	out->multicast = ipa_multicast(dst);
 	out->broadcast = addr_broadcast(st, dst);
-	r = route_best(st, dst, bound_if);
+	r = route_best(st, dst, bound_if, out->multicast || out->broadcast);
 	if (r) {
 		out->ifi = r->ifi;
 		if (!ipa_any(&r->gw) && !out->multicast && !out->broadcast)
@@ -367,7 +378,9 @@ int route_lookup(struct tp_stack *st, const struct ipa *dst, const struct ipa *s
 		return -TE_NETUNREACH;
 	out->mtu = ipa_is4(dst) ? st->s->ifs[out->ifi].mtu : st->s->ifs[out->ifi].ip6_mtu;
 	out->mtu = pmtu_get(st, dst, out->mtu);
-	if (src && !ipa_any(src)) {
+	if (r && if_hidden(st, r->ifi)) {
+		out->src = r->src; /* whatever the application is bound to */
+	} else if (src && !ipa_any(src)) {
 		out->src = *src;
 	} else {
 		s = r && !ipa_zero6(&r->src) && ipa_is4(dst) ? &r->src
@@ -377,7 +390,9 @@ int route_lookup(struct tp_stack *st, const struct ipa *dst, const struct ipa *s
 		out->src = s ? *s : ipa_is4(dst) ? ipa_from4(0) : (struct ipa){.q = {0, 0}};
 	}
 	if (!out->multicast && !out->broadcast) {
-		out->neigh = neigh_find(st, out->ifi, &out->hop, !ipa_eq(&out->hop, &out->src));
+		out->neigh =
+		    neigh_find(st, out->ifi, &out->hop,
+			       !ipa_eq(&out->hop, &out->src) || share_is(st, &out->hop));
 		if (!out->neigh)
 			return -TE_HOSTUNREACH;
 	}
@@ -389,7 +404,7 @@ const struct publish *publish_find(struct tp_stack *st, uint8_t proto, const str
 {
 	for (struct publish *p = st->s->pub; p < st->s->pub + MAX_PUB; p++) {
 		if (p->used && p->proto == proto && p->host_port == port &&
-		    ipa_eq(&p->host, host))
+		    (ipa_eq(&p->host, host) || (ipa_zero6(&p->host) && share_is(st, host))))
 			return p;
 	}
 	return NULL;

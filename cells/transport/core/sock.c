@@ -298,7 +298,8 @@ static bool bind_conflict(struct tp_stack *st, const struct sock *s, const struc
 #define EPHEMERAL_COUNT 28232u
 
 /* RFC 6056 algorithm 3: a keyed offset per destination plus a counter. */
-static uint16_t port_candidate(struct tp_stack *st, const struct sock *s, uint32_t n)
+static uint16_t port_candidate(struct tp_stack *st, const struct sock *s, uint32_t n,
+			       uint32_t first, uint32_t count)
 {
 	struct {
 		struct ipa r;
@@ -306,13 +307,14 @@ static uint16_t port_candidate(struct tp_stack *st, const struct sock *s, uint32
 	} k = {s->raddr, s->rport, s->kind};
 	uint32_t off = (uint32_t)siphash(st->s->secret, &k, sizeof(k));
 
-	return (uint16_t)(EPHEMERAL_FIRST + (off + st->port_hint + n) % EPHEMERAL_COUNT);
+	return (uint16_t)(first + (off + st->port_hint + n) % count);
 }
 
-static int port_pick(struct tp_stack *st, struct sock *s, const struct ipa *a)
+static int port_pick_in(struct tp_stack *st, struct sock *s, const struct ipa *a,
+			uint32_t first, uint32_t count)
 {
-	for (uint32_t n = 0; n < EPHEMERAL_COUNT; n++) {
-		uint16_t port = port_candidate(st, s, n);
+	for (uint32_t n = 0; n < count; n++) {
+		uint16_t port = port_candidate(st, s, n, first, count);
 
 		if (bind_conflict(st, s, a, port))
 			continue;
@@ -323,6 +325,20 @@ static int port_pick(struct tp_stack *st, struct sock *s, const struct ipa *a)
 		return port;
 	}
 	return -TE_ADDRINUSE;
+}
+
+/* Datagram sockets may send by the host address later on: a port of our block, if possible. */
+static int port_pick(struct tp_stack *st, struct sock *s, const struct ipa *a)
+{
+	const struct share *sh = &st->s->share;
+	bool leaves = share_is(st, a);
+	int p = -TE_ADDRINUSE;
+
+	if (sh->used && (leaves || s->kind != SK_TCP))
+		p = port_pick_in(st, s, a, sh->lo, sh->hi - sh->lo + 1u);
+	if (p < 0 && !leaves)
+		p = port_pick_in(st, s, a, EPHEMERAL_FIRST, EPHEMERAL_COUNT);
+	return p;
 }
 
 int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port)

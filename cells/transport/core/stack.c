@@ -215,8 +215,10 @@ int tp_if_add(struct tp_stack *st, unsigned ifi, const struct tp_if_config *cfg)
 	n->caps = cfg->caps;
 	n->dhcp = cfg->dhcp;
 	n->slaac = cfg->slaac;
+	n->hidden = cfg->hidden;
+	n->same_mac = cfg->same_mac;
 	route_changed(st);
-	if (!st->cfg.no_ipv6)
+	if (!st->cfg.no_ipv6 && !n->hidden)
 		nd_if_up(st, ifi);
 	if (n->dhcp && !had)
 		dhcp_start(st, ifi);
@@ -250,11 +252,35 @@ void tp_if_link(struct tp_stack *st, unsigned ifi, int up)
 		if (a->used && a->ifi == ifi && ipa_is4(&a->addr))
 			arp_announce(st, ifi, a->addr.w[3]);
 	}
-	if (!st->cfg.no_ipv6)
+	if (!st->cfg.no_ipv6 && !n->hidden)
 		nd_if_up(st, ifi);
 	if (n->dhcp)
 		dhcp_start(st, ifi);
 	tcp_link_up(st);
+}
+
+void tp_if_remove(struct tp_stack *st, unsigned ifi)
+{
+	if (!ifi || ifi >= TP_MAX_IF || !st->s->ifs[ifi].used)
+		return;
+	tp_time(st);
+	st->s->ifs[ifi].link = 0; /* nothing is sent on the way out */
+	for (unsigned i = 0; i < MAX_ADDR; i++) {
+		if (st->s->addr[i].used && st->s->addr[i].ifi == ifi)
+			addr_remove(st, &st->s->addr[i]);
+	}
+	for (unsigned i = 0; i < MAX_ROUTE; i++) {
+		if (st->s->route[i].used && st->s->route[i].ifi == ifi)
+			st->s->route[i].used = 0;
+	}
+	for (unsigned i = 0; i < MAX_NEIGH; i++) {
+		if (st->neigh[i].state && st->neigh[i].ifi == ifi)
+			neigh_forget(st, i);
+	}
+	if (st->s->share.used && st->s->share.ifi == ifi)
+		st->s->share.used = 0;
+	memset(&st->s->ifs[ifi], 0, sizeof(st->s->ifs[ifi]));
+	route_changed(st);
 }
 
 int tp_addr_add(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsigned plen)
@@ -332,7 +358,7 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 	p.broadcast = kind == 1;
 	p.multicast = kind == 2;
 	if (st->npacket)
-		packet_tap(st, ifi, frame, len, kind);
+		packet_tap(st, share_face(st, ifi), frame, len, kind);
 	if (kind == 3 && !st->cfg.no_rst)
 		return;
 	switch (be16(eth->type)) {
@@ -344,7 +370,7 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 		ip4_input(st, &p);
 		break;
 	case ETH_P_IPV6:
-		if (!st->cfg.no_ipv6)
+		if (!st->cfg.no_ipv6 && !n->hidden)
 			ip6_input(st, &p);
 		break;
 	default:
@@ -364,8 +390,11 @@ void tp_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 /* A whole IP packet, reassembled if need be, to who it is for. */
 void stack_ip_deliver(struct tp_stack *st, struct pkt *p)
 {
-	bool taken = st->nraw && raw_input(st, p);
+	bool taken;
 
+	if (share_is(st, &p->dst))
+		share_icmp_in(st, p);
+	taken = st->nraw && raw_input(st, p);
 	STAT(st, Ip_InDelivers);
 	switch (p->proto) {
 	case IPPROTO_TCP_:

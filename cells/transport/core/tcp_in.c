@@ -562,15 +562,15 @@ void tcp_input(struct tp_stack *st, struct pkt *p)
 	}
 	sport = be16(h.sport);
 	dport = be16(h.dport);
-	if (!p->loop && ipa_eq(&p->src, &p->dst))
-		return; /* land */
+	/* Land; but many have the host's address. */
+	if (!p->loop && ipa_eq(&p->src, &p->dst) && (sport == dport || !share_is(st, &p->dst)))
+		return;
 	s = sock_lookup(st, &p->src, sport, &p->dst, dport, p->ifi);
 	if (!s) {
 		pub = publish_find(st, IPPROTO_TCP_, &p->dst, dport);
 		if (pub) {
-			struct sock *l = lhash_first(st, SK_TCP, pub->port);
-
-			s = l && l->state == TS_LISTEN ? l : NULL;
+			s = sock_lookup_bound(st, SK_TCP, &p->src, sport, own_addr(st, p),
+					      pub->port, p->ifi);
 		} else {
 			s = sock_lookup_bound(st, SK_TCP, &p->src, sport, &p->dst, dport,
 					      p->ifi);

@@ -45,7 +45,7 @@ int tcp_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16
 		return -TE_NETUNREACH;
 	s->raddr = *a;
 	s->rport = port;
-	if (!(s->flags & SF_BINDADDR)) {
+	if (!(s->flags & SF_BINDADDR) || share_is(st, &d.src)) {
 		bool rehash = s->flags & SF_LHASHED;
 
 		if (rehash)
@@ -54,7 +54,7 @@ int tcp_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16
 		if (rehash)
 			sock_lhash(st, s);
 	}
-	e = sock_autobind(st, s);
+	e = share_is(st, &d.src) ? share_tcp_port(st, s) : sock_autobind(st, s);
 	if (e)
 		return e;
 	if (sock_lookup(st, a, port, &s->laddr, s->lport, d.ifi))

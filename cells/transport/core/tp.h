@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TP_MAX_IF 4 /* interface 0 is the loopback, devices are 1..3 */
+#define TP_MAX_IF 10 /* interface 0 is the loopback, devices are 1..9 */
 
 /* What comes with a frame, as in struct virtio_net_hdr. */
 #define TP_META_NEEDS_CSUM 1u /* checksum from csum_start belongs at csum_start+csum_offset */
@@ -83,6 +83,10 @@ struct tp_if_config {
 	char name[16];
 	uint8_t dhcp;  /* run the DHCPv4 client */
 	uint8_t slaac; /* solicit routers, accept advertisements */
+	/* Link-local IPv4 neighbours have this interface's own MAC (nic's modes ipvlan, share).
+	 */
+	uint8_t same_mac;
+	uint8_t hidden; /* no IPv6, and the application doesn't see it: for tp_share */
 };
 
 struct tp_stack;
@@ -110,7 +114,20 @@ int tp_addr_add(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsig
 int tp_route_add(struct tp_stack *st, unsigned ifi, const uint8_t dst[16], unsigned plen,
 		 const uint8_t gw[16]);
 int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint16_t host_port,
-	       uint16_t port); /* ports in host order */
+	       uint16_t port); /* ports in host order; host all zero: tp_share's */
+
+/*
+ * A slice of a host's address on hidden device ifi: everything not on another device is
+ * reached through gw (unspecified: only the prefix) from `addr`, with ports lo..hi and the
+ * published ones.
+ */
+int tp_share(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsigned plen,
+	     const uint8_t gw[16], uint16_t lo, uint16_t hi);
+/* On the hidden device, an address of our own from which `server` alone is reached. */
+int tp_service(struct tp_stack *st, unsigned ifi, const uint8_t addr[16],
+	       const uint8_t server[16]);
+/* Device ifi is gone for good: its addresses, routes and neighbours with it. */
+void tp_if_remove(struct tp_stack *st, unsigned ifi);
 
 /* "a.b.c.d" or IPv6 text to 16 bytes; returns 0 or -EINVAL. */
 int tp_parse_addr(const char *s, uint8_t out[16]);

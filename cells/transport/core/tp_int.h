@@ -400,7 +400,8 @@ struct publish {
 
 struct netif {
 	uint8_t used, up, link, dhcp;
-	uint8_t slaac, rs_left, hop_limit, pad;
+	uint8_t slaac, rs_left, hop_limit, hidden;
+	uint8_t same_mac, pad[5];
 	uint8_t mac[6];
 	uint16_t mtu, ip6_mtu;
 	uint32_t caps;
@@ -413,6 +414,19 @@ struct ifstat {
 	uint64_t rx_errors, tx_errors, rx_dropped, tx_dropped;
 };
 
+/* The part of a host's address that is ours: share.c. */
+struct share {
+	struct ipa addr;
+	uint16_t lo, hi; /* the block for what the application opens */
+	uint8_t ifi, used;
+	uint8_t pad[2];
+};
+struct sharemap {
+	uint8_t proto, pad; /* 0: free */
+	uint16_t wire, app;
+};
+#define MAX_SHAREMAP 32
+
 struct dhcp {
 	uint8_t state, ifi, tries, pad;
 	uint32_t xid, addr, server, mask, router;
@@ -422,7 +436,7 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 
 struct state {
 	uint64_t magic;
@@ -438,6 +452,8 @@ struct state {
 	struct ifaddr addr[MAX_ADDR];
 	struct route route[MAX_ROUTE];
 	struct publish pub[MAX_PUB];
+	struct share share;
+	struct sharemap map[MAX_SHAREMAP];
 	struct dhcp dhcp;
 	struct pvs_config net;
 };
@@ -551,6 +567,7 @@ struct tp_stack {
 	struct group group[MAX_GROUP];
 	struct fragq *frag;
 	struct udpflow flow[MAX_UDPFLOW];
+	uint64_t map_at[MAX_SHAREMAP]; /* us of last use */
 	uint8_t *loop;
 	uint32_t loop_prod, loop_cons;
 	uint8_t *scratch; /* one datagram under construction */
@@ -639,6 +656,7 @@ void arp_probe(struct tp_stack *st, unsigned ifi, uint32_t addr);
 uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool create);
 void neigh_learn(struct tp_stack *st, unsigned ifi, const struct ipa *a, const uint8_t *mac,
 		 bool solicited, bool override, bool create);
+void neigh_forget(struct tp_stack *st, unsigned i);
 void neigh_confirm(struct tp_stack *st, uint32_t n);
 uint64_t neigh_tick(struct tp_stack *st);
 void eth_send(struct tp_stack *st, unsigned ifi, const uint8_t *dst, uint16_t type,
@@ -678,6 +696,18 @@ bool publish_host(struct tp_stack *st, const struct ipa *host);
 int group_join(struct tp_stack *st, unsigned ifi, const struct ipa *a);
 void group_leave(struct tp_stack *st, unsigned ifi, const struct ipa *a);
 uint64_t addr_tick(struct tp_stack *st);
+
+/* share.c */
+bool share_is(const struct tp_stack *st, const struct ipa *a);
+bool share_in(const struct tp_stack *st, const struct ipa *dst, unsigned ifi);
+bool if_hidden(const struct tp_stack *st, unsigned ifi);
+unsigned share_face(const struct tp_stack *st, unsigned ifi);
+const struct ipa *share_apparent(const struct tp_stack *st, const struct ipa *a);
+uint16_t share_wire(struct tp_stack *st, uint8_t proto, uint16_t app);
+uint16_t share_app(struct tp_stack *st, uint8_t proto, uint16_t wire);
+void share_icmp_in(struct tp_stack *st, struct pkt *p);
+bool share_icmp_out(struct tp_stack *st, uint8_t *d, uint32_t len);
+int share_tcp_port(struct tp_stack *st, struct sock *s);
 
 /* icmp.c, nd.c */
 void icmp4_input(struct tp_stack *st, struct pkt *p);
@@ -757,6 +787,9 @@ uint32_t sock_state_bits(const struct sock *s);
 
 /* dgram.c: UDP, ping, raw, packet sockets */
 void udp_input(struct tp_stack *st, struct pkt *p);
+const struct ipa *own_addr(struct tp_stack *st, const struct pkt *p);
+struct sock *udp_lookup(struct tp_stack *st, const struct pkt *p, uint16_t sport,
+			uint16_t dport);
 void dgram_kick(struct tp_stack *st, struct sock *s);
 bool raw_input(struct tp_stack *st, struct pkt *p);
 bool ping_input(struct tp_stack *st, struct pkt *p, uint16_t id);
