@@ -16,6 +16,7 @@ APPLETS = ("sh ls cat echo ps mount sleep true false uname id env mkdir rm cp mv
            "stty tty sed awk tar gzip sync").split()
 HERE = os.path.join(TOP, "tests", "system", "linux")
 BUSYBOX = "/bin/busybox"
+VCPUS = int(os.environ.get("D0_VCPUS", "1"))  # of cells of tests that don't say otherwise
 
 pytestmark = pytest.mark.skipif(not os.path.exists(BUSYBOX), reason="busybox-static is not installed")
 
@@ -65,8 +66,8 @@ def pack(root):
     return out
 
 
-def cell(name, args, user="64M", data="root.tar", prio=4):
-    return (f"cell {name} image=linux heap=64K stack=32K user={user} channels=8 priority={prio}"
+def cell(name, args, user="64M", data="root.tar", prio=4, vcpus=VCPUS):
+    return (f"cell {name} image=linux vcpus={vcpus} heap=64K stack=32K user={user} channels=8 priority={prio}"
             f"{f' data={data}' if data else ''}\nargs {name} {args}\n")
 
 
@@ -109,7 +110,7 @@ def test_python_and_sockets(archive, boot, tree):
     add_python(tree)
     shutil.copy(os.path.join(HERE, "selftest.py"), tree / "selftest.py")
     conf = ("cell t image=transport heap=4M state=256K stack=64K channels=4 priority=5\n" +
-            cell("c1", "argv=/usr/bin/python3,/selftest.py,net", user="160M") +
+            cell("c1", "argv=/usr/bin/python3,/selftest.py,net", user="160M", vcpus=2) +
             "channel t c1 protocol=socket ring=4M label=sock\n")
     vm = boot(archive(conf, cells=["transport"], high=["linux"], data={"root.tar": pack(tree)}),
               mem="512M")
@@ -166,3 +167,17 @@ def test_files_of_the_store(archive, boot, tree, tmp_path):
     out = subprocess.run([d0fs, "cat", disk, "root:/root/big"], check=True, stdout=subprocess.PIPE).stdout
 
     assert hashlib.sha256(out).hexdigest() == sums[1]
+
+
+@pytest.fixture
+def smp_program(tree):
+    subprocess.run(["gcc", "-O2", "-static", "-pthread", "-o", tree / "bin" / "smp",
+                    os.path.join(HERE, "smp.c")], check=True)
+    return tree
+
+
+def test_threads_on_several_vcpus(archive, boot, smp_program):
+    conf = cell("c1", "argv=/bin/smp,2", vcpus=2)
+    vm = boot(archive(conf, high=["linux"], data={"root.tar": pack(smp_program)}), smp=2)
+    vm.expect(r"^c1: smp passed 9", timeout=120, absent="FAIL|fault")
+    vm.expect(r"cell c1 ended: code 0")

@@ -7,16 +7,11 @@
 #undef current
 static struct thread test_thread;
 static struct proc test_proc;
-#define current   (&test_thread)
-#define read_cr3  test_read_cr3
-#define write_cr3 test_write_cr3
+#define current  (&test_thread)
+#define read_cr3 test_read_cr3
 static u64 test_read_cr3(void)
 {
 	return 0;
-}
-static void test_write_cr3(u64 v)
-{
-	(void)v;
 }
 #include "cells/linux/mm/vma.c"
 
@@ -44,10 +39,6 @@ void panic(const char *fmt, ...)
 	print_message("panic: %s\n", fmt);
 	abort();
 }
-u64 pt_kernel_root(void)
-{
-	return 0;
-}
 u64 pt_new(void)
 {
 	return 4096;
@@ -73,10 +64,13 @@ void page_get(struct page *p)
 void page_put(struct page *p)
 {
 }
-void tlb_flush_page(u64 va)
+void tlb_flush_page(struct mm *mm, u64 va)
 {
 }
-void tlb_flush_all(void)
+void tlb_flush_mm(struct mm *mm)
+{
+}
+void mm_activate(struct mm *mm)
 {
 }
 void oom_kill(void)

@@ -16,6 +16,22 @@ _start:
 	call	kernel_main
 	ud2
 
+/* Further vCPUs: RDI = struct cpu, RSI = number, on the shared start stack. */
+	.globl	ap_start
+ap_start:
+	cld
+	xorl	%ebp, %ebp
+	call	ap_main
+	ud2
+
+/* void stack_call(void *stack_top, void (*fn)(void)): does not come back. */
+	.globl	stack_call
+stack_call:
+	movq	%rdi, %rsp
+	xorl	%ebp, %ebp
+	call	*%rsi
+	ud2
+
 /* ---- SYSCALL: RCX = return address, R11 = flags, interrupts off by FMASK ---- */
 	.globl	syscall_entry
 	.balign	16

@@ -6,6 +6,7 @@
  * region (a tar archive) or behind a D0_PROTO_FS channel, its sockets behind a D0_PROTO_SOCKET
  * channel, its orders in the argument string and on a control channel (d0/conctl.h).
  */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/tty.h"
 #include "cells/linux/inc/config.h"
@@ -234,5 +235,6 @@ void kernel_main(const struct d0_info *info)
 	t->fs->refs = t->cred->refs = 1;
 	t->fs->umask = 022;
 	t->cred->cap_eff = t->cred->cap_perm = t->cred->cap_bset = ~0ull >> 23;
+	smp_init();
 	idle_loop();
 }

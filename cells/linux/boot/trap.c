@@ -4,7 +4,7 @@
  * from the kernel only a fault inside the user-copy routines is expected, everything else ends
  * the cell with its reason.
  */
-#include "cells/linux/inc/task.h"
+#include "cells/linux/inc/smp.h"
 
 extern char user_copy_begin[], user_copy_end[], user_copy_fixup[];
 extern char user_clear_begin[], user_clear_end[];
@@ -52,9 +52,8 @@ static noreturn_fn void kernel_fault(u32 vector, const struct regs *r, u64 cr2)
 	panic("fault %u at image+%lx", vector, image_offset(r->rip));
 }
 
-static void page_fault(struct regs *r)
+static void page_fault(struct regs *r, u64 addr)
 {
-	u64 addr = read_cr2();
 	u32 access = (r->orig_rax & 2 ? FAULT_WRITE : 0) | (r->orig_rax & 16 ? FAULT_EXEC : 0);
 	bool user = (r->cs & 3) != 0;
 	u64 fix = user ? 0 : fixup_of(r->rip);
@@ -112,13 +111,17 @@ static void user_exception(u32 vector, struct regs *r)
 void trap_dispatch(u32 vector, struct regs *r)
 {
 	bool user = (r->cs & 3) != 0;
+	u64 cr2 = vector == 14 ? read_cr2() : 0;
 
 	if (user) {
+		if (vector == VEC_UPCALL && smp_active && smp_upcall())
+			return;
+		monitor_enter();
 		account_user();
 		current->regs = r;
 	}
 	if (vector == 14) {
-		page_fault(r);
+		page_fault(r, cr2);
 	} else if (vector == VEC_UPCALL) {
 		events_take();
 		timers_run(clock_now());

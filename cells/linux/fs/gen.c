@@ -3,6 +3,7 @@
  * Generated files. The text is made at the first read (and again when a reader goes back
  * to the start), so that one pass over a file sees one consistent state.
  */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/gen.h"
 
 struct gen_node {
@@ -198,8 +199,8 @@ struct inode *gen_inode(struct super *sb, const struct gen_file *g, u64 ino, u32
 /* ---- sysfs: what programs look for ---- */
 static void make_cpus(struct text *t, struct thread *th, const struct gen_file *g)
 {
-	if (d0_info->vcpus > 1)
-		text_add(t, "0-%u\n", d0_info->vcpus - 1);
+	if (cpus_online > 1)
+		text_add(t, "0-%u\n", cpus_online - 1);
 	else
 		text_add(t, "0\n");
 }

@@ -230,8 +230,10 @@ static void protect_mappings(struct inode *i, u64 index)
 		if (!(v->flags & VMA_SHARED) || index < v->pgoff || index - v->pgoff >= pages)
 			continue;
 		e = pt_entry(v->mm->root, v->start + (index - v->pgoff) * PAGE_SIZE, false);
-		if (e)
+		if (e && (*e & PTE_W)) {
 			*e &= ~PTE_W;
+			tlb_flush_page(v->mm, v->start + (index - v->pgoff) * PAGE_SIZE);
+		}
 	}
 }
 
@@ -242,7 +244,6 @@ static int write_back(struct inode *i, struct page *p)
 	page_get(p);
 	p->flags = (u8)((p->flags & ~PG_DIRTY) | PG_BUSY);
 	protect_mappings(i, p->index);
-	tlb_flush_all();
 	r = i->ops && i->ops->write_page ? i->ops->write_page(i, p) : 0;
 	p->flags &= ~PG_BUSY;
 	if (r)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The texts of /proc. Formats: proc(5). */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/gen.h"
 #include "cells/linux/inc/tty.h"
 #include "cells/linux/inc/sys.h"
@@ -124,7 +125,7 @@ GEN(status)
 		 c->cap_inh, c->cap_perm, c->cap_eff, c->cap_bset, c->cap_amb);
 	text_add(
 	    t, "NoNewPrivs:\t%u\nSeccomp:\t%u\nCpus_allowed:\t%lx\nCpus_allowed_list:\t0-%u\n",
-	    th->no_new_privs, th->seccomp_mode, th->affinity, d0_info->vcpus - 1);
+	    th->no_new_privs, th->seccomp_mode, th->affinity, cpus_online - 1);
 	text_add(t, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
 		 th->nvcsw, th->nivcsw);
 }
@@ -444,7 +445,7 @@ GEN(cpuinfo)
 	for (u32 i = 0; i < 3; i++)
 		cpuid(0x80000002 + i, 0, b + i * 4);
 	cpuid(1, 0, id);
-	for (u32 c = 0; c < d0_info->vcpus; c++) {
+	for (u32 c = 0; c < cpus_online; c++) {
 		text_add(t,
 			 "processor\t: %u\nvendor_id\t: D0\ncpu family\t: %u\nmodel\t\t: "
 			 "%u\nmodel name\t: %s\n"
@@ -454,7 +455,7 @@ GEN(cpuinfo)
 			 c, id[0] >> 8 & 15, id[0] >> 4 & 15, (const char *)b, id[0] & 15,
 			 ((const volatile struct d0_clock *)phys_ptr(d0_info->clock))->tsc_hz /
 			     1000000,
-			 d0_info->vcpus, c, d0_info->vcpus);
+			 cpus_online, c, cpus_online);
 		for (u32 i = 0; i < 32; i++)
 			if ((id[3] >> i & 1) && f_edx[i])
 				text_add(t, " %s", f_edx[i]);
@@ -477,9 +478,12 @@ GEN(gstat)
 		st += s;
 		list_each(o, &p->threads, proc_link) run += o->state == T_RUNNABLE;
 	}
-	for (int i = 0; i < 2; i++)
-		text_add(t, "cpu%s %lu 0 %lu %lu 0 0 0 0 0 0\n", i ? "0" : " ", ut / TICK,
-			 st / TICK, total_idle_ns / TICK);
+	text_add(t, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", ut / TICK, st / TICK,
+		 cpu_idle_ns(ALL_CPUS) / TICK);
+	/* What is not idle is not told apart by vCPU. */
+	for (u32 i = 0; i < cpus_online; i++)
+		text_add(t, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i,
+			 (up - MIN(up, cpu_idle_ns(i))) / TICK, 0ul, cpu_idle_ns(i) / TICK);
 	text_add(
 	    t,
 	    "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked 0\n",
@@ -487,7 +491,7 @@ GEN(gstat)
 }
 GEN(uptime)
 {
-	u64 up = clock_now() / TICK, idle = total_idle_ns / TICK;
+	u64 up = clock_now() / TICK, idle = cpu_idle_ns(ALL_CPUS) / TICK;
 
 	text_add(t, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
 }

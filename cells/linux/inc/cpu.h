@@ -35,6 +35,7 @@ struct regs {
 };
 
 struct thread;
+struct mm;
 
 /* Per-vCPU block. boot/entry.S knows the first fields by offset. */
 struct cpu {
@@ -48,8 +49,14 @@ struct cpu {
 	u32 number;
 	bool need_resched;
 	u64 slice_end;
-	u64 timer_set; /* deadline given to the nucleus */
+	u64 timer_set; /* when the nucleus calls this vCPU at the latest; NEVER */
 	u64 idle_ns, switches;
+	struct mm *mm_loaded; /* whose root is in CR3; NULL: the kernel's own */
+	u32 requests;         /* REQ_* of inc/smp.h */
+	bool outside;         /* in its program: proc/smp.c */
+	bool resting, roused; /* in the nucleus; has been called from there */
+	bool online;
+	u64 maps_seen;
 	u64 gdt[8];
 	struct {
 		u32 pad0;

@@ -94,8 +94,13 @@ u64 *pt_next(u64 root, u64 *va, u64 end);
 int pt_map_kernel(u64 va, u64 pa, u64 flags);
 void pt_unmap_kernel(u64 va);
 u64 pt_kernel_phys(u64 va);
-void tlb_flush_page(u64 va);
-void tlb_flush_all(void);
+struct mm;
+/* After rights were taken from entries of mm: on every vCPU. proc/smp.c */
+void tlb_flush_page(struct mm *mm, u64 va);
+void tlb_flush_mm(struct mm *mm);
+/* After rights were given: here only. */
+void tlb_flush_own(u64 va);
+void tlb_kernel_changed(void);
 
 /* Address spaces. */
 struct vma {
@@ -136,7 +141,6 @@ struct mm {
 	u64 hiwater_rss, total_vm, locked_vm;
 	struct file *exe;
 	bool wx_allowed; /* the permit for writable and executable memory */
-	u32 cpu_mask;
 };
 
 struct mm *mm_new(void);

@@ -3,9 +3,9 @@
  * Threads, processes, waiting, timers and signals.
  *
  * The kernel is one monitor: a thread runs in it until it sleeps or returns to its
- * program; interrupts are taken in user mode and in the idle loop only. So a check and the
- * sleep that follows it can't be torn apart, and what a sleep may change is what must be
- * looked at again after it.
+ * program; interrupts are taken in user mode and in the idle loop only. With several vCPUs
+ * one lock keeps it so (proc/smp.c). So a check and the sleep that follows it can't be torn
+ * apart, and what a sleep may change is what must be looked at again after it.
  */
 #ifndef LX_TASK_H
 #define LX_TASK_H
@@ -121,6 +121,8 @@ struct thread {
 	struct list proc_link; /* in proc->threads */
 	u8 state;
 	bool on_queue, timed_out, in_syscall, in_exec;
+	struct cpu *cpu; /* whose current thread it is, or was last */
+	u64 queued_at;
 	u64 ksp;
 	u8 *kstack;
 	struct regs *regs; /* user registers at the top of the stack */
@@ -231,7 +233,12 @@ noreturn_fn void idle_loop(void);
 struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name);
 void thread_enter_user(void); /* what runs on every way back to a program */
 u64 load_average(int i);
-extern u64 total_forks, total_switches, boot_wall_ns, total_idle_ns;
+extern u64 total_forks, total_switches, boot_wall_ns;
+/* Time that vCPU rested; ALL_CPUS: of all together. */
+#define ALL_CPUS (~0u)
+u64 cpu_idle_ns(u32 number);
+/* Its affinity changed: leave the vCPU it may not run on any more. */
+void thread_moved(struct thread *t);
 
 /* proc.c, fork.c, exit.c */
 struct proc *proc_find(u32 pid);

@@ -47,6 +47,7 @@ static int no_memory(void)
 static int install_new(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct page *from)
 {
 	struct page *n = from ? page_alloc_nozero(PAGE_ANON) : page_alloc(PAGE_ANON);
+	bool replaces = *e & PTE_P;
 
 	if (!n)
 		return no_memory();
@@ -55,7 +56,8 @@ static int install_new(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct pa
 	n->flags = 0;
 	*e = page_phys(n) | prot_bits(v) | (v->prot & PROT_WRITE ? PTE_W | PTE_D : 0) | PTE_A;
 	rss_add(mm, n, 1);
-	tlb_flush_page(addr);
+	if (replaces)
+		tlb_flush_page(mm, addr);
 	return 0;
 }
 
@@ -169,12 +171,12 @@ static int write_protected(struct mm *mm, struct vma *v, u64 *e, u64 addr)
 		*e |= PTE_W | PTE_D;
 		if (p->kind == PAGE_CACHE)
 			page_mark_dirty(p);
-		tlb_flush_page(addr);
+		tlb_flush_own(addr);
 		return 0;
 	}
 	if (p->kind == PAGE_ANON && p->ref == 1) {
 		*e = (*e | PTE_W | PTE_D) & ~PTE_COW;
-		tlb_flush_page(addr);
+		tlb_flush_own(addr);
 		return 0;
 	}
 	rss_add(mm, p, -1);
@@ -225,7 +227,7 @@ int mm_fault(struct mm *mm, u64 addr, u32 access, int *code)
 			return write_protected(mm, v, e, addr);
 		if ((access & FAULT_EXEC) && (*e & PTE_NX))
 			*e &= ~PTE_NX;
-		tlb_flush_page(addr);
+		tlb_flush_own(addr);
 		return 0;
 	}
 	if (v->flags & VMA_SPECIAL)

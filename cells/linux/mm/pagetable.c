@@ -143,14 +143,5 @@ void pt_unmap_kernel(u64 va)
 	if (e)
 		*e = 0;
 	invlpg(va);
-}
-
-void tlb_flush_page(u64 va)
-{
-	invlpg(va);
-}
-
-void tlb_flush_all(void)
-{
-	write_cr3(read_cr3());
+	tlb_kernel_changed();
 }

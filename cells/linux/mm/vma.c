@@ -9,8 +9,6 @@
 #include <linux/mman.h>
 #include <asm/mman.h>
 
-u64 pt_kernel_root(void);
-
 /* Index of the first area with end > addr. */
 u32 vma_index(struct mm *mm, u64 addr)
 {
@@ -133,7 +131,7 @@ static void rss_drop(struct mm *mm, struct page *p)
 
 void mm_zap(struct mm *mm, struct vma *v, u64 start, u64 end)
 {
-	u64 va = start, *e, n = 0;
+	u64 va = start, *e, n = 0, last = start;
 
 	for (; (e = pt_next(mm->root, &va, end)); va += PAGE_SIZE) {
 		struct page *p;
@@ -143,17 +141,19 @@ void mm_zap(struct mm *mm, struct vma *v, u64 start, u64 end)
 			continue;
 		*e = 0;
 		n++;
+		last = va;
 		if (old & PTE_SPECIAL)
 			continue;
 		p = page_of(old & PTE_ADDR);
 		BUG_ON(!p);
 		rss_drop(mm, p);
 		page_put(p);
-		if (n <= 8)
-			tlb_flush_page(va);
 	}
-	if (n > 8)
-		tlb_flush_all();
+	/* Frames put above can't be used for anything else before this. */
+	if (n == 1)
+		tlb_flush_page(mm, last);
+	else if (n)
+		tlb_flush_mm(mm);
 }
 
 /* Make addr an area boundary. */
@@ -304,7 +304,7 @@ int mm_protect(struct mm *mm, u64 start, u64 len, u32 prot)
 		entries_protect(mm, mm->vmas[i]);
 	}
 	join_around(mm, start, end);
-	tlb_flush_all();
+	tlb_flush_mm(mm);
 	return 0;
 }
 
@@ -456,7 +456,7 @@ static void entries_move(struct mm *mm, u64 from, u64 to, u64 len)
 		*d = *e;
 		*e = 0;
 	}
-	tlb_flush_all();
+	tlb_flush_mm(mm);
 }
 
 static s64 remap_move(struct mm *mm, struct vma *v, u64 old, u64 old_len, u64 new_len,
@@ -574,20 +574,12 @@ void mm_put(struct mm *mm)
 		vma_free(mm->vmas[i]);
 	}
 	if (read_cr3() == mm->root)
-		write_cr3(pt_kernel_root());
+		mm_activate(NULL);
 	pt_free(mm->root);
 	if (mm->exe)
 		file_put(mm->exe);
 	kfree(mm->vmas);
 	kfree(mm);
-}
-
-void mm_activate(struct mm *mm)
-{
-	u64 root = mm ? mm->root : pt_kernel_root();
-
-	if (read_cr3() != root)
-		write_cr3(root);
 }
 
 static int copy_entries(struct mm *to, struct mm *from, struct vma *v)
@@ -665,11 +657,11 @@ struct mm *mm_fork(struct mm *old)
 		file_get(mm->exe);
 	for (u32 i = 0; i < old->count; i++)
 		if (fork_vma(mm, old, old->vmas[i])) {
-			tlb_flush_all();
+			tlb_flush_mm(old);
 			mm_put(mm);
 			return NULL;
 		}
-	tlb_flush_all();
+	tlb_flush_mm(old);
 	return mm;
 }
 
@@ -681,6 +673,7 @@ void inode_unmap_range(struct inode *ino, u64 first, u64 last, bool even_private
 	{
 		u64 pages = (v->end - v->start) / PAGE_SIZE, lo = MAX(first, v->pgoff);
 		u64 va, end, *e;
+		bool changed = false;
 
 		if (lo >= v->pgoff + pages || last < v->pgoff)
 			continue;
@@ -699,8 +692,10 @@ void inode_unmap_range(struct inode *ino, u64 first, u64 last, bool even_private
 				continue;
 			rss_drop(v->mm, p);
 			*e = 0;
+			changed = true;
 			page_put(p);
 		}
+		if (changed)
+			tlb_flush_mm(v->mm);
 	}
-	tlb_flush_all();
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Tables of processes and threads; making and freeing them; credentials. */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/vfs.h"
 #include <linux/capability.h>
 
@@ -63,7 +64,7 @@ struct thread *thread_new(void)
 	}
 	fpu_fresh(t->fpu);
 	t->start_time = t->stamp = clock_now();
-	t->affinity = (1ull << d0_info->vcpus) - 1;
+	t->affinity = (1ull << cpus_online) - 1;
 	t->timer_slack = 50000;
 	t->state = T_SLEEP;
 	thread_count++;

@@ -2,18 +2,22 @@
 /*
  * The scheduler, waiting and timers.
  *
- * One queue of runnable threads, served in turn with a slice that depends on niceness.
- * Kernel code is never preempted; a program is, by the timer upcall. When nothing can
- * run the vCPU sleeps in the nucleus until an event or the next timer.
+ * One queue of runnable threads, served in turn with a slice that depends on niceness, by
+ * all vCPUs that a thread may run on. Kernel code is never preempted; a program is, by the
+ * timer upcall. When nothing can run a vCPU sleeps in the nucleus until an event or the next
+ * timer. Everything here belongs to the monitor (proc/smp.c).
+ *
+ * Timers are one list. The vCPU whose call from the nucleus comes first serves them: one that
+ * goes to a program or to rest asks for a call only if no other has one as early.
  */
-#include "cells/linux/inc/task.h"
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/vfs.h"
 
 static struct list run_queue;
 static u32 run_count;
 static struct list timers; /* by deadline */
 static struct cpu boot_cpu_block;
-u64 total_forks, total_switches, total_idle_ns;
+u64 total_forks, total_switches;
 void page_discard_idle(u64 keep);
 void thread_first_run(void);
 void kthread_main(void);
@@ -22,6 +26,7 @@ void account_kernel(void);
 struct cpu *boot_cpu(void);
 
 #define SLICE_NS 10000000ull
+#define GRACE_NS 200000ull /* how long a woken thread waits for its waker's vCPU */
 
 struct cpu *boot_cpu(void)
 {
@@ -153,17 +158,29 @@ static void enqueue(struct thread *t)
 	if (t->on_queue || t == this_cpu()->idle)
 		return;
 	t->on_queue = true;
+	if (smp_active)
+		t->queued_at = clock_now();
 	run_count++;
 	list_add_tail(&run_queue, &t->run_link);
 }
 
-static struct thread *dequeue(void)
+/* The first in the queue that may run here. */
+static struct thread *first_for(const struct cpu *c)
 {
 	struct thread *t;
 
-	if (list_empty(&run_queue))
+	if (!run_count)
 		return NULL;
-	t = list_first(&run_queue, struct thread, run_link);
+	list_each(t, &run_queue, run_link) if (t->affinity >> c->number & 1) return t;
+	return NULL;
+}
+
+static struct thread *dequeue(struct cpu *c)
+{
+	struct thread *t = first_for(c);
+
+	if (!t)
+		return NULL;
 	list_del(&t->run_link);
 	t->on_queue = false;
 	run_count--;
@@ -183,6 +200,15 @@ void thread_wake_signal(struct thread *t)
 {
 	if (t->state == T_SLEEP)
 		thread_wake(t);
+	else if (t->state == T_RUNNABLE && !t->on_queue && t->cpu &&
+		 t->cpu->current_thread == t)
+		smp_resched(t->cpu); /* it is in its program */
+}
+
+void thread_moved(struct thread *t)
+{
+	if (t->state == T_RUNNABLE && !t->on_queue && t->cpu && t->cpu->current_thread == t)
+		smp_resched(t->cpu);
 }
 
 static void switch_to(struct cpu *c, struct thread *next)
@@ -198,12 +224,15 @@ static void switch_to(struct cpu *c, struct thread *next)
 		prev->fs_base = rdmsr(MSR_FS_BASE);
 	}
 	c->current_thread = next;
+	next->cpu = c;
 	c->kernel_rsp = c->tss.rsp[0] = (u64)next->kstack + 4 * PAGE_SIZE;
 	if (!next->is_kthread) {
 		mm_activate(next->mm);
 		wrmsr(MSR_KERNEL_GS_BASE, next->gs_base);
 		wrmsr(MSR_FS_BASE, next->fs_base);
 		fpu_restore(next->fpu);
+	} else if (smp_active) {
+		mm_activate(NULL);
 	}
 	switch_stacks(&prev->ksp, next->ksp);
 	thread_first_run();
@@ -239,7 +268,7 @@ void schedule(void)
 	} else {
 		t->nvcsw++;
 	}
-	next = dequeue();
+	next = dequeue(c);
 	if (!next)
 		next = c->idle;
 	c->need_resched = false;
@@ -256,25 +285,70 @@ void sched_yield_cpu(void)
 		schedule();
 }
 
+/* When the next timer is due, NEVER if another vCPU will be called as early. */
+static u64 next_timer(const struct cpu *c)
+{
+	u64 next =
+	    list_empty(&timers) ? NEVER : list_first(&timers, struct ktimer, link)->deadline;
+
+	for (u32 i = 0; i < cpus_online && smp_active; i++)
+		if (cpus[i] != c && cpus[i]->timer_set <= next)
+			return NEVER;
+	return next;
+}
+
+/* Sleep in the nucleus until an event or that time. */
+static void rest(struct cpu *c, u64 deadline)
+{
+	u64 start = clock_now();
+
+	c->timer_set = deadline;
+	c->resting = true;
+	monitor_leave();
+	hc_call(D0_HC_wait, deadline, 0, 0);
+	monitor_enter();
+	c->resting = c->roused = false;
+	c->timer_set = NEVER;
+	c->idle_ns += clock_now() - start;
+}
+
+/* What is in the queue when a vCPU goes to rest may not run on it. */
+static void rouse_for_strangers(void)
+{
+	struct thread *t;
+
+	list_each(t, &run_queue, run_link) smp_rouse(t->affinity);
+}
+
 void idle_loop(void)
 {
 	struct cpu *c = this_cpu();
 
 	for (;;) {
-		u64 start = clock_now(), next;
-
 		events_take();
-		next = timers_run(start);
-		if (run_count) {
+		timers_run(clock_now());
+		if (first_for(c)) {
 			c->idle->state = T_SLEEP;
 			schedule();
 			continue;
 		}
-		page_discard_idle(64);
-		c->timer_set = NEVER;
-		hc_call(D0_HC_wait, next, 0, 0);
-		total_idle_ns += clock_now() - start;
+		if (run_count)
+			rouse_for_strangers();
+		/* Giving frames back disturbs all vCPUs of the cell. */
+		if (!smp_active || smp_others_rest())
+			page_discard_idle(64);
+		rest(c, next_timer(c));
 	}
+}
+
+u64 cpu_idle_ns(u32 number)
+{
+	u64 now = clock_now(), ns = 0;
+
+	for (u32 i = 0; i < cpus_online; i++)
+		if (number == i || number == ALL_CPUS)
+			ns += MIN(cpus[i]->idle_ns, now);
+	return ns;
 }
 
 /* ---- Accounting: time since stamp goes to user or system ---- */
@@ -301,11 +375,31 @@ u64 load_average(int i)
 	return run_count;
 }
 
+/*
+ * Somebody waits in the queue: a resting vCPU shall take it once its waker has had the
+ * time to go to sleep itself. The time at which to look again, or NEVER.
+ */
+static u64 rouse_for_queue(struct cpu *c)
+{
+	struct thread *t;
+	u64 now;
+
+	if (!smp_active || !run_count || !smp_any_resting())
+		return NEVER;
+	now = clock_now();
+	list_each(t, &run_queue, run_link)
+	{
+		if (t->queued_at + GRACE_NS > now)
+			return t->queued_at + GRACE_NS;
+		smp_rouse(t->affinity);
+	}
+	return NEVER;
+}
+
 /* Make sure that the nucleus interrupts the program when a timer or the slice is due. */
 static void arm_timer(struct cpu *c)
 {
-	u64 next =
-	    list_empty(&timers) ? NEVER : list_first(&timers, struct ktimer, link)->deadline;
+	u64 next = MIN(next_timer(c), rouse_for_queue(c));
 
 	if (run_count)
 		next = MIN(next, c->slice_end);
@@ -321,12 +415,14 @@ static void arm_timer(struct cpu *c)
 void thread_enter_user_frame(struct regs *r);
 void thread_enter_user_frame(struct regs *r)
 {
-	struct cpu *c = this_cpu();
-	struct thread *t = c->current_thread;
+	struct thread *t = current;
+	struct cpu *c;
 
 	account_kernel();
 	t->regs = r;
 	for (;;) {
+		/* After each sleep the thread may be on another vCPU. */
+		c = this_cpu();
 		if (sig_pending(t) || t->kill_now || t->restore_blocked) {
 			sig_deliver(r);
 			continue;
@@ -335,11 +431,16 @@ void thread_enter_user_frame(struct regs *r)
 			schedule();
 			continue;
 		}
+		if (!(t->affinity >> c->number & 1)) {
+			schedule();
+			continue;
+		}
 		break;
 	}
 	if (run_count && !c->slice_end)
 		c->slice_end = clock_now() + SLICE_NS;
-	arm_timer(this_cpu());
+	arm_timer(c);
+	monitor_leave();
 }
 
 /* ---- Kernel threads ---- */
@@ -369,20 +470,28 @@ struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name)
 	return t;
 }
 
-static struct thread idle_thread;
+int sched_cpu_init(struct cpu *c)
+{
+	struct thread *t = kalloc(sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->is_kthread = true;
+	t->state = T_SLEEP;
+	t->cpu = c;
+	str_copy(t->comm, "idle", 16);
+	t->kstack = vmalloc(4 * PAGE_SIZE);
+	if (!t->kstack)
+		return -ENOMEM;
+	c->idle = c->current_thread = t;
+	c->timer_set = NEVER;
+	return 0;
+}
 
 void sched_init(void)
 {
-	struct cpu *c = this_cpu();
-
 	list_init(&run_queue);
 	list_init(&timers);
-	idle_thread.is_kthread = true;
-	idle_thread.state = T_SLEEP;
-	str_copy(idle_thread.comm, "idle", 16);
-	idle_thread.kstack = vmalloc(4 * PAGE_SIZE);
-	BUG_ON(!idle_thread.kstack);
-	c->idle = c->current_thread = &idle_thread;
-	c->timer_set = NEVER;
+	BUG_ON(sched_cpu_init(this_cpu()));
 	hc_call(D0_HC_upcall, VEC_UPCALL, 0, 0);
 }

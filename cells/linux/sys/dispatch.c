@@ -4,6 +4,7 @@
  * that SYSCALL() makes. Numbers without an entry answer ENOSYS and are counted, so that a user
  * can see what an image misses (/proc/d0/syscalls).
  */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 
 extern const struct syscall __start_set_syscalls[], __stop_set_syscalls[];
@@ -109,6 +110,7 @@ u32 syscall_dispatch(struct regs *r)
 	const struct syscall *s;
 	s64 ret;
 
+	monitor_enter();
 	account_user();
 	t->regs = r;
 	if (t->seccomp_mode) {

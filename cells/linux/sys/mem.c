@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Memory calls: mmap and its family, brk, madvise, memfd. */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/mman.h>
 #include <asm/mman.h>
@@ -389,6 +390,9 @@ SYSCALL(process_vm_writev, "dpupux", int pid, u64 l, u64 ln, u64 r, u64 rn, u64 
 
 SYSCALL(membarrier, "dxd", int cmd, u32 flags, int cpu)
 {
+	/* Whoever is in a program passes a serialising instruction; the others are in a lock. */
+	if (cmd > 0 && cmd < 128)
+		smp_serialize(NULL);
 	if (cmd == 0)
 		return 0x1ff & ~(1 << 7 | 1 << 8);
 	return cmd > 0 && cmd < 128 ? 0 : -EINVAL;

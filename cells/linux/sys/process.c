@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Identity, groups and sessions, limits, names: the small calls about processes. */
+#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/capability.h>
 #include <linux/prctl.h>
@@ -671,10 +672,11 @@ SYSCALL(sched_setaffinity, "dup", int tid, u32 n, u64 u)
 		return -ESRCH;
 	if (copy_in(&mask, u, MIN(n, 8u)))
 		return -EFAULT;
-	mask &= (1ull << d0_info->vcpus) - 1;
+	mask &= (1ull << cpus_online) - 1;
 	if (!mask)
 		return -EINVAL;
 	t->affinity = mask;
+	thread_moved(t);
 	return 0;
 }
 SYSCALL(sched_getscheduler, "d", int tid)
