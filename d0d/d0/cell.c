@@ -9,11 +9,12 @@
 
 #include "d0d/d0/box.h"
 
-#define RING        (4096ull + 2 * 65536)
-#define MEM_DEFAULT (64ull << 20)
-#define MEM_LEAST   (16ull << 20)
-#define START_MS    30000
-#define PREFIX      "ct-" // of containers' cells' names
+#define RING          (4096ull + 2 * 65536)
+#define MEM_DEFAULT   (64ull << 20)
+#define MEM_LEAST     (16ull << 20)
+#define START_MS      30000
+#define VCPUS_DEFAULT 2
+#define PREFIX        "ct-" // of containers' cells' names
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
 		   struct err *e)
@@ -23,11 +24,28 @@ static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint3
 	return ctl_call(b, &r, op, sizeof(r), e);
 }
 
+// Two vCPUs where the machine has as many CPUs; with --cpus as many as it takes to use so
+// much, each with its part of the time.
+static void cpus_set(struct d0_backend *b, const struct be_spec *s,
+		     struct d0_ctl_cell_create *r)
+{
+	struct d0_ctl_system_status sys = {0};
+	long long nano = s->limits.nano_cpus;
+	uint32_t most = D0_VCPUS_MAX;
+
+	if (ctl_call(b, &sys, D0_CTL_system_status, sizeof(sys), NULL) == 0 && sys.cpus < most)
+		most = sys.cpus;
+	r->vcpus = nano > 0 ? (uint32_t)((nano + 999999999) / 1000000000) : VCPUS_DEFAULT;
+	if (r->vcpus > most)
+		r->vcpus = most;
+	if (nano > 0 && nano < (long long)r->vcpus * 1000000000)
+		r->budget_us = (uint32_t)(nano / r->vcpus / 10000);
+}
+
 static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 {
 	struct d0_ctl_cell_create r = {.heap = 65536,
 				       .stack = 32768,
-				       .vcpus = 1,
 				       .channels = 8,
 				       .priority = 3,
 				       .restart = D0_RESTART_NEVER};
@@ -37,6 +55,7 @@ static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 		return err_set(
 		    e, 400, "the d0 backend needs at least 16 MiB of memory for a container");
 	r.user = x->memory;
+	cpus_set(x->b, s, &r);
 	snprintf(r.name, sizeof(r.name), PREFIX "%.12s", s->id);
 	snprintf(r.image, sizeof(r.image), "linux");
 	if (ctl_call(x->b, &r, D0_CTL_cell_create, sizeof(r), e) < 0)

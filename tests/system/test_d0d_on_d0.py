@@ -108,6 +108,9 @@ def test_a_container_runs_in_a_cell_of_its_own(loaded):
     assert loaded.ok("run", "--rm", "busybox", "echo", "hi") == "hi\n"
     got = loaded.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (got.returncode, got.stdout, got.stderr) == (7, "out\n", "err\n")
+    count = ("busybox", "grep", "-c", "^processor", "/proc/cpuinfo")
+    assert loaded.ok("run", "--rm", *count) == "2\n"
+    assert loaded.ok("run", "--rm", "--cpus", "0.5", *count) == "1\n"
     got = loaded.docker("run", "--rm", "busybox", "nosuch")
     assert got.returncode == 127 and "not found in $PATH" in got.stderr
     out = loaded.ok("run", "--rm", "-e", "A=b", "-w", "/tmp", "-u", "33:33", "-h", "named", "busybox",
