@@ -23,3 +23,9 @@ CFLAGS.asan.tests/unit += -Wno-unused-function
 $(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c))
 $(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/format.c $(LX_DIR)/lib/bpf.c))
 $(eval $(call fuzz_target,fuzz_linux_bpf,tests/fuzz/fuzz_linux_bpf.c $(LX_DIR)/lib/bpf.c))
+
+# LTP's system-call tests: `make ltp LTP=PATH` with an installed Linux Test Project.
+.PHONY: ltp
+ltp: all
+	$(Q)$(if $(LTP),,$(error make ltp LTP=PATH: the folder of an installed Linux Test Project))
+	$(Q)tests/ltp/run.py $(LTP) $(LTP_ARGS)

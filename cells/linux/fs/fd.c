@@ -149,6 +149,13 @@ static u32 lowest_free(const struct fdtable *t, u32 min)
 	return fd;
 }
 
+bool fd_room(void)
+{
+	struct fdtable *t = current->files;
+
+	return lowest_free(t, 0) < MIN(current->proc->rlim[RLIMIT_NOFILE].cur, (u64)FD_LIMIT);
+}
+
 int fd_install(struct file *f, u32 min, bool cloexec)
 {
 	struct fdtable *t = current->files;

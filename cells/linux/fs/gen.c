@@ -47,7 +47,7 @@ static int make_text(struct file *f)
 {
 	struct gen_node *n = f->inode->priv;
 	struct text t = {0};
-	struct thread *th = n->tid ? thread_find(n->tid) : NULL;
+	struct thread *th = n->tid ? thread_seen(n->tid) : NULL;
 
 	if (n->tid && !th)
 		return -ESRCH;
@@ -83,7 +83,7 @@ static ssize gen_read(struct file *f, struct uio *u, u64 *pos)
 static ssize gen_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct gen_node *n = f->inode->priv;
-	struct thread *th = n->tid ? thread_find(n->tid) : NULL;
+	struct thread *th = n->tid ? thread_seen(n->tid) : NULL;
 	char buf[256];
 	u32 len = (u32)MIN(u->left, sizeof(buf) - 1);
 	int r;
@@ -131,7 +131,7 @@ static int gen_lookup(struct inode *dir, const char *name, u32 len, struct inode
 static ssize gen_readlink(struct inode *i, char *buf, size_t size)
 {
 	struct gen_node *n = i->priv;
-	struct thread *th = n->tid ? thread_find(n->tid) : NULL;
+	struct thread *th = n->tid ? thread_seen(n->tid) : NULL;
 	struct text t = {0};
 	size_t len;
 
@@ -175,7 +175,7 @@ struct inode *gen_inode(struct super *sb, const struct gen_file *g, u64 ino, u32
 {
 	struct inode *i = inode_new(sb, g->mode);
 	struct gen_node *n = i ? kalloc(sizeof(*n)) : NULL;
-	struct thread *th = tid ? thread_find(tid) : NULL;
+	struct thread *th = tid ? thread_seen(tid) : NULL;
 
 	if (!n) {
 		if (i)

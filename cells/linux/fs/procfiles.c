@@ -2,6 +2,7 @@
 /* The texts of /proc. Formats: proc(5). */
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/gen.h"
+#include "cells/linux/inc/ipc.h"
 #include "cells/linux/inc/tty.h"
 #include "cells/linux/inc/sys.h"
 #include <asm/mman.h>
@@ -16,11 +17,11 @@ extern u32 files_open, inode_count;
 
 static char state_of(const struct thread *t)
 {
-	return t->proc->zombie          ? 'Z'
-	       : t->proc->stopped       ? 'T'
-	       : t->state == T_RUNNABLE ? 'R'
-	       : t->state == T_DSLEEP   ? 'D'
-					: 'S';
+	return t->proc->zombie || t->state == T_DEAD ? 'Z'
+	       : t->proc->stopped                    ? 'T'
+	       : t->state == T_RUNNABLE              ? 'R'
+	       : t->state == T_DSLEEP                ? 'D'
+						     : 'S';
 }
 
 static u64 rss_of(const struct mm *mm)
@@ -558,6 +559,92 @@ static int store_ignored(const char *buf, u32 n, struct thread *th, const struct
 {
 	return capable(21) ? 0 : -EPERM;
 }
+/* Numbers that can be set: arg is the address of a u64, or of a u32. */
+GEN(u64)
+{
+	text_add(t, "%lu\n", *(const u64 *)g->arg);
+}
+GEN(u32)
+{
+	text_add(t, "%u\n", *(const u32 *)g->arg);
+}
+static int number_in(const char *buf, u64 max, u64 *v)
+{
+	const char *p = buf;
+
+	while (*p == ' ' || *p == '\t')
+		p++;
+	if (*p < '0' || *p > '9')
+		return -EINVAL;
+	*v = str_number(&p);
+	return (*p && *p != '\n' && *p != ' ') || *v > max ? -EINVAL : 0;
+}
+static int store_u64(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	u64 v;
+	int r = capable(21) ? number_in(buf, INT64_MAX * 2ull + 1, &v) : -EPERM;
+
+	if (!r)
+		*(u64 *)g->arg = v;
+	return r;
+}
+static int store_u32(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	u64 v;
+	int r = capable(21) ? number_in(buf, INT32_MAX, &v) : -EPERM;
+
+	if (!r)
+		*(u32 *)g->arg = (u32)v;
+	return r;
+}
+GEN(sem)
+{
+	text_add(t, "%u\t%u\t%u\t%u\n", sem_limits[0], sem_limits[1], sem_limits[2],
+		 sem_limits[3]);
+}
+static int store_sem(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	u32 v[4];
+
+	if (!capable(21))
+		return -EPERM;
+	for (int i = 0; i < 4; i++) {
+		while (*buf == ' ' || *buf == '\t')
+			buf++;
+		if (*buf < '0' || *buf > '9')
+			return -EINVAL;
+		v[i] = (u32)MIN(str_number(&buf), (u64)INT32_MAX);
+	}
+	memcpy(sem_limits, v, sizeof(v));
+	return 0;
+}
+static void make_sysvipc(struct text *t, struct thread *th, const struct gen_file *g)
+{
+	((void (*)(struct text *))g->arg)(t);
+}
+static const struct gen_file sysvipc_files[] = {
+    F("shm", 0444, .make = make_sysvipc, .arg = (u64)shm_text),
+    F("sem", 0444, .make = make_sysvipc, .arg = (u64)sem_text),
+    F("msg", 0444, .make = make_sysvipc, .arg = (u64)msg_text)};
+GEN(next_id)
+{
+	text_add(t, "%d\n", (int)((const struct ipc_set *)g->arg)->next_id);
+}
+static int store_next_id(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	bool none = !strncmp(buf, "-1", 2);
+	u64 v = ~0u;
+	int r = !capable(21) ? -EPERM : none ? 0 : number_in(buf, INT32_MAX, &v);
+
+	if (!r)
+		((struct ipc_set *)g->arg)->next_id = (u32)v;
+	return r;
+}
+#define NEXT_ID(n, set) \
+	F(n, 0644, .make = make_next_id, .store = store_next_id, .arg = (u64) & (set))
+#define NUMBER64(n, v) F(n, 0644, .make = make_u64, .store = store_u64, .arg = (u64) & (v))
+#define NUMBER32(n, v) F(n, 0644, .make = make_u32, .store = store_u32, .arg = (u64) & (v))
+
 static const struct gen_file random_files[] = {
     F("uuid", 0444, .make = make_uuid), F("boot_id", 0444, .make = make_uuid, .arg = 1),
     F("entropy_avail", 0444, .fixed = "256\n"), F("poolsize", 0444, .fixed = "256\n")};
@@ -576,11 +663,16 @@ static const struct gen_file kernel_files[] = {
     F("overflowuid", 0444, .fixed = "65534\n"),
     F("overflowgid", 0444, .fixed = "65534\n"),
     F("randomize_va_space", 0444, .fixed = "2\n"),
-    F("shmmax", 0444, .fixed = "18446744073692774399\n"),
-    F("shmall", 0444, .fixed = "18446744073692774399\n"),
-    F("shmmni", 0444, .fixed = "4096\n"),
-    F("sem", 0444, .fixed = "32000\t1024000000\t500\t32000\n"),
-    F("msgmax", 0444, .fixed = "8192\n"),
+    NUMBER64("shmmax", shm_max),
+    NUMBER64("shmall", shm_all),
+    NUMBER32("shmmni", shm_set.limit),
+    F("sem", 0644, .make = make_sem, .store = store_sem),
+    NUMBER64("msgmax", msg_max_size),
+    NUMBER64("msgmnb", msg_max_bytes),
+    NUMBER32("msgmni", msg_set.limit),
+    NEXT_ID("shm_next_id", shm_set),
+    NEXT_ID("sem_next_id", sem_set),
+    NEXT_ID("msg_next_id", msg_set),
     F("tainted", 0444, .fixed = "0\n"),
     F("sched_child_runs_first", 0444, .fixed = "0\n"),
     F("unprivileged_userns_clone", 0444, .fixed = "0\n"),
@@ -596,9 +688,10 @@ static const struct gen_file inotify_files[] = {
     F("max_user_watches", 0444, .fixed = "65536\n"),
     F("max_user_instances", 0444, .fixed = "128\n"),
     F("max_queued_events", 0444, .fixed = "16384\n")};
-static const struct gen_file mq_files[] = {F("msg_max", 0444, .fixed = "10\n"),
-					   F("msgsize_max", 0444, .fixed = "8192\n"),
-					   F("queues_max", 0444, .fixed = "256\n")};
+static const struct gen_file mq_files[] = {
+    NUMBER32("msg_max", mq_msg_max), NUMBER32("msgsize_max", mq_size_max),
+    NUMBER32("queues_max", mq_queues_max), NUMBER32("msg_default", mq_msg_default),
+    NUMBER32("msgsize_default", mq_size_default)};
 static const struct gen_file sysfs_files[] = {F("file-max", 0444, .fixed = "1048576\n"),
 					      F("nr_open", 0444, .fixed = "1048576\n"),
 					      F("file-nr", 0444, .make = make_file_nr),
@@ -654,5 +747,6 @@ const struct gen_file proc_root_files[] = {
     {.name = "mounts", .mode = S_IFLNK | 0777, .fixed = "self/mounts"},
     {.name = "net", .mode = S_IFLNK | 0777, .fixed = "self/net"},
     GEN_DIR("sys", 0555, sysctl_files),
+    GEN_DIR("sysvipc", 0555, sysvipc_files),
     GEN_DIR("d0", 0555, d0_files)};
 const u32 proc_root_count = ARRAY_SIZE(proc_root_files);

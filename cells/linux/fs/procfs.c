@@ -46,7 +46,7 @@ static struct inode *node_inode(struct super *sb, u32 mode, u64 ino, u32 tid, in
 {
 	struct inode *i = inode_new(sb, mode);
 	struct pnode *n = i ? kalloc(sizeof(*n)) : NULL;
-	struct thread *t = thread_find(tid);
+	struct thread *t = thread_seen(tid);
 
 	if (!n) {
 		if (i)
@@ -68,7 +68,7 @@ static struct inode *node_inode(struct super *sb, u32 mode, u64 ino, u32 tid, in
 /* ---- fd/ and fdinfo/ ---- */
 static struct file *fd_of(u32 tid, int fd)
 {
-	struct thread *t = thread_find(tid);
+	struct thread *t = thread_seen(tid);
 
 	if (!t || !t->files || fd < 0 || (u32)fd >= t->files->size)
 		return NULL;
@@ -168,7 +168,7 @@ static int dots(struct file *f, struct dirent_sink *s)
 static int fds_readdir(struct file *f, struct dirent_sink *s)
 {
 	struct pnode *n = f->inode->priv;
-	struct thread *t = thread_find(n->tid);
+	struct thread *t = thread_seen(n->tid);
 	char name[12];
 
 	if (!t || !t->files)
@@ -191,7 +191,7 @@ static const struct file_ops fds_fops = {.readdir = fds_readdir, .seek = dir_see
 /* ---- exe, cwd, root ---- */
 static int link_target(struct pnode *n, struct dentry **d)
 {
-	struct thread *t = thread_find(n->tid);
+	struct thread *t = thread_seen(n->tid);
 
 	if (!t || !t->fs)
 		return -ENOENT;
@@ -232,7 +232,7 @@ static const char *const plinks[] = {"exe", "cwd", "root"};
 static ssize mem_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 {
 	struct pnode *n = f->inode->priv;
-	struct thread *t = thread_find(n->tid);
+	struct thread *t = thread_seen(n->tid);
 	u8 buf[256];
 	ssize done = 0;
 
@@ -275,7 +275,7 @@ static int pid_lookup(struct inode *dir, const char *name, u32 len, struct inode
 	struct pnode *n = dir->priv;
 	u64 base = (u64)n->tid << 24;
 
-	if (!thread_find(n->tid))
+	if (!thread_seen(n->tid))
 		return -ENOENT;
 	*out = NULL;
 	for (u32 i = 0; i < proc_pid_count; i++)
@@ -332,8 +332,8 @@ static int task_lookup(struct inode *dir, const char *name, u32 len, struct inod
 {
 	struct pnode *n = dir->priv;
 	u64 tid = parse_num(name, len);
-	struct thread *t = tid != NEVER ? thread_find((u32)tid) : NULL,
-		      *o = thread_find(n->tid);
+	struct thread *t = tid != NEVER ? thread_seen((u32)tid) : NULL,
+		      *o = thread_seen(n->tid);
 
 	if (!t || !o || t->proc != o->proc)
 		return -ENOENT;
@@ -346,7 +346,7 @@ static const struct inode_ops task_ops = {.lookup = task_lookup, .evict = node_e
 static int task_readdir(struct file *f, struct dirent_sink *s)
 {
 	struct pnode *n = f->inode->priv;
-	struct thread *o = thread_find(n->tid), *t;
+	struct thread *o = thread_seen(n->tid), *t;
 	char name[12];
 
 	if (!o)
@@ -384,7 +384,7 @@ static int root_lookup(struct inode *dir, const char *name, u32 len, struct inod
 
 	*out = NULL;
 	if (pid != NEVER) {
-		if (!proc_find((u32)pid) || !thread_find((u32)pid))
+		if (!proc_find((u32)pid) || !thread_seen((u32)pid))
 			return -ENOENT;
 		*out = node_inode(dir->sb, S_IFDIR | 0555, (pid << 24) | 1, (u32)pid, 0, 0,
 				  &pid_ops, &pid_fops);

@@ -589,20 +589,12 @@ FS_TYPE(tmpfs_type);
 static const struct fs_type ramfs_type = {"ramfs", tmpfs_mount, true};
 FS_TYPE(ramfs_type);
 
-/* The mount point of message queues: an empty directory; the mq_* calls are not there. */
-static int mqueue_mount(const char *source, const char *options, struct super **sb,
-			struct inode **root)
+/* For filesystems that are made on top of this one. */
+int tmpfs_make(const char *options, struct super **sb, struct inode **root);
+int tmpfs_make(const char *options, struct super **sb, struct inode **root)
 {
-	int r = tmpfs_mount(source, "mode=1777,size=4k", sb, root);
-
-	if (!r) {
-		(*sb)->type = "mqueue";
-		(*sb)->magic = 0x19800202;
-	}
-	return r;
+	return tmpfs_mount("none", options, sb, root);
 }
-static const struct fs_type mqueue_type = {"mqueue", mqueue_mount, true};
-FS_TYPE(mqueue_type);
 
 struct inode *shmem_inode(u64 size)
 {

@@ -127,6 +127,7 @@ struct vma {
 #define VMA_WIPEFORK  256u
 #define VMA_NORESERVE 512u
 #define VMA_DENYEXEC  1024u
+#define VMA_SHM       2048u /* of a System V segment */
 
 struct mm {
 	u32 refs;

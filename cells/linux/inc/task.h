@@ -105,6 +105,7 @@ struct sighand {
 struct fdtable;
 struct fsctx;
 struct seccomp_filter;
+struct sem_undo_list;
 struct futex_wait;
 struct tty;
 
@@ -161,6 +162,7 @@ struct thread {
 	u32 no_new_privs, dumpable_pad, keepcaps;
 	u32 seccomp_mode;
 	struct seccomp_filter *seccomp;
+	struct sem_undo_list *sem_undo;
 	u64 timer_slack;
 	bool uaccess_fault_off;
 	void (*kfn)(void *);
@@ -189,6 +191,7 @@ struct proc {
 	u32 pid, pgid, sid;
 	struct proc *parent;
 	struct thread *leader;
+	struct thread *husk; /* what /proc tells of a leader that has ended */
 	struct tty *ctty;
 	struct sigpending pending;
 	struct waitq child_wait; /* its own wait4 */
@@ -243,6 +246,9 @@ void thread_moved(struct thread *t);
 /* proc.c, fork.c, exit.c */
 struct proc *proc_find(u32 pid);
 struct thread *thread_find(u32 tid);
+/* Also a leader that has ended, until its process is waited for; only to look at. */
+struct thread *thread_seen(u32 tid);
+void husk_make(struct thread *t);
 struct proc *proc_new(void);
 struct thread *thread_new(void);
 void thread_free(struct thread *t);

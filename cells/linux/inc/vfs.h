@@ -39,6 +39,7 @@ struct file;
 struct inode;
 struct dentry;
 struct mount;
+struct mqueue;
 
 /* A transfer: kernel or user memory in pieces. */
 struct uio {
@@ -183,8 +184,10 @@ struct inode {
 	struct list watches; /* inotify */
 	struct pipe *pipe;   /* fifos */
 	void *sock;          /* bound unix socket */
-	u32 writers;         /* open for writing */
-	u32 denywrite;       /* being executed */
+	void *shm;           /* System V segment */
+	struct mqueue *queue;
+	u32 writers;   /* open for writing */
+	u32 denywrite; /* being executed */
 	u32 seals;
 	u64 attr_until, generation;
 	u64 nodeid, nlookup; /* FUSE */
@@ -260,6 +263,7 @@ void fdtable_close_exec(struct fdtable *t);
 struct file *fd_get(int fd);
 /* Lowest free number >= min, or -EMFILE; takes over the reference when >= 0. */
 int fd_install(struct file *f, u32 min, bool cloexec);
+bool fd_room(void); /* would fd_install find a number? */
 int fd_close(int fd);
 int fd_replace(int fd, struct file *f, bool cloexec);
 struct file *file_new(const struct file_ops *ops, u32 flags);

@@ -5,7 +5,7 @@
  * joined, protected, moved, copied for fork and taken away. A page table entry exists only
  * inside an area.
  */
-#include "cells/linux/inc/vfs.h"
+#include "cells/linux/inc/ipc.h"
 #include <linux/mman.h>
 #include <asm/mman.h>
 
@@ -94,6 +94,8 @@ static void array_remove(struct mm *mm, u32 i)
 
 static void vma_free(struct vma *v)
 {
+	if (v->flags & VMA_SHM)
+		shm_area_close(v);
 	if (v->inode) {
 		list_del(&v->i_link);
 		inode_put(v->inode);
@@ -116,6 +118,8 @@ static struct vma *vma_dup(const struct vma *v)
 		inode_get(n->inode);
 		list_add_tail(&n->inode->maps, &n->i_link);
 	}
+	if (n->flags & VMA_SHM)
+		shm_area_open(n);
 	return n;
 }
 

@@ -412,6 +412,27 @@ static ssize nl_recv(struct sock *s, struct msg *m)
 	return done;
 }
 
+/* Something the kernel has to say to the owner of a netlink socket; no data: is it one? */
+int netlink_push(struct file *f, const void *data, u32 len);
+int netlink_push(struct file *f, const void *data, u32 len)
+{
+	struct sock *s = file_sock(f);
+	struct nlmsg *m;
+
+	if (!s || s->ops != &nl_ops)
+		return -EINVAL;
+	if (!data)
+		return 0;
+	m = kalloc(sizeof(*m) + len);
+	if (!m)
+		return -ENOMEM;
+	m->len = len;
+	memcpy(m->data, data, len);
+	list_add_tail(&nl(s)->queue, &m->link);
+	wake_events(&s->wait, POLLIN | POLLRDNORM);
+	return 0;
+}
+
 static int nl_bind(struct sock *s, const u8 *addr, u32 len)
 {
 	struct sockaddr_nl a;

@@ -6,6 +6,7 @@
  * hands its children to init and tells the parent. The struct proc lives until it was
  * waited for and no thread structure points to it.
  */
+#include "cells/linux/inc/ipc.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/wait.h>
 
@@ -14,6 +15,7 @@ void seccomp_put(struct seccomp_filter *f);
 void posix_timers_free(struct proc *p);
 void tty_session_end(struct proc *p);
 void pidfd_notify(struct proc *p);
+void mqueue_proc_gone(struct proc *p);
 void init_exited(u32 status);
 void conctl_oom(const char *text);
 
@@ -126,6 +128,7 @@ static void proc_finish(struct proc *p)
 {
 	p->zombie = true;
 	posix_timers_free(p);
+	mqueue_proc_gone(p);
 	timer_cancel(&p->itimer_real.timer);
 	if (p->sid == p->pid)
 		tty_session_end(p);
@@ -177,6 +180,7 @@ void thread_exit(u32 code)
 	BUG_ON(t == this_cpu()->idle);
 	if (!t->is_kthread) {
 		t->exit_code = code;
+		sem_exit(t);
 		release_memory(t);
 		vfork_release(t);
 		if (t->files)
@@ -194,6 +198,8 @@ void thread_exit(u32 code)
 		p->majflt += t->majflt;
 		p->nvcsw += t->nvcsw;
 		p->nivcsw += t->nivcsw;
+		if (t->tid == p->pid)
+			husk_make(t);
 		list_del(&t->proc_link);
 		p->nthreads--;
 		p->live--;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* clone and its relatives: what the child shares, what it copies. */
+#include "cells/linux/inc/ipc.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/sched.h>
 
@@ -195,6 +196,8 @@ static s64 do_clone(const struct clone_args_k *a)
 		return -ENOMEM;
 	}
 	t->proc = p;
+	if (f & CLONE_SYSVSEM)
+		sem_share_undo(cur, t);
 	p->refs++;
 	p->nthreads++;
 	p->live++;

@@ -27,6 +27,37 @@ struct thread *thread_find(u32 tid)
 	return NULL;
 }
 
+struct thread *thread_seen(u32 tid)
+{
+	struct thread *t = thread_find(tid);
+	struct proc *p = t ? NULL : proc_find(tid);
+
+	return p ? p->husk : t;
+}
+
+/* Without memory the process is not seen in /proc until it is waited for. */
+void husk_make(struct thread *t)
+{
+	struct thread *h = kalloc(sizeof(*h));
+
+	if (!h)
+		return;
+	h->tid = t->tid;
+	h->proc = t->proc;
+	h->state = T_DEAD;
+	h->cred = cred_get(t->cred);
+	memcpy(h->comm, t->comm, sizeof(h->comm));
+	h->blocked = t->blocked;
+	h->nice = t->nice;
+	h->policy = t->policy;
+	h->rt_prio = t->rt_prio;
+	h->affinity = t->affinity;
+	h->start_time = t->start_time;
+	h->minflt = t->minflt;
+	h->majflt = t->majflt;
+	t->proc->husk = h;
+}
+
 static bool pid_used(u32 pid)
 {
 	struct proc *p;
@@ -108,6 +139,10 @@ void proc_put(struct proc *p)
 {
 	if (--p->refs)
 		return;
+	if (p->husk) {
+		cred_put(p->husk->cred);
+		kfree(p->husk);
+	}
 	kfree(p);
 }
 
