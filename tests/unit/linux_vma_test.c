@@ -76,6 +76,12 @@ void mm_activate(struct mm *mm)
 void oom_kill(void)
 {
 }
+void shm_area_open(struct vma *v)
+{
+}
+void shm_area_close(struct vma *v)
+{
+}
 void file_get(struct file *f)
 {
 }
