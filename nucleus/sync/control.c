@@ -6,6 +6,7 @@
  */
 #include <string.h>
 #include "nucleus/core/print.h"
+#include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
@@ -34,12 +35,47 @@ static bool text_ok(const char *text, size_t size)
 	return strnlen(text, size) < size;
 }
 
+/*
+ * "@WORD" in args of the boot configuration is replaced by WORD=VALUE of the kernel's command
+ * line, or by nothing. The command line isn't signed: only what is asked for by name gets
+ * through. false = too long.
+ */
+static bool add_boot_words(char *args, size_t size)
+{
+	static char from[sizeof(request.create.args)], word[64], value[BOOT_CMDLINE_MAX];
+	size_t n = 0, w;
+	if (strnlen(args, size) == size)
+		return false;
+	memcpy(from, args, size);
+	for (const char *p = from; *p; p += w) {
+		bool begins = p == from || p[-1] == ' ';
+		for (w = begins && *p == '@'; w && p[w] && p[w] != ' '; w++)
+			;
+		if (w > 1 && w <= sizeof(word)) {
+			memcpy(word, p + 1, w - 1);
+			word[w - 1] = 0;
+			if (cmdline_get(word, value, sizeof(value)))
+				n += (size_t)n_snprintf(args + n, size - n, "%s=%s", word,
+							value);
+		} else {
+			w = 1;
+			args[n++] = *p;
+		}
+		if (n >= size)
+			return false;
+	}
+	args[n] = 0;
+	return true;
+}
+
 static int ctl_cell_create(struct cell *caller, struct cell *none)
 {
 	const struct d0_ctl_cell_create *r = &request.create;
 	int err;
 	if (caller && (r->caps & ~caller->config.caps || r->caps & D0_CAP_CONTROL))
 		return D0_EPERM;
+	if (!caller && !add_boot_words(request.create.args, sizeof(request.create.args)))
+		return D0_EINVAL;
 	struct cell *cell = cell_new(r, &err);
 	if (cell)
 		request.h.cell = cell->number;

@@ -382,6 +382,16 @@ static void the_boot_configuration_is_carried_out(void **state)
 	assert_string_equal(cell_by_name("a")->info->args, "one two  three");
 	assert_string_equal(cell_by_name("a")->channel_table[0].args, "k=v w");
 	destroy_all();
+	strcpy(c.a.args, "x=a@b @word @none y @word");
+	assert_null(control_boot(bytes, write_conf(&c, bytes)));
+	assert_string_equal(cell_by_name("a")->info->args,
+			    "x=a@b word=from the command line  y word=from the command line");
+	destroy_all();
+	strcpy(c.a.args, "@long @long @long");
+	assert_non_null(control_boot(bytes, write_conf(&c, bytes)));
+	destroy_all();
+	c = good_conf();
+	write_conf(&c, bytes);
 	for (u64 cut = 1; cut < size; cut++) {
 		bool whole = cut == 8 + sizeof(c.a) || cut == size - 8 - sizeof(c.channel);
 		assert_int_equal(!control_boot(bytes, cut), whole);
