@@ -60,6 +60,7 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
  *	mount=TYPE:SOURCE:TARGET:FLAGS:OPTIONS	FLAGS: ro,nosuid,nodev,noexec; TYPE tmpfs,
  *			proc, sysfs, devpts, mqueue, virtiofs (SOURCE: the channel's label),
  *			bind (SOURCE: a path)
+ *	file=PATH:TEXT	a file with this text covers PATH, which is made if it isn't there
  *	mask=PATH	an empty file or directory covers it
  *	readonly=PATH	it is bound read-only over itself
  *	rootro=1	the root is mounted read-only
@@ -71,6 +72,7 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
 	X(4, RESIZE, "arg: rows << 16 | columns of its terminal")                       \
 	X(5, SIGNAL, "arg: signal for it; flags 1: for its whole process group")        \
 	X(6, PROCS, "ask for the list of processes")                                    \
+	X(7, SYNC, "write all files back; arg 1: and forget what is cached of them")    \
 	X(64, HELLO, "arg: D0_CON_VERSION")                                             \
 	X(65, STARTED, "arg: its pid in the container")                                 \
 	X(66, START_FAILED, "arg: errno; payload: text")                                \
@@ -80,7 +82,8 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
 	X(70, EXIT, "arg: exit code 0-255, or 128 + signal; flags: the signal or 0")    \
 	X(71, OOM, "a process was killed for lack of memory; payload: text")            \
 	X(72, PROCS_REPLY, "payload: lines 'pid ppid uid state rss_kb cpu_ms command'") \
-	X(73, ERROR, "arg: errno; payload: text; id: of the frame")
+	X(73, ERROR, "arg: errno; payload: text; id: of the frame")                     \
+	X(74, SYNCED, "it is done; id: of the SYNC")
 
 enum d0_con_type {
 #define D0_CON_ENUM(number, name, text) D0_CON_##name = number,

@@ -40,9 +40,18 @@ void *channel_ring(u32 channel, u64 *size)
 	return phys_ptr(c->ring_base);
 }
 
+/* A root from the store: the channel labelled "root", or any when nothing else could be one. */
 bool config_channel_root(void)
 {
-	return channel_find(D0_PROTO_FS, NULL) >= 0;
+	const volatile struct d0_region *r =
+	    (const volatile struct d0_region *)((u64)d0_info + d0_info->region_off);
+	bool archive = false;
+
+	for (u32 i = 0; i < d0_info->regions; i++)
+		archive |=
+		    r[i].type == D0_REGION_RODATA && strcmp((const char *)r[i].name, "rodata");
+	return channel_find(D0_PROTO_FS, "root") >= 0 ||
+	       (!archive && channel_find(D0_PROTO_FS, NULL) >= 0);
 }
 
 static void stream_event(void *arg)

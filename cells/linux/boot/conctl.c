@@ -289,6 +289,8 @@ static u64 hex(const char *v)
 }
 
 void mount_configured(char *spec);
+void file_configured(char *spec);
+void config_make_dir(const char *path);
 void mask_path(const char *path);
 void readonly_path(const char *path);
 
@@ -336,6 +338,8 @@ static void start_key(struct start *st, const char *key, char *v)
 		thread_limit = (u32)number(v) + 8;
 	else if (!strcmp(key, "mount"))
 		mount_configured(v);
+	else if (!strcmp(key, "file"))
+		file_configured(v);
 	else if (!strcmp(key, "mask"))
 		mask_path(v);
 	else if (!strcmp(key, "readonly"))
@@ -503,6 +507,8 @@ static void do_start(u32 id, char *data, u32 len)
 		kfree(st);
 		return;
 	}
+	if (st->s.is_init && st->s.cwd)
+		config_make_dir(st->s.cwd); /* as Docker does */
 	start_pumps(c, st->tty || st->stdin_pipe);
 	/* on_exit may run as soon as the program does: hold on to it. */
 	c->refs++;
@@ -566,6 +572,20 @@ static void do_procs(u32 id)
 	kfree(buf);
 }
 
+static void do_sync(u32 id, bool forget)
+{
+	struct mount *m;
+
+	list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->sync)
+	    m->sb->ops->sync(m->sb);
+	if (forget) {
+		dcache_trim(0);
+		list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->forget)
+		    m->sb->ops->forget(m->sb);
+	}
+	send_frame(D0_CON_SYNCED, id, 0, 0, NULL, 0);
+}
+
 static void take_frame(const struct d0_con_frame *f, u8 *data)
 {
 	struct con_proc *c = find(f->id);
@@ -577,6 +597,10 @@ static void take_frame(const struct d0_con_frame *f, u8 *data)
 	}
 	if (f->type == D0_CON_PROCS) {
 		do_procs(f->id);
+		return;
+	}
+	if (f->type == D0_CON_SYNC) {
+		do_sync(f->id, f->arg == 1);
 		return;
 	}
 	if (!c) {

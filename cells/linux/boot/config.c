@@ -95,6 +95,8 @@ static u32 mount_flags(const char *f)
 	       (strstr(f, "noexec") ? 8u : 0);
 }
 
+void mount_configured(char *spec);
+
 static void make_target(const char *path, bool dir)
 {
 	char part[256];
@@ -111,8 +113,50 @@ static void make_target(const char *path, bool dir)
 		file_put(f);
 }
 
+void config_make_dir(const char *path);
+void config_make_dir(const char *path)
+{
+	make_target(path, true);
+}
+
+static int write_text(const char *path, const char *words)
+{
+	struct iovec_k iov;
+	struct file *f;
+	struct uio u;
+	u64 pos = 0;
+	int r = open_path(AT_FDCWD, path, O_CREAT | O_WRONLY, 0644, 0, &f);
+
+	if (r < 0)
+		return r;
+	uio_kernel(&u, &iov, (void *)words, strlen(words));
+	r = (int)f->ops->write(f, &u, &pos);
+	file_put(f);
+	return r < 0 ? r : 0;
+}
+
+/* PATH:TEXT. The text lies in the tmpfs of /dev, and its file is bound over the path, so the
+ * root keeps what it had there. */
+void file_configured(char *spec);
+void file_configured(char *spec)
+{
+	char *words = strchr(spec, ':'), bind[384];
+	static u32 number;
+
+	if (!words)
+		return;
+	*words++ = 0;
+	vfs_mkdir(AT_FDCWD, "/dev/.d0", 0755);
+	format(bind, sizeof(bind), "/dev/.d0/%u", number++);
+	if (write_text(bind, words)) {
+		printk("file %s: can't be made", spec);
+		return;
+	}
+	format(bind, sizeof(bind), "bind:/dev/.d0/%u:%s", number - 1, spec);
+	mount_configured(bind);
+}
+
 /* TYPE:SOURCE:TARGET:FLAGS:OPTIONS */
-void mount_configured(char *spec);
 void mount_configured(char *spec)
 {
 	char *field[5] = {spec, "", "", "", ""};
@@ -184,6 +228,9 @@ void config_apply(void)
 
 	if (v)
 		str_copy(host_name, v, sizeof(host_name));
+	for (u32 i = 0; i < keys; i++)
+		if (!strcmp(table[i].key, "mount"))
+			mount_configured(table[i].value);
 	v = config_value("pids");
 	if (v)
 		thread_limit = (u32)str_number(&v) + 4;

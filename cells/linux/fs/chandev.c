@@ -118,6 +118,12 @@ static struct chan_stream *stream_of(struct file *f)
 	return streams[DEV_MINOR(f->inode->rdev)];
 }
 
+/* Both ends are gone, and the ring with them; a closed channel's ring may still be read. */
+static bool gone(const struct chan_stream *c)
+{
+	return channel_entry(c->channel)->state == D0_CHANNEL_FREE;
+}
+
 static ssize ch_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct chan_stream *c = stream_of(f);
@@ -129,6 +135,8 @@ static ssize ch_read(struct file *f, struct uio *u, u64 *pos)
 		u32 n;
 		int r;
 
+		if (gone(c))
+			return done;
 		stream_peer_restarted(&c->s);
 		n = (u32)stream_read(&c->s, part, MIN(u->left, sizeof(part)), &notify);
 		if (notify)
@@ -160,12 +168,13 @@ static ssize ch_write(struct file *f, struct uio *u, u64 *pos)
 	ssize done = 0;
 
 	while (u->left) {
-		u32 room = (u32)MIN(byte_ring_writable(&c->s.tx), MIN(u->left, sizeof(part)));
 		bool notify = false;
+		u32 room;
 		int r;
 
 		if (channel_entry(c->channel)->state != D0_CHANNEL_OPEN)
 			return done ? done : -EPIPE;
+		room = (u32)MIN(byte_ring_writable(&c->s.tx), MIN(u->left, sizeof(part)));
 		if (room) {
 			if (uio_in(u, part, room))
 				return done ? done : -EFAULT;
@@ -191,6 +200,8 @@ static u32 ch_poll(struct file *f, struct poll_table *pt)
 	u32 m = 0;
 
 	poll_wait(pt, &c->wait);
+	if (gone(c))
+		return POLLHUP | POLLIN;
 	if (stream_peer_restarted(&c->s) || stream_wait_read(&c->s) || stream_at_eof(&c->s))
 		m |= POLLIN | POLLRDNORM;
 	if (stream_wait_write(&c->s))

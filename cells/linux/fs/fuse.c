@@ -692,7 +692,22 @@ static int fuse_statfs(struct super *sb, struct statfs_k *st)
 	st->ffree = o.ffree;
 	return 0;
 }
-static const struct super_ops fuse_sops = {.statfs = fuse_statfs, .sync = fuse_sync};
+
+/* Someone else has changed files: what is cached and clean is asked for again. */
+static void fuse_forget_cached(struct super *sb)
+{
+	struct inode *i;
+
+	sync_all(sb);
+	list_each(i, &sb->inodes, sb_link)
+	{
+		i->attr_until = 0;
+		if (is_reg(i) && !i->dirty_pages)
+			pagecache_drop(i, 0, NEVER);
+	}
+}
+static const struct super_ops fuse_sops = {
+    .statfs = fuse_statfs, .sync = fuse_sync, .forget = fuse_forget_cached};
 
 static void flusher(void *arg)
 {
@@ -725,7 +740,7 @@ static void renewed(void *arg)
 static int fuse_mount(const char *source, const char *options, struct super **sb,
 		      struct inode **root)
 {
-	s32 ch = channel_find(D0_PROTO_FS, source && strcmp(source, "root") ? source : NULL);
+	s32 ch = channel_find(D0_PROTO_FS, source && *source ? source : NULL);
 	struct super *s;
 	struct fuse_fs *fs;
 	struct fuse_entry_out e = {.nodeid = 1};
@@ -735,6 +750,8 @@ static int fuse_mount(const char *source, const char *options, struct super **sb
 	ssize n;
 	int r = 0;
 
+	if (ch < 0 && source && !strcmp(source, "root"))
+		ch = channel_find(D0_PROTO_FS, NULL);
 	if (ch < 0)
 		return -ENODEV;
 	s = super_new("virtiofs", &fuse_sops, 0x65735546);

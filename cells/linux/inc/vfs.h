@@ -140,6 +140,7 @@ struct statfs_k;
 struct super_ops {
 	int (*statfs)(struct super *sb, struct statfs_k *st);
 	int (*sync)(struct super *sb);
+	void (*forget)(struct super *sb); /* drop what is cached and clean; may be NULL */
 	void (*put)(struct super *sb);
 };
 struct statfs_k {
