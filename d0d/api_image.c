@@ -260,7 +260,7 @@ static bool image_used(struct engine *e, const struct image *im)
 
 static void prune(struct http_req *r)
 {
-	json_t *f = api_filters(r), *out = json_array();
+	json_t *f = api_filters(r), *out = json_array(), *gone;
 	struct engine *e = r->e;
 	int64_t bytes = 0;
 
@@ -271,6 +271,7 @@ static void prune(struct http_req *r)
 	}
 	const char *d = filter_value(f, "dangling", "true");
 	bool all = strcmp(d, "false") == 0 || strcmp(d, "0") == 0;
+	gone = json_array();
 	engine_lock(e);
 	for (struct image *im = e->images, *next; im; im = next) {
 		next = im->next;
@@ -278,9 +279,13 @@ static void prune(struct http_req *r)
 		    !filter_labels(f, jo(jo(im->config, "config"), "Labels")))
 			continue;
 		bytes += (int64_t)image_size(im);
+		json_array_append_new(gone, json_string(im->id));
 		image_delete_locked(e, im, out, NULL);
 	}
 	engine_unlock(e);
+	for (size_t i = 0; images_in_store(e) && i < json_array_size(gone); i++)
+		istore_remove(e, json_string_value(json_array_get(gone, i)), NULL);
+	json_decref(gone);
 	images_gc(e);
 	json_decref(f);
 	resp_json(

@@ -60,6 +60,10 @@ enum be_change {
 }; // Docker's numbers
 
 typedef int be_tree_cb(void *ctx, const char *id);
+// An image that the host's store has: id in hex; TAG "" if it has none.
+typedef int be_image_cb(void *ctx, const char *id, const char *tag);
+// Digests in hex, of the layer's tar and of the chain up to it (base first).
+typedef int be_layer_cb(void *ctx, const char *diff, const char *chain, uint64_t size);
 typedef int be_change_cb(void *ctx, enum be_change kind, const char *path);
 
 // unpack flags
@@ -251,6 +255,30 @@ struct backend_ops {
 	int (*tree_read)(struct backend *b, const char *id, const char *path, size_t max,
 			 char **out, size_t *len, struct err *e);
 
+	// Images, where the host's store keeps them itself; else all of these are NULL, and d0d
+	// keeps blobs as files and layers as trees "l-<chain>". Files of an import lie in a
+	// spool that all imports share; a commit makes an image of them, whole and durable or
+	// not at all, and gives its id in hex.
+	int (*img_write)(struct backend *b, const char *file, const void *buf, size_t n,
+			 struct err *e); // appends; makes it
+	int (*img_rename)(struct backend *b, const char *from, const char *to, struct err *e);
+	// MANIFEST: the file that stands for a docker archive's manifest.json. Layers that are
+	// there need not be in the spool.
+	int (*img_commit)(struct backend *b, const char *manifest, char id[ID_LEN + 1],
+			  struct err *e);
+	void (*img_drop)(struct backend *b); // the spool, when no import needs it
+	int (*img_each)(struct backend *b, be_image_cb *cb, void *ctx, struct err *e);
+	int (*img_layers)(struct backend *b, const char *id, be_layer_cb *cb, void *ctx,
+			  struct err *e);
+	int (*img_config)(struct backend *b, const char *id, char **out, size_t *len,
+			  struct err *e);
+	int (*img_tag)(struct backend *b, const char *id, const char *tag, struct err *e);
+	int (*img_untag)(struct backend *b, const char *tag, struct err *e);
+	int (*img_remove)(struct backend *b, const char *id, struct err *e);
+	// The layer's tar, as it came but uncompressed.
+	int (*layer_tar)(struct backend *b, const char *chain, struct be_sink *out,
+			 struct err *e);
+
 	int (*net_create)(struct backend *b, const struct be_network *n, struct err *e);
 	int (*net_remove)(struct backend *b, const char *id, struct err *e);
 	// A UDP socket on which DNS queries of this network's containers arrive (they ask its
@@ -265,6 +293,9 @@ struct backend_ops {
 	// exited meanwhile: wait() then returns at once); 0: there is none. S gives the ports
 	// and endpoints it had.
 	int (*adopt)(struct backend *b, const struct be_spec *s, struct be_proc **out);
+	// All containers that were to be found are found: what else an earlier d0d left running
+	// ends. May be NULL.
+	void (*settle)(struct backend *b);
 	// Runs one more program inside a running container. 409 if that has ended.
 	int (*exec)(struct backend *b, struct be_proc *in, struct be_spec *s,
 		    struct be_proc **out, struct err *e);

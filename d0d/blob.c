@@ -29,12 +29,107 @@ void sha256_text(const void *data, size_t n, char digest[DIGEST_LEN + 1])
 	hex_put(digest + 7, sum, 32);
 }
 
+// ---- the spool of the host's image store ----
+
+#define SPOOL_TEXT (1u << 20) // JSON up to this size is kept in memory as well
+
+struct spooled {
+	struct spooled *next;
+	char digest[DIGEST_LEN + 1];
+	uint64_t size;
+	char *text; // or NULL
+	size_t len;
+};
+
+void spool_begin(struct engine *e)
+{
+	if (!images_in_store(e))
+		return;
+	pthread_mutex_lock(&e->spool_lock);
+	e->importers++;
+	pthread_mutex_unlock(&e->spool_lock);
+}
+
+void spool_end(struct engine *e)
+{
+	if (!images_in_store(e))
+		return;
+	pthread_mutex_lock(&e->spool_lock);
+	if (--e->importers == 0) {
+		for (struct spooled *s; (s = e->spooled);) {
+			e->spooled = s->next;
+			free(s->text);
+			free(s);
+		}
+		e->ops->img_drop(e->be);
+	}
+	pthread_mutex_unlock(&e->spool_lock);
+}
+
+static struct spooled *spooled_find(struct engine *e, const char *digest)
+{
+	struct spooled *s = e->spooled;
+
+	while (s && strcmp(s->digest, digest) != 0)
+		s = s->next;
+	return s;
+}
+
+static int spool_open(struct engine *e, struct blob_writer *w)
+{
+	pthread_mutex_lock(&e->spool_lock);
+	w->tmp = xasprintf("part-%u", e->spool_names++);
+	pthread_mutex_unlock(&e->spool_lock);
+	w->fd = -1;
+	return 0;
+}
+
+static int spool_write(struct blob_writer *w, const void *buf, size_t n, struct err *err)
+{
+	bool json = w->size == n ? n && (*(const char *)buf == '{' || *(const char *)buf == '[')
+				 : w->text.len > 0;
+
+	if (json && w->size <= SPOOL_TEXT)
+		sbuf_add(&w->text, buf, n);
+	else
+		sbuf_free(&w->text);
+	return w->e->ops->img_write(w->e->be, w->tmp, buf, n, err);
+}
+
+static int spool_finish(struct blob_writer *w, const char *digest, struct err *err)
+{
+	struct engine *e = w->e;
+	char *name = xasprintf("blobs/sha256/%s", digest + 7);
+	int rc = e->ops->img_rename(e->be, w->tmp, name, err);
+
+	free(name);
+	if (rc < 0)
+		return -1;
+	struct spooled *s = xcalloc(1, sizeof(*s));
+	strcpy(s->digest, digest);
+	s->size = w->size;
+	s->text = w->text.p;
+	s->len = w->text.len;
+	w->text = (struct sbuf){0};
+	pthread_mutex_lock(&e->spool_lock);
+	s->next = e->spooled;
+	e->spooled = s;
+	pthread_mutex_unlock(&e->spool_lock);
+	return 0;
+}
+
+// ---- files ----
+
 int blob_begin(struct engine *e, struct blob_writer *w, struct err *err)
 {
 	char id[ID_LEN + 1];
 
 	id_make(id);
 	*w = (struct blob_writer){.e = e, .md = EVP_MD_CTX_new()};
+	if (images_in_store(e)) {
+		EVP_DigestInit_ex(w->md, EVP_sha256(), NULL);
+		return spool_open(e, w);
+	}
 	w->tmp = xasprintf("%s/blobs/tmp-%.16s", e->dir, id);
 	EVP_DigestInit_ex(w->md, EVP_sha256(), NULL);
 	w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -51,6 +146,8 @@ int blob_write(struct blob_writer *w, const void *buf, size_t n, struct err *err
 
 	EVP_DigestUpdate(w->md, buf, n);
 	w->size += n;
+	if (images_in_store(w->e))
+		return spool_write(w, buf, n, err);
 	while (n) {
 		ssize_t put = write(w->fd, p, n);
 		if (put < 0 && errno == EINTR)
@@ -69,13 +166,14 @@ static void writer_free(struct blob_writer *w)
 	if (w->fd >= 0)
 		close(w->fd);
 	EVP_MD_CTX_free(w->md);
+	sbuf_free(&w->text);
 	free(w->tmp);
 	*w = (struct blob_writer){.fd = -1};
 }
 
 void blob_abort(struct blob_writer *w)
 {
-	if (w->tmp)
+	if (w->tmp && !images_in_store(w->e))
 		unlink(w->tmp);
 	writer_free(w);
 }
@@ -93,6 +191,11 @@ int blob_finish(struct blob_writer *w, const char *want, char digest[DIGEST_LEN 
 		blob_abort(w);
 		return -1;
 	}
+	if (images_in_store(w->e)) {
+		int rc = spool_finish(w, digest, err);
+		writer_free(w);
+		return rc;
+	}
 	char *path = blob_path(w->e, digest);
 	int rc =
 	    fsync(w->fd) < 0 || rename(w->tmp, path) < 0
@@ -108,6 +211,14 @@ int blob_finish(struct blob_writer *w, const char *want, char digest[DIGEST_LEN 
 
 bool blob_exists(struct engine *e, const char *digest, uint64_t *size)
 {
+	if (images_in_store(e)) {
+		pthread_mutex_lock(&e->spool_lock);
+		struct spooled *s = spooled_find(e, digest);
+		if (s && size)
+			*size = s->size;
+		pthread_mutex_unlock(&e->spool_lock);
+		return s;
+	}
 	char *path = blob_path(e, digest);
 	struct stat st;
 	bool yes = stat(path, &st) == 0;
@@ -120,6 +231,19 @@ bool blob_exists(struct engine *e, const char *digest, uint64_t *size)
 
 char *blob_text(struct engine *e, const char *digest, size_t max, size_t *len)
 {
+	if (images_in_store(e)) {
+		char *out = NULL;
+		pthread_mutex_lock(&e->spool_lock);
+		struct spooled *s = spooled_find(e, digest);
+		if (s && s->text && s->len <= max) {
+			out = xstrndup(s->text, s->len);
+			*len = s->len;
+		}
+		pthread_mutex_unlock(&e->spool_lock);
+		if (!out && e->ops->img_config(e->be, digest + 7, &out, len, NULL) < 0)
+			out = NULL;
+		return out;
+	}
 	char *path = blob_path(e, digest);
 	char *text = file_read(path, max, len);
 

@@ -550,7 +550,9 @@ int container_create(struct engine *e, const char *name, json_t *body, char id[I
 	c->next = e->containers;
 	e->containers = c;
 	engine_unlock(e);
-	char *tree = xasprintf("c-%s", c->id), *parent = xasprintf("l-%s", c->chain);
+	char *tree = xasprintf("c-%s", c->id);
+	char *parent = images_in_store(e) ? xasprintf("i-%s", c->image_id + 7)
+					  : xasprintf("l-%s", c->chain);
 	int rc =
 	    e->ops->tree_create(e->be, tree, BE_TREE_CONTAINER, *c->chain ? parent : NULL, err);
 	free(tree);

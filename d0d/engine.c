@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -152,6 +153,9 @@ static bool tree_known(struct engine *e, const char *id)
 	if (strncmp(id, "v-", 2) == 0)
 		return volume_find_locked(e, id + 2) != NULL;
 	for (struct container *c = e->containers; c; c = c->next)
+		if (strncmp(id, "k-", 2) == 0 && strcmp(c->chain, id + 2) == 0)
+			return true; // its image was removed
+	for (struct container *c = e->containers; c; c = c->next)
 		if (strncmp(id, "c-", 2) == 0 && strcmp(c->id, id + 2) == 0)
 			return true;
 	return false;
@@ -179,11 +183,21 @@ static void sweep_trees(struct engine *e)
 	}
 }
 
+// The records lie in the store themselves. Where they don't (a folder in memory), they are no
+// reason to remove anything from the store.
+static bool on_store(const char *dir)
+{
+	struct statfs fs;
+
+	return statfs(dir, &fs) == 0 && fs.f_type == 0x65735546; // FUSE_SUPER_MAGIC
+}
+
 int engine_open(struct engine *e, const struct engine_config *cfg, struct err *err)
 {
 	*e = (struct engine){.cfg = *cfg, .ops = cfg->ops, .started_ns = now_ns()};
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_mutex_init(&e->unpack, NULL);
+	pthread_mutex_init(&e->spool_lock, NULL);
 	pthread_rwlock_init(&e->import, NULL);
 	engine_cond_init(&e->ev.more);
 	e->dir = xstrdup(cfg->dir);
@@ -197,9 +211,12 @@ int engine_open(struct engine *e, const struct engine_config *cfg, struct err *e
 	if (rc < 0 || images_load(e, err) < 0 || volumes_load(e, err) < 0 ||
 	    containers_load(e, err) < 0 || networks_load(e, err) < 0)
 		return -1;
-	sweep_trees(e);
+	if (!images_in_store(e) || on_store(e->dir))
+		sweep_trees(e);
 	images_gc(e);
 	containers_recover(e);
+	if (e->ops->settle)
+		e->ops->settle(e->be);
 	return 0;
 }
 

@@ -171,10 +171,21 @@ struct engine {
 	struct volume *volumes;
 	struct events ev;
 	pthread_rwlock_t import; // importers read; garbage collection writes
-	pthread_mutex_t unpack;  // one layer is unpacked at a time
+	// Where the host keeps images (images_in_store()): what lies in its spool.
+	pthread_mutex_t spool_lock; // a leaf
+	struct spooled *spooled;
+	int importers;
+	unsigned spool_names;
+	pthread_mutex_t unpack; // one layer is unpacked at a time
 	bool gc_wanted, stopping;
 	uint64_t n_started, n_died, n_oom; // for /metrics
 };
+
+// The host keeps images itself (backend.h, img_commit); d0d has neither blobs nor layers.
+static inline bool images_in_store(const struct engine *e)
+{
+	return e->ops->img_commit;
+}
 
 int engine_open(struct engine *e, const struct engine_config *cfg, struct err *err);
 // Stops threads that could start something; containers go on running.
@@ -203,6 +214,10 @@ struct image *image_find_locked(struct engine *e, const char *name, struct err *
 struct image *image_by_id_locked(struct engine *e, const char *id);
 struct layer *layer_find_locked(struct engine *e, const char *chain);
 int image_save_locked(struct engine *e, struct image *im, struct err *err);
+void image_insert_locked(struct engine *e, struct image *im);
+struct image *image_new(struct engine *e, const char *id, json_t *config,
+			const char *const *chains, size_t n);
+void chain_id(const char *parent, const char *diff_id, char chain[ID_LEN + 1]);
 // Records an image; its layers exist. CONFIG is the exact text whose digest is the id.
 int image_add(struct engine *e, const char *config, size_t len, const char *const *chains,
 	      size_t n, char id[DIGEST_LEN + 1], struct err *err);
@@ -223,9 +238,10 @@ json_t *image_summary(struct engine *e, struct image *im, bool shared);
 struct blob_writer {
 	struct engine *e;
 	int fd;
-	char *tmp;
+	char *tmp; // its file's path, or its name in the spool
 	void *md;
 	uint64_t size;
+	struct sbuf text; // in the spool: small JSON, kept until the import's end
 };
 int blob_begin(struct engine *e, struct blob_writer *w, struct err *err);
 int blob_write(struct blob_writer *w, const void *buf, size_t n, struct err *err);
@@ -234,6 +250,8 @@ int blob_finish(struct blob_writer *w, const char *want, char digest[DIGEST_LEN 
 		struct err *err);
 void blob_abort(struct blob_writer *w);
 char *blob_path(struct engine *e, const char *digest);
+void spool_begin(struct engine *e); // an import is under way: what it brings is kept
+void spool_end(struct engine *e);   // ... until the last one has ended
 bool blob_exists(struct engine *e, const char *digest, uint64_t *size);
 char *blob_text(struct engine *e, const char *digest, size_t max, size_t *len);
 int blob_put(struct engine *e, const void *data, size_t n, char digest[DIGEST_LEN + 1],
@@ -246,6 +264,19 @@ struct unzip *unzip_open(struct engine *e, const char *digest, struct err *err);
 ssize_t unzip_read(void *ctx, void *buf, size_t n);
 const char *unzip_error(struct unzip *u);
 void unzip_close(struct unzip *u);
+
+// ---- istore.c: images that the host keeps ----
+int istore_load(struct engine *e, struct err *err);
+// Makes an image of what is in the spool. BLOBS has a digest for each layer, "" for one that is
+// in the store already.
+int istore_build(struct engine *e, const char *config, size_t len, char *const *blobs, size_t n,
+		 char id[DIGEST_LEN + 1], struct err *err);
+// Before FULL becomes a name of this image / is nobody's name any more / the image goes.
+int istore_tag(struct engine *e, const char *id, const char *full, struct err *err);
+int istore_untag(struct engine *e, const char *full, struct err *err);
+int istore_remove(struct engine *e, const char *id, struct err *err);
+// The layer's tar, uncompressed, to a file descriptor by a thread of its own; -1.
+int istore_layer_fd(struct engine *e, const char *chain, struct err *err);
 
 // ---- layer.c ----
 // Makes sure that the layer with this blob on top of chain PARENT ("" for none) exists;

@@ -184,8 +184,8 @@ static void image_free(struct image *im)
 	free(im);
 }
 
-static struct image *image_new(struct engine *e, const char *id, json_t *config,
-			       const char *const *chains, size_t n)
+struct image *image_new(struct engine *e, const char *id, json_t *config,
+			const char *const *chains, size_t n)
 {
 	struct image *im = xcalloc(1, sizeof(*im));
 
@@ -250,6 +250,8 @@ int image_tag(struct engine *e, const char *id, const char *full, struct err *er
 {
 	int rc = 0;
 
+	if (images_in_store(e) && istore_tag(e, id, full, err) < 0)
+		return -1;
 	engine_lock(e);
 	struct image *im = image_by_id_locked(e, id);
 	if (!im) {
@@ -350,10 +352,18 @@ static void settle_tags(struct engine *e)
 
 int images_load(struct engine *e, struct err *err)
 {
+	if (images_in_store(e))
+		return istore_load(e, err);
 	engine_records(e, "layers", load_layer);
 	engine_records(e, "images", load_image);
 	settle_tags(e);
 	return 0;
+}
+
+void image_insert_locked(struct engine *e, struct image *im)
+{
+	im->next = e->images;
+	e->images = im;
 }
 
 // ---- removal ----
@@ -361,10 +371,12 @@ int images_load(struct engine *e, struct err *err)
 void import_begin(struct engine *e)
 {
 	pthread_rwlock_rdlock(&e->import);
+	spool_begin(e);
 }
 
 void import_end(struct engine *e)
 {
+	spool_end(e);
 	pthread_rwlock_unlock(&e->import);
 	if (__atomic_load_n(&e->gc_wanted, __ATOMIC_ACQUIRE))
 		images_gc(e);
@@ -409,7 +421,8 @@ static void gc_layers(struct engine *e)
 		*at = l->next;
 		unlink(path);
 		engine_unlock(e); // nobody else can name it: importers are locked out
-		e->ops->tree_remove(e->be, tree, NULL);
+		if (!images_in_store(e))
+			e->ops->tree_remove(e->be, tree, NULL);
 		engine_lock(e);
 		free(path);
 		free(tree);
@@ -441,7 +454,8 @@ void images_gc(struct engine *e)
 	__atomic_store_n(&e->gc_wanted, false, __ATOMIC_RELEASE);
 	engine_lock(e);
 	gc_layers(e);
-	gc_blobs(e);
+	if (!images_in_store(e))
+		gc_blobs(e);
 	engine_unlock(e);
 	pthread_rwlock_unlock(&e->import);
 }
@@ -551,8 +565,10 @@ static char *name_used(const struct image *im, const char *name)
 	return NULL;
 }
 
+// Removes a name or the image. With an image store what is to be done there comes back in
+// UNTAG (to be freed) or GONE, and is not done here: it may take long.
 static int remove_locked(struct engine *e, const char *name, bool force, json_t *out,
-			 struct err *err)
+			 char **untag, char gone[DIGEST_LEN + 1], struct err *err)
 {
 	struct image *im = image_find_locked(e, name, err);
 
@@ -565,6 +581,8 @@ static int remove_locked(struct engine *e, const char *name, bool force, json_t 
 		char *f = ref_familiar(full);
 		if (!strv_drop(im->tags, full))
 			strv_drop(im->digests, full);
+		else
+			*untag = xstrdup(full);
 		rc = image_save_locked(e, im, err);
 		note(out, "Untagged", f);
 		free(f);
@@ -576,8 +594,10 @@ static int remove_locked(struct engine *e, const char *name, bool force, json_t 
 			     im->id + 7);
 	} else {
 		rc = check_unused(e, im, name, !full, force, err);
-		if (rc == 0)
+		if (rc == 0) {
+			strcpy(gone, im->id);
 			rc = image_delete_locked(e, im, out, err);
+		}
 	}
 	free(full);
 	return rc;
@@ -585,9 +605,16 @@ static int remove_locked(struct engine *e, const char *name, bool force, json_t 
 
 int image_remove(struct engine *e, const char *name, bool force, json_t *out, struct err *err)
 {
+	char *untag = NULL, gone_id[DIGEST_LEN + 1] = "";
+
 	engine_lock(e);
-	int rc = remove_locked(e, name, force, out, err);
+	int rc = remove_locked(e, name, force, out, &untag, gone_id, err);
 	engine_unlock(e);
+	if (rc == 0 && images_in_store(e) && untag)
+		rc = istore_untag(e, untag, err);
+	if (rc == 0 && images_in_store(e) && *gone_id)
+		rc = istore_remove(e, gone_id, err);
+	free(untag);
 	for (size_t i = 0; rc == 0 && i < json_array_size(out); i++) {
 		const json_t *o = json_array_get(out, i);
 		const char *gone = js(o, "Deleted", NULL), *tag = js(o, "Untagged", NULL);

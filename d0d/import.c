@@ -1,5 +1,7 @@
 // Images made here: docker import (a root file system) and docker commit (a container's
 // changes as one more layer).
+#include <archive.h>
+#include <archive_entry.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,30 +39,95 @@ static void add_layer(json_t *image, const char *diff_id, const char *by, const 
 					"created_by", by, "comment", comment));
 }
 
+// BLOB: the top layer's.
 static int finish(struct engine *e, const json_t *image, const char *const *chains, size_t n,
-		  char id[DIGEST_LEN + 1], struct err *err)
+		  char *blob, char id[DIGEST_LEN + 1], struct err *err)
 {
-	char *text = json_dumps(image, JSON_COMPACT);
-	int rc = text ? image_add(e, text, strlen(text), chains, n, id, err)
-		      : err_set(err, 500, "the image's config can't be written");
+	char *text = json_dumps(image, JSON_COMPACT), **blobs;
+	int rc;
 
+	if (!text)
+		return err_set(err, 500, "the image's config can't be written");
+	if (images_in_store(e)) {
+		blobs = xcalloc(n, sizeof(*blobs));
+		for (size_t i = 0; i < n; i++)
+			blobs[i] = i + 1 < n ? (char *)"" : blob;
+		rc = istore_build(e, text, strlen(text), blobs, n, id, err);
+		free(blobs);
+	} else {
+		rc = image_add(e, text, strlen(text), chains, n, id, err);
+	}
 	free(text);
 	return rc;
 }
 
-static const char *diff_of(struct engine *e, const char *chain, char out[DIGEST_LEN + 1])
+// The new layer on top of PARENT: its chain and its digest. An image store unpacks it when it
+// makes the image; the blob is uncompressed then.
+static int new_layer(struct engine *e, const char *parent, const char *blob,
+		     char chain[ID_LEN + 1], struct err *err)
+{
+	if (!images_in_store(e))
+		return layer_ensure(e, parent, "", blob, LAYER_TAR, chain, err);
+	chain_id(parent, blob, chain);
+	return 0;
+}
+
+static const char *diff_of(struct engine *e, const char *chain, const char *blob,
+			   char out[DIGEST_LEN + 1])
 {
 	engine_lock(e);
 	struct layer *l = layer_find_locked(e, chain);
-	strcpy(out, l ? l->diff_id : "");
+	strcpy(out, l ? l->diff_id : blob);
 	engine_unlock(e);
 	return out;
+}
+
+// The bytes of SRC with their compression undone.
+struct plain {
+	struct archive *a;
+	struct be_source *src;
+	char buf[32768];
+};
+
+static la_ssize_t plain_pull(struct archive *a, void *ctx, const void **buf)
+{
+	struct plain *p = ctx;
+	ssize_t n = p->src->read(p->src->ctx, p->buf, sizeof(p->buf));
+
+	*buf = p->buf;
+	if (n < 0)
+		archive_set_error(a, 5, "unexpected EOF");
+	return n;
+}
+
+static int plain_open(struct plain *p, struct be_source *src, struct err *err)
+{
+	struct archive_entry *ae;
+
+	p->src = src;
+	p->a = archive_read_new();
+	archive_read_support_filter_gzip(p->a);
+	archive_read_support_filter_zstd(p->a);
+	archive_read_support_filter_xz(p->a);
+	archive_read_support_filter_bzip2(p->a);
+	archive_read_support_format_raw(p->a);
+	if (archive_read_open(p->a, p, NULL, plain_pull, NULL) == ARCHIVE_OK &&
+	    archive_read_next_header(p->a, &ae) == ARCHIVE_OK)
+		return 0;
+	return err_set(err, 400, "import: %s", archive_error_string(p->a) ?: "empty archive");
+}
+
+static ssize_t plain_read(void *ctx, void *buf, size_t n)
+{
+	return archive_read_data(((struct plain *)ctx)->a, buf, n);
 }
 
 int image_import(struct engine *e, struct be_source *src, const json_t *changes,
 		 const char *message, char id[DIGEST_LEN + 1], struct err *err)
 {
 	struct blob_writer w;
+	struct plain *plain = xcalloc(1, sizeof(*plain));
+	struct be_source undone = {plain_read, plain};
 	char *buf = xmalloc(65536), blob[DIGEST_LEN + 1], chain[ID_LEN + 1],
 	     diff[DIGEST_LEN + 1];
 	json_t *config = json_object();
@@ -71,6 +138,10 @@ int image_import(struct engine *e, struct be_source *src, const json_t *changes,
 		rc = config_change(config, json_string_value(json_array_get(changes, i)) ?: "",
 				   err);
 	import_begin(e);
+	if (rc == 0 && images_in_store(e)) {
+		rc = plain_open(plain, src, err);
+		src = &undone;
+	}
 	if (rc == 0)
 		rc = blob_begin(e, &w, err);
 	if (rc == 0) {
@@ -83,18 +154,21 @@ int image_import(struct engine *e, struct be_source *src, const json_t *changes,
 			blob_abort(&w);
 	}
 	if (rc == 0)
-		rc = layer_ensure(e, "", "", blob, LAYER_TAR, chain, err);
+		rc = new_layer(e, "", blob, chain, err);
 	if (rc == 0) {
 		const char *chains[] = {chain};
 		json_t *image = base_config(config, "", message);
-		add_layer(image, diff_of(e, chain, diff), "", message);
-		rc = finish(e, image, chains, 1, id, err);
+		add_layer(image, diff_of(e, chain, blob, diff), "", message);
+		rc = finish(e, image, chains, 1, blob, id, err);
 		json_decref(image);
 	}
 	if (rc < 0)
 		__atomic_store_n(&e->gc_wanted, true, __ATOMIC_RELEASE);
 	import_end(e);
 	json_decref(config);
+	if (plain->a)
+		archive_read_free(plain->a);
+	free(plain);
 	free(buf);
 	if (rc == 0)
 		event_emit(e, "image", "import", id, json_pack("{s:s}", "name", id));
@@ -147,16 +221,16 @@ int image_commit(struct engine *e, struct container *c, const json_t *config,
 	}
 	n = chains_of(e, c->chain, &names);
 	if (rc == 0)
-		rc = layer_ensure(e, c->chain, "", blob, LAYER_TAR, names[n], err);
+		rc = new_layer(e, c->chain, blob, names[n], err);
 	if (rc == 0) {
 		const char **chains = xcalloc(n + 1, sizeof(*chains));
 		json_t *image = base_config(cfg, author, comment);
 		for (size_t i = 0; i <= n; i++) {
 			chains[i] = names[i];
-			add_layer(image, diff_of(e, names[i], diff),
+			add_layer(image, diff_of(e, names[i], blob, diff),
 				  i < n ? "" : js(cfg, "Cmd", "commit"), i < n ? "" : comment);
 		}
-		rc = finish(e, image, chains, n + 1, id, err);
+		rc = finish(e, image, chains, n + 1, blob, id, err);
 		json_decref(image);
 		free(chains);
 	}

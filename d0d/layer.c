@@ -7,7 +7,7 @@
 #include "d0d/engine.h"
 
 // OCI image-spec, config.md "Layer ChainID".
-static void chain_id(const char *parent, const char *diff_id, char chain[ID_LEN + 1])
+void chain_id(const char *parent, const char *diff_id, char chain[ID_LEN + 1])
 {
 	char digest[DIGEST_LEN + 1];
 
@@ -165,6 +165,9 @@ int layer_ensure(struct engine *e, const char *parent, const char *diff_id, cons
 int image_build(struct engine *e, const char *config, size_t len, char *const *blobs,
 		char *const *medias, size_t n, char id[DIGEST_LEN + 1], struct err *err)
 {
+	if (images_in_store(e))
+		return istore_build(e, config, len, blobs, n, id, err);
+
 	json_t *c = json_loadb(config, len, 0, NULL);
 	json_t *diffs = ja(jo(c, "rootfs"), "diff_ids");
 	const char **chains = xcalloc(n + 1, sizeof(*chains));

@@ -398,6 +398,36 @@ static void short_id(const char *digest, char out[13])
 	snprintf(out, 13, "%.12s", digest + 7);
 }
 
+// With an image store a layer that it has is not fetched again; the config names the layers.
+static int known_layers(struct reg *g, const char *cfg, uint64_t size, bool *known, size_t n)
+{
+	char chain[ID_LEN + 1] = "", below[ID_LEN + 1], *text;
+	size_t len = 0;
+
+	if (!images_in_store(g->e))
+		return 0;
+	if (fetch_blob(g, cfg, size, NULL) < 0)
+		return -1;
+	text = blob_text(g->e, cfg, MANIFEST_MAX, &len);
+	json_t *c = text ? json_loadb(text, len, 0, NULL) : NULL;
+	const json_t *diffs = ja(jo(c, "rootfs"), "diff_ids");
+	engine_lock(g->e);
+	for (size_t i = 0; i < n && i < json_array_size(diffs); i++) {
+		const char *d = json_string_value(json_array_get(diffs, i));
+		if (!d || !ref_valid_digest(d))
+			break;
+		strcpy(below, chain);
+		chain_id(below, d, chain);
+		known[i] = layer_find_locked(g->e, chain) != NULL;
+		if (!known[i])
+			break; // what lies above is new as well
+	}
+	engine_unlock(g->e);
+	json_decref(c);
+	free(text);
+	return 0;
+}
+
 static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 {
 	const json_t *list = ja(man, "layers");
@@ -405,11 +435,14 @@ static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 	const char *cfg = js(jo(man, "config"), "digest", "");
 	char **blobs = xcalloc(n + 1, sizeof(*blobs)), **media = xcalloc(n + 1, sizeof(*media)),
 	     tag[13];
+	bool *known = xcalloc(n + 1, sizeof(*known));
 	int rc = 0;
 
 	if (!ref_valid_digest(cfg))
 		rc = err_set(g->err, 500,
 			     "the manifest has no config (schema 1 isn't supported)");
+	else
+		rc = known_layers(g, cfg, (uint64_t)ji(jo(man, "config"), "size", 0), known, n);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		const json_t *d = json_array_get(list, i);
 		blobs[i] = (char *)js(d, "digest", "");
@@ -419,7 +452,7 @@ static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 			break;
 		}
 		short_id(blobs[i], tag);
-		bool have = blob_exists(g->e, blobs[i], NULL);
+		bool have = known[i] || blob_exists(g->e, blobs[i], NULL);
 		rc = g->progress(g->ctx, tag, have ? "Already exists" : "Pulling fs layer", 0,
 				 0);
 		if (rc == 0 && !have)
@@ -437,6 +470,7 @@ static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 		short_id(blobs[i], tag);
 		rc = g->progress(g->ctx, tag, "Pull complete", 0, 0);
 	}
+	free(known);
 	free(text);
 	free(blobs);
 	free(media);
@@ -577,20 +611,54 @@ static int blob_known(struct reg *g, const char *digest)
 	return s == 200;
 }
 
-static int push_blob(struct reg *g, const char *digest, uint64_t *size)
+// The bytes to send: of the blob, or with an image store of the layer's tar or the config.
+static int open_blob(struct reg *g, const char *digest, const char *chain, uint64_t *size)
+{
+	char *path, *text;
+	size_t len = 0;
+	int fd[2];
+
+	if (images_in_store(g->e) && *chain)
+		return istore_layer_fd(g->e, chain, g->err);
+	if (images_in_store(g->e)) {
+		text = blob_text(g->e, digest, MANIFEST_MAX, &len);
+		if (!text || pipe2(fd, O_CLOEXEC) < 0) {
+			free(text);
+			return -1;
+		}
+		*size = len;
+		// A config is small; what a pipe doesn't hold of it is refused.
+		fcntl(fd[1], F_SETPIPE_SZ, 1 << 20);
+		fcntl(fd[1], F_SETFL, O_NONBLOCK);
+		ssize_t put = write(fd[1], text, len);
+		close(fd[1]);
+		free(text);
+		if (put == (ssize_t)len)
+			return fd[0];
+		close(fd[0]);
+		return -1;
+	}
+	path = blob_path(g->e, digest);
+	fd[0] = open(path, O_RDONLY | O_CLOEXEC);
+	free(path);
+	if (fd[0] >= 0 && !blob_exists(g->e, digest, size)) {
+		close(fd[0]);
+		return -1;
+	}
+	return fd[0];
+}
+
+// CHAIN: of a layer, "" for a config. SIZE is set unless it is a layer of an image store, whose
+// size the caller knows.
+static int push_blob(struct reg *g, const char *digest, const char *chain, uint64_t *size)
 {
 	struct http_call call;
 	struct url u, at;
-	char *path = blob_path(g->e, digest);
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+	int rc = blob_known(g, digest), fd;
 
-	free(path);
-	if (fd < 0 || !blob_exists(g->e, digest, size)) {
-		if (fd >= 0)
-			close(fd);
+	fd = rc < 0 ? -1 : open_blob(g, digest, chain, size);
+	if (rc >= 0 && fd < 0)
 		return err_set(g->err, 500, "blob %s is missing", digest);
-	}
-	rc = blob_known(g, digest);
 	if (rc == 0) {
 		rc = reg_url(g, &u, "/v2/%s/blobs/uploads/", g->r->path);
 		if (rc == 0)
@@ -618,7 +686,8 @@ static int push_blob(struct reg *g, const char *digest, uint64_t *size)
 	} else if (rc == 1) {
 		rc = 0;
 	}
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return rc;
 }
 
@@ -629,10 +698,10 @@ static json_t *push_layers(struct reg *g, struct image *im)
 
 	for (size_t i = 0; i < im->nlayers; i++) { // `import` is held: layers stay
 		struct layer *l = im->layers[i];
-		uint64_t size = 0;
+		uint64_t size = l->blob_size;
 		short_id(l->blob, tag);
 		if (g->progress(g->ctx, tag, "Preparing", 0, 0) < 0 ||
-		    push_blob(g, l->blob, &size) < 0 ||
+		    push_blob(g, l->blob, l->chain, &size) < 0 ||
 		    g->progress(g->ctx, tag, "Pushed", 0, 0) < 0) {
 			json_decref(layers);
 			return NULL;
@@ -651,7 +720,7 @@ static int push_manifest(struct reg *g, const char *id, json_t *layers,
 	uint64_t size = 0;
 	struct http_call call;
 	struct url u;
-	int rc = push_blob(g, id, &size);
+	int rc = push_blob(g, id, "", &size);
 
 	if (rc < 0)
 		return -1;

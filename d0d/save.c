@@ -15,6 +15,7 @@
 struct piece {
 	char digest[DIGEST_LEN + 1]; // name in the archive
 	char blob[DIGEST_LEN + 1];   // where its bytes are
+	char chain[ID_LEN + 1];      // in an image store
 	uint64_t size;
 	char *text; // or the bytes themselves
 };
@@ -74,6 +75,7 @@ static int collect(struct save *s, struct image *im, const char *tag)
 		struct piece *p = piece_add(s, l->diff_id);
 		if (p) {
 			strcpy(p->blob, l->blob);
+			strcpy(p->chain, l->chain);
 			p->size = l->size;
 		}
 		json_array_append_new(
@@ -218,8 +220,21 @@ static int write_json(struct save *s, const char *name, const json_t *v)
 	return rc;
 }
 
+static int put_data(void *ctx, const void *buf, size_t n)
+{
+	struct save *s = ctx;
+
+	return archive_write_data(s->a, buf, n) < 0 ? -1 : 0;
+}
+
 static int write_layer(struct save *s, const char *name, const struct piece *p)
 {
+	struct be_sink out = {put_data, s};
+
+	if (images_in_store(s->e))
+		return header(s, name, p->size) < 0
+			   ? -1
+			   : s->e->ops->layer_tar(s->e->be, p->chain, &out, s->err);
 	struct unzip *u = unzip_open(s->e, p->blob, s->err);
 	char *buf = xmalloc(65536);
 	ssize_t n = 0;

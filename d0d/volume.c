@@ -86,9 +86,11 @@ int volume_create(struct engine *e, const char *name, const json_t *labels,
 			       "volume options are not supported by D0's local driver");
 	}
 	strcpy(out, v->name);
+	pthread_mutex_lock(&e->unpack); // two don't make the same tree
 	engine_lock(e);
 	bool exists = volume_find_locked(e, v->name) != NULL;
-	if (!exists) { // the tree is cheap to make: the lock keeps two from making it
+	engine_unlock(e);
+	if (!exists) {
 		char *tree = xasprintf("v-%s", v->name);
 		e->ops->tree_remove(e->be, tree, NULL);
 		rc = e->ops->tree_create(e->be, tree, BE_TREE_VOLUME, NULL, err);
@@ -96,11 +98,13 @@ int volume_create(struct engine *e, const char *name, const json_t *labels,
 			rc = record(e, v, err);
 		if (rc < 0)
 			e->ops->tree_remove(e->be, tree, NULL);
-		else
-			v->next = e->volumes, e->volumes = v;
 		free(tree);
+		engine_lock(e);
+		if (rc == 0)
+			v->next = e->volumes, e->volumes = v;
+		engine_unlock(e);
 	}
-	engine_unlock(e);
+	pthread_mutex_unlock(&e->unpack);
 	if (exists || rc < 0)
 		volume_free(v);
 	else

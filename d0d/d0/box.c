@@ -19,6 +19,7 @@
 
 #define HELLO_MS 30000
 #define START_S  30
+#define SYNC_MS  10000
 
 int fd_write_all(int fd, const void *buf, size_t n)
 {
@@ -66,7 +67,7 @@ int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t f
 	int rc;
 
 	pthread_mutex_lock(&x->wlock);
-	rc = fd_write_all(x->ctl, &f, sizeof(f));
+	rc = x->ctl < 0 ? -1 : fd_write_all(x->ctl, &f, sizeof(f));
 	if (rc == 0 && n)
 		rc = fd_write_all(x->ctl, data, n);
 	pthread_mutex_unlock(&x->wlock);
@@ -107,9 +108,16 @@ static void output(struct box *x, const struct d0_con_frame *f, const char *data
 		errno = 0; // nobody reads any more
 }
 
-static void take(struct box *x, const struct d0_con_frame *f)
+static void take(struct box *x, const struct d0_con_frame *f, const char *data)
 {
 	pthread_mutex_lock(&x->lock);
+	if (f->type == D0_CON_SYNCED) {
+		x->synced = f->id;
+	} else if (f->type == D0_CON_PROCS_REPLY) {
+		free(x->tasks);
+		x->tasks = xstrndup(data, f->len);
+		x->ntasks++;
+	}
 	for (struct be_proc *p = x->procs; p; p = p->next) {
 		if (f->type == D0_CON_OOM)
 			p->oom = p->init;
@@ -144,7 +152,7 @@ static void *read_main(void *arg)
 		if (f.type == D0_CON_STDOUT || f.type == D0_CON_STDERR)
 			output(x, &f, data);
 		else
-			take(x, &f);
+			take(x, &f, data);
 	pthread_mutex_lock(&x->lock);
 	x->gone = true;
 	for (struct be_proc *p = x->procs; p; p = p->next)
@@ -196,78 +204,6 @@ static void *feed_main(void *arg)
 	return NULL;
 }
 
-static void word(struct sbuf *b, const char *key, const char *value)
-{
-	sbuf_addf(b, "%s=%s", key, value);
-	sbuf_add(b, "", 1);
-}
-
-static void num(struct sbuf *b, const char *key, uint64_t value)
-{
-	sbuf_addf(b, "%s=%llu", key, (unsigned long long)value);
-	sbuf_add(b, "", 1);
-}
-
-static void add_rlimits(struct sbuf *b, const struct be_spec *s)
-{
-	for (size_t i = 0; i < s->nrlimits; i++) {
-		char name[32];
-		size_t k = 0;
-		for (; s->rlimits[i].name[k] && k < sizeof(name) - 1; k++)
-			name[k] = (char)(s->rlimits[i].name[k] & ~32);
-		name[k] = 0;
-		sbuf_addf(b, "rlimit=RLIMIT_%s:%lld:%lld", name, (long long)s->rlimits[i].soft,
-			  (long long)s->rlimits[i].hard);
-		sbuf_add(b, "", 1);
-	}
-}
-
-static void add_container(struct sbuf *b, const struct be_spec *s)
-{
-	word(b, "init", "1");
-	if (s->hostname)
-		word(b, "hostname", s->hostname);
-	if (s->domainname && *s->domainname)
-		word(b, "domainname", s->domainname);
-	if (s->limits.pids > 0)
-		num(b, "pids", (uint64_t)s->limits.pids);
-	for (size_t i = 0; i < s->nmounts; i++) {
-		sbuf_addf(b, "mount=tmpfs:tmpfs:%s:%s:mode=%o", s->mounts[i].dest,
-			  s->mounts[i].read_only ? "ro" : "", s->mounts[i].mode & 07777);
-		if (s->mounts[i].size)
-			sbuf_addf(b, ",size=%llu", (unsigned long long)s->mounts[i].size);
-		sbuf_add(b, "", 1);
-	}
-	if (s->read_only)
-		word(b, "rootro", "1");
-}
-
-static void start_words(struct sbuf *b, const struct be_spec *s, bool init)
-{
-	for (char **a = s->argv; *a; a++)
-		word(b, "argv", *a);
-	for (char **v = s->env; v && *v; v++)
-		word(b, "env", *v);
-	if (s->cwd && *s->cwd)
-		word(b, "cwd", s->cwd);
-	num(b, "uid", s->uid);
-	num(b, "gid", s->gid);
-	for (size_t i = 0; i < s->ngroups; i++)
-		num(b, "group", s->groups[i]);
-	sbuf_addf(b, "caps=%llx", (unsigned long long)s->caps);
-	sbuf_add(b, "", 1);
-	if (s->tty) {
-		word(b, "tty", "1");
-		num(b, "rows", s->rows);
-		num(b, "cols", s->cols);
-	}
-	if (s->stdin_open)
-		word(b, "stdin", "1");
-	add_rlimits(b, s);
-	if (init)
-		add_container(b, s);
-}
-
 static int make_pipes(struct be_proc *p, struct err *e)
 {
 	int fd[2];
@@ -312,11 +248,9 @@ static int await_start(struct be_proc *p, const char *argv0, struct err *e)
 			 : err_set(e, 500, "the container's cell did not start the program");
 }
 
-int box_run(struct box *x, struct be_spec *s, bool init, struct be_proc **out, struct err *e)
+static struct be_proc *proc_new(struct box *x, const struct be_spec *s, bool init, uint32_t id)
 {
 	struct be_proc *p = xcalloc(1, sizeof(*p));
-	struct sbuf b = {0};
-	int rc;
 
 	*p = (struct be_proc){.box = x,
 			      .io = {-1, -1, -1},
@@ -324,11 +258,29 @@ int box_run(struct box *x, struct be_spec *s, bool init, struct be_proc **out, s
 			      .init = init,
 			      .tty = s->tty,
 			      .has_in = s->stdin_open};
+	pthread_mutex_lock(&x->b->lock);
+	x->refs++;
+	pthread_mutex_unlock(&x->b->lock);
 	pthread_mutex_lock(&x->lock);
-	p->id = x->next_id++;
+	p->id = id ? id : x->next_id++;
 	p->next = x->procs;
 	x->procs = p;
 	pthread_mutex_unlock(&x->lock);
+	return p;
+}
+
+static void feed(struct be_proc *p)
+{
+	if (p->has_in && pthread_create(&p->feeder, NULL, feed_main, p) == 0)
+		p->feeding = true;
+}
+
+int box_run(struct box *x, struct be_spec *s, bool init, struct be_proc **out, struct err *e)
+{
+	struct be_proc *p = proc_new(x, s, init, 0);
+	struct sbuf b = {0};
+	int rc;
+
 	*out = p; // the caller releases it in any case
 	start_words(&b, s, init);
 	rc = make_pipes(p, e);
@@ -339,7 +291,88 @@ int box_run(struct box *x, struct be_spec *s, bool init, struct be_proc **out, s
 	sbuf_free(&b);
 	if (rc == 0)
 		rc = await_start(p, s->argv[0], e);
-	if (rc == 0 && p->has_in && pthread_create(&p->feeder, NULL, feed_main, p) == 0)
-		p->feeding = true;
+	if (rc == 0)
+		feed(p);
 	return rc;
+}
+
+// Numbers of programs that an earlier d0d gave must not come again: its own were small.
+#define ADOPTED_IDS 0x10000u
+
+struct be_proc *box_found(struct box *x, const struct be_spec *s, const int *exit_code)
+{
+	struct be_proc *p = proc_new(x, s, true, 1);
+	struct err e;
+
+	x->next_id = ADOPTED_IDS + ((uint32_t)mono_ms() & 0xffffff);
+	p->state = 1;
+	p->pid = 1;
+	if (make_pipes(p, &e) < 0)
+		log_msg("container %.12s: its output is lost: %s", x->id, e.msg);
+	if (exit_code) {
+		ended(p, *exit_code);
+		return p;
+	}
+	if (pthread_create(&x->reader, NULL, read_main, x) == 0)
+		x->reading = true;
+	else
+		ended(p, 137);
+	feed(p);
+	return p;
+}
+
+// ---- requests with an answer ----
+
+// Waits until the reader has noted what is waited for; -1 after MS or when the cell is gone.
+static int await(struct box *x, bool (*done)(struct box *x, uint32_t n), uint32_t n, int64_t ms)
+{
+	struct timespec until;
+	bool ok;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	pthread_mutex_lock(&x->lock);
+	while (!(ok = done(x, n)) && !x->gone)
+		if (pthread_cond_timedwait(&x->changed, &x->lock, &until) == ETIMEDOUT)
+			break;
+	pthread_mutex_unlock(&x->lock);
+	return ok ? 0 : -1;
+}
+
+static bool is_synced(struct box *x, uint32_t n)
+{
+	return x->synced == n;
+}
+
+int box_sync(struct box *x, bool forget)
+{
+	if (x->paused || x->gone)
+		return -1;
+	pthread_mutex_lock(&x->lock);
+	uint32_t n = x->next_id++;
+	pthread_mutex_unlock(&x->lock);
+	if (box_send(x, D0_CON_SYNC, n, forget, 0, NULL, 0) < 0)
+		return -1;
+	return await(x, is_synced, n, SYNC_MS);
+}
+
+static bool has_tasks(struct box *x, uint32_t n)
+{
+	return x->ntasks != n;
+}
+
+char *box_tasks(struct box *x)
+{
+	char *text;
+
+	pthread_mutex_lock(&x->lock);
+	uint32_t n = x->ntasks;
+	pthread_mutex_unlock(&x->lock);
+	if (x->paused || box_send(x, D0_CON_PROCS, 0, 0, 0, NULL, 0) < 0 ||
+	    await(x, has_tasks, n, SYNC_MS) < 0)
+		return NULL;
+	pthread_mutex_lock(&x->lock);
+	text = xstrdup(x->tasks ? x->tasks : "");
+	pthread_mutex_unlock(&x->lock);
+	return text;
 }

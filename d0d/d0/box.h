@@ -1,13 +1,15 @@
-// A container's cell as d0d sees it: the control channel and the programs in it.
+// A container's cell as d0d sees it: its channels and the programs in it.
 #ifndef D0D_BOX_H
 #define D0D_BOX_H
 
 #include "d0/conctl.h"
 #include "d0d/d0/d0.h"
 
+#define BOX_PREFIX "ct-" // of containers' cells' names; then 12 digits of the id
+
 struct be_proc {
 	struct be_proc *next;
-	struct box *box;
+	struct box *box; // a reference
 	uint32_t id;
 	struct be_io io; // the engine's ends
 	int far[3];      // ours: stdin to read, stdout and stderr to write; -1 closed
@@ -22,39 +24,66 @@ struct be_proc {
 	bool feeding;
 };
 
+// A volume mounted in the container.
+struct box_mount {
+	char *dest, *tree;
+};
+
 struct box {
+	struct box *next; // b->boxes
 	struct d0_backend *b;
+	int refs; // b->lock
+	char id[ID_LEN + 1];
 	uint32_t cell;
-	uint32_t channel[2]; // our ends
-	int ctl, root;       // their devices, -1 closed
-	bool reading, gone;
+	uint32_t channel; // our end of the control channel
+	int ctl;          // its device, -1 closed
+	bool reading, gone, paused;
 	uint64_t memory;
 	char tree[256];
+	struct box_mount *mount;
+	size_t nmounts;
 	uint32_t next_id;
 	struct be_proc *procs;
+	uint32_t synced; // the last SYNC that was answered
+	char *tasks;     // the last answer to PROCS, and how many there were
+	uint32_t ntasks;
 	pthread_t reader;
 	pthread_mutex_t lock, wlock; // wlock: a frame is written whole; taken alone
 	pthread_cond_t changed;
 };
 
-// ---- cell.c: making and ending the cell ----
+// ---- cell.c: making, finding and ending the cell ----
 int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, struct err *e);
-void box_end(struct box *x);  // ends the cell; handles of programs stay
-void box_free(struct box *x); // and this frees all else
-// Ends cells of containers that an earlier d0d left.
+// The cell of a container that an earlier d0d started: 1, 0 if there is none.
+int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out);
+// Ends the cell; handles of programs stay. Nobody finds the box by its container after it.
+void box_end(struct box *x);
+struct box *box_find(struct d0_backend *b, const char *id); // a reference, or NULL
+void box_put(struct box *x);
+// Ends cells of containers that an earlier d0d left and nobody adopted.
 void box_sweep(struct d0_backend *b);
-int box_send_root(struct box *x, const struct be_spec *s, struct err *e);
 
 // ---- box.c: the container control protocol ----
 int box_hello(struct box *x, struct err *e); // waits for the cell, begins to read
 int box_run(struct box *x, struct be_spec *s, bool init, struct be_proc **out, struct err *e);
+// The handle of the first program, which an earlier d0d started.
+struct be_proc *box_found(struct box *x, const struct be_spec *s, const int *exit_code);
 int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t flags,
 	     const void *data, size_t n);
+// Has the cell write its files back to the store, and if asked forget what it has cached of
+// them. -1 if it doesn't answer in time.
+int box_sync(struct box *x, bool forget);
+// The cell's list of processes (d0/conctl.h), to be freed; NULL if it doesn't answer.
+char *box_tasks(struct box *x);
 int fd_write_all(int fd, const void *buf, size_t n);
 int fd_read_all(int fd, void *buf, size_t n, int timeout_ms); // <0: no limit
 
+// ---- start.c: the words of a START frame ----
+void start_words(struct sbuf *b, const struct be_spec *s, bool init);
+
 // ---- proc.c: the backend's operations ----
 int d0_start(struct backend *b, struct be_spec *s, struct be_proc **out, struct err *e);
+int d0_adopt(struct backend *b, const struct be_spec *s, struct be_proc **out);
 int d0_exec(struct backend *b, struct be_proc *in, struct be_spec *s, struct be_proc **out,
 	    struct err *e);
 int d0_wait(struct be_proc *p, struct be_exit *out);

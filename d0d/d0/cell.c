@@ -1,20 +1,26 @@
-// Making a container's cell: the cell itself, its channels to d0d, and its files, which are
-// sent as tar archives through the channel `rootfs` (cells/linux/boot/rootfs.c reads them).
+// A container's cell: making it with its channels (to d0d its control channel, to the store one
+// for its root and one for each volume), finding one that outlived an earlier d0d, ending it.
+//
+// A box is counted: a starter or an adopter holds it, then each program's handle, and whoever
+// found it by its container. The list in the backend holds none: box_end() takes it out.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "d0d/d0/box.h"
+#include "d0d/d0/store.h"
 
-#define RING          (4096ull + 2 * 65536)
+#define CTL_RING      (4096ull + 2 * 65536)
+#define FS_RING       (512ull << 10)
 #define MEM_DEFAULT   (64ull << 20)
 #define MEM_LEAST     (16ull << 20)
-#define START_MS      30000
+#define CHANNELS_MAX  64u // of a container's cell
 #define VCPUS_DEFAULT 2
-#define PREFIX        "ct-" // of containers' cells' names
+#define D0CHAN_INFO   0xd002 // cells/linux/fs/chandev.c
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
 		   struct err *e)
@@ -22,6 +28,11 @@ static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint3
 	struct d0_ctl_cell_op r = {.h.cell = cell, .flags = flags};
 
 	return ctl_call(b, &r, op, sizeof(r), e);
+}
+
+static void cell_name(const char *id, char out[D0_NAME_MAX])
+{
+	snprintf(out, D0_NAME_MAX, BOX_PREFIX "%.12s", id);
 }
 
 // Two vCPUs where the machine has as many CPUs; with --cpus as many as it takes to use so
@@ -46,7 +57,7 @@ static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 {
 	struct d0_ctl_cell_create r = {.heap = 65536,
 				       .stack = 32768,
-				       .channels = 8,
+				       .channels = 8 + (uint32_t)s->nmounts,
 				       .priority = 3,
 				       .restart = D0_RESTART_NEVER};
 
@@ -54,9 +65,11 @@ static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 	if (x->memory < MEM_LEAST)
 		return err_set(
 		    e, 400, "the d0 backend needs at least 16 MiB of memory for a container");
+	if (r.channels > CHANNELS_MAX)
+		return err_set(e, 400, "too many mounts");
 	r.user = x->memory;
 	cpus_set(x->b, s, &r);
-	snprintf(r.name, sizeof(r.name), PREFIX "%.12s", s->id);
+	cell_name(s->id, r.name);
 	snprintf(r.image, sizeof(r.image), "linux");
 	if (ctl_call(x->b, &r, D0_CTL_cell_create, sizeof(r), e) < 0)
 		return -1;
@@ -71,179 +84,265 @@ static int device_open(uint32_t channel)
 	int fd = -1;
 
 	snprintf(path, sizeof(path), "/dev/d0/chan%u", channel);
-	for (int i = 0; i < 200 && fd < 0; i++) {
+	for (int i = 0; i < 400 && fd < 0; i++) {
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		if (fd < 0)
-			usleep(10000);
+			usleep(i < 20 ? 1000 : 10000);
 	}
 	return fd;
 }
 
-static int channel_make(struct box *x, int which, const char *label, uint32_t protocol,
-			struct err *e)
+static int control_channel(struct box *x, struct err *e)
 {
-	struct d0_ctl_channel_create r = {
-	    .h.cell = x->b->self, .client = x->cell, .protocol = protocol, .ring = RING};
+	struct d0_ctl_channel_create r = {.h.cell = x->b->self,
+					  .client = x->cell,
+					  .protocol = D0_PROTO_CONSOLE,
+					  .ring = CTL_RING,
+					  .label = D0_CON_LABEL};
 
-	snprintf(r.label, sizeof(r.label), "%s", label);
 	if (ctl_call(x->b, &r, D0_CTL_channel_create, sizeof(r), e) < 0)
 		return -1;
-	x->channel[which] = r.server_channel;
+	x->channel = r.server_channel;
 	return 0;
 }
 
-// A channel is open, and its device there, once the cell runs.
-static int devices_open(struct box *x, struct err *e)
+static int files_channel(struct box *x, const char *label, const char *tree, bool ro, bool data,
+			 struct err *e)
 {
-	x->ctl = device_open(x->channel[0]);
-	x->root = x->ctl < 0 ? -1 : device_open(x->channel[1]);
-	if (x->root < 0)
-		return err_set(e, 500, "channel of the container's cell: %s", strerror(errno));
+	struct d0_ctl_channel_create r = {.h.cell = x->b->store_cell,
+					  .client = x->cell,
+					  .protocol = D0_PROTO_FS,
+					  .ring = FS_RING};
+
+	snprintf(r.label, sizeof(r.label), "%s", label);
+	// What began as no image needs no signature (require-signed): data=1.
+	if ((size_t)snprintf(r.server_args, sizeof(r.server_args), "pfs=%s%s%s", tree,
+			     ro ? " ro=1" : "", data ? " data=1" : "") >= sizeof(r.server_args))
+		return err_set(e, 400, "a volume's name is too long");
+	return ctl_call(x->b, &r, D0_CTL_channel_create, sizeof(r), e);
+}
+
+static int volumes(struct box *x, const struct be_spec *s, struct err *e)
+{
+	x->mount = xcalloc(s->nmounts + 1, sizeof(*x->mount));
+	for (size_t i = 0; i < s->nmounts; i++) {
+		const struct be_mount *m = &s->mounts[i];
+		char label[D0_NAME_MAX];
+		if (!m->tree)
+			continue;
+		snprintf(label, sizeof(label), "vol%zu", i);
+		if (files_channel(x, label, m->tree, m->read_only, true, e) < 0)
+			return -1;
+		x->mount[x->nmounts++] = (struct box_mount){xstrdup(m->dest), xstrdup(m->tree)};
+	}
 	return 0;
 }
 
-static void channel_drop(struct box *x, int which)
-{
-	struct d0_ctl_channel_destroy r = {.h.cell = x->b->self, .channel = x->channel[which]};
-
-	if (x->channel[which] != ~0u)
-		ctl_call(x->b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
-	x->channel[which] = ~0u;
-}
-
-int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, struct err *e)
+static struct box *box_alloc(struct d0_backend *b, const struct be_spec *s)
 {
 	struct box *x = xcalloc(1, sizeof(*x));
 
 	*x = (struct box){
-	    .b = b, .cell = ~0u, .channel = {~0u, ~0u}, .ctl = -1, .root = -1, .next_id = 1};
+	    .b = b, .refs = 1, .cell = ~0u, .channel = ~0u, .ctl = -1, .next_id = 1};
+	snprintf(x->id, sizeof(x->id), "%s", s->id);
+	snprintf(x->tree, sizeof(x->tree), "%s", s->tree);
 	pthread_mutex_init(&x->lock, NULL);
 	pthread_mutex_init(&x->wlock, NULL);
 	pthread_cond_init(&x->changed, NULL);
-	if (cell_make(x, s, e) < 0 ||
-	    channel_make(x, 0, D0_CON_LABEL, D0_PROTO_CONSOLE, e) < 0 ||
-	    channel_make(x, 1, "rootfs", D0_PROTO_STREAM, e) < 0 ||
-	    cell_do(b, D0_CTL_cell_start, x->cell, 0, e) < 0 || devices_open(x, e) < 0) {
-		box_free(x);
-		return -1;
-	}
-	*out = x;
-	return 0;
+	pthread_mutex_lock(&b->lock);
+	x->next = b->boxes;
+	b->boxes = x;
+	pthread_mutex_unlock(&b->lock);
+	return x;
 }
 
-// The cell ends first: that closes the channels, which ends the reader.
+int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, struct err *e)
+{
+	struct box *x = box_alloc(b, s);
+	int rc = cell_make(x, s, e);
+
+	if (rc == 0)
+		rc = control_channel(x, e);
+	if (rc == 0)
+		rc = files_channel(x, "root", s->tree, false, false, e);
+	if (rc == 0)
+		rc = volumes(x, s, e);
+	if (rc == 0)
+		rc = cell_do(b, D0_CTL_cell_start, x->cell, 0, e);
+	if (rc == 0) {
+		x->ctl = device_open(x->channel);
+		if (x->ctl < 0)
+			rc = err_set(e, 500, "channel of the container's cell: %s",
+				     strerror(errno));
+	}
+	if (rc == 0) {
+		*out = x;
+		return 0;
+	}
+	box_end(x);
+	box_put(x);
+	return -1;
+}
+
+// ---- finding ----
+
+struct box *box_find(struct d0_backend *b, const char *id)
+{
+	struct box *x;
+
+	pthread_mutex_lock(&b->lock);
+	for (x = b->boxes; x && strcmp(x->id, id) != 0; x = x->next)
+		;
+	if (x)
+		x->refs++;
+	pthread_mutex_unlock(&b->lock);
+	return x;
+}
+
+static uint32_t cell_by_name(struct d0_backend *b, const char *name)
+{
+	struct d0_ctl_system_status sys = {0};
+
+	if (ctl_call(b, &sys, D0_CTL_system_status, sizeof(sys), NULL) < 0)
+		return ~0u;
+	for (uint32_t i = 0; i < sys.cell_slots; i++) {
+		struct d0_ctl_cell_status s = {.h.cell = i};
+		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) == 0 &&
+		    s.state != D0_CELL_FREE && strncmp(s.name, name, sizeof(s.name)) == 0)
+			return i;
+	}
+	return ~0u;
+}
+
+// Our control channel to a cell: channels outlive a restart of either end.
+static int control_of(uint32_t cell, uint32_t *channel)
+{
+	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
+		struct d0_channel c;
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/d0/chan%u", n);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (ioctl(fd, D0CHAN_INFO, &c) == 0 && c.protocol == D0_PROTO_CONSOLE &&
+		    c.role == D0_ROLE_SERVER && c.peer_cell == cell) {
+			*channel = n;
+			return fd;
+		}
+		close(fd);
+	}
+	return -1;
+}
+
+int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
+{
+	char name[D0_NAME_MAX];
+	struct box *x;
+
+	cell_name(s->id, name);
+	uint32_t cell = cell_by_name(b, name);
+	if (cell == ~0u)
+		return 0;
+	x = box_alloc(b, s);
+	x->cell = cell;
+	x->memory = s->limits.memory > 0 ? (uint64_t)s->limits.memory : MEM_DEFAULT;
+	x->mount = xcalloc(s->nmounts + 1, sizeof(*x->mount));
+	for (size_t i = 0; i < s->nmounts; i++)
+		if (s->mounts[i].tree)
+			x->mount[x->nmounts++] = (struct box_mount){xstrdup(s->mounts[i].dest),
+								    xstrdup(s->mounts[i].tree)};
+	x->ctl = control_of(cell, &x->channel);
+	*out = x;
+	return 1;
+}
+
+// ---- ending ----
+
+// The rest of a stopped cell: its channels go with both their ends, else the slots of d0d's
+// and the store's tables would stay taken. Nobody may use a device of them any more.
+static void cell_free(struct d0_backend *b, uint32_t cell)
+{
+	for (uint32_t i = 0; i < CHANNELS_MAX; i++) {
+		struct d0_ctl_channel_destroy r = {.h.cell = cell, .channel = i};
+		ctl_call(b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
+	}
+	cell_do(b, D0_CTL_cell_destroy, cell, 0, NULL);
+}
+
+// With the cell the reader ends, having read what is left; then the channel may go.
 void box_end(struct box *x)
 {
-	if (x->cell != ~0u) {
+	pthread_mutex_lock(&x->b->lock);
+	for (struct box **at = &x->b->boxes; *at; at = &(*at)->next)
+		if (*at == x) {
+			*at = x->next;
+			break;
+		}
+	pthread_mutex_unlock(&x->b->lock);
+	if (x->cell != ~0u)
 		cell_do(x->b, D0_CTL_cell_stop, x->cell, 1, NULL);
-		cell_do(x->b, D0_CTL_cell_destroy, x->cell, 0, NULL);
-	}
-	x->cell = ~0u;
 	if (x->reading)
 		pthread_join(x->reader, NULL);
 	x->reading = false;
-}
-
-void box_free(struct box *x)
-{
-	box_end(x);
+	pthread_mutex_lock(&x->wlock);
+	x->gone = true;
 	if (x->ctl >= 0)
 		close(x->ctl);
-	if (x->root >= 0)
-		close(x->root);
-	channel_drop(x, 0);
-	channel_drop(x, 1);
+	x->ctl = -1;
+	pthread_mutex_unlock(&x->wlock);
+	if (x->cell != ~0u) {
+		store_settle(x->b);
+		cell_free(x->b, x->cell);
+	}
+	x->cell = ~0u;
+}
+
+static void box_free(struct box *x)
+{
+	for (size_t i = 0; i < x->nmounts; i++) {
+		free(x->mount[i].dest);
+		free(x->mount[i].tree);
+	}
+	free(x->mount);
+	free(x->tasks);
 	pthread_mutex_destroy(&x->lock);
 	pthread_mutex_destroy(&x->wlock);
 	pthread_cond_destroy(&x->changed);
 	free(x);
 }
 
+void box_put(struct box *x)
+{
+	pthread_mutex_lock(&x->b->lock);
+	bool last = --x->refs == 0;
+	pthread_mutex_unlock(&x->b->lock);
+	if (last)
+		box_free(x);
+}
+
+static bool adopted(struct d0_backend *b, uint32_t cell)
+{
+	struct box *x;
+
+	pthread_mutex_lock(&b->lock);
+	for (x = b->boxes; x && x->cell != cell; x = x->next)
+		;
+	pthread_mutex_unlock(&b->lock);
+	return x;
+}
+
 void box_sweep(struct d0_backend *b)
 {
 	for (uint32_t i = 0; i < 4096; i++) {
 		struct d0_ctl_cell_status s = {.h.cell = i};
-		struct err e;
 
-		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), &e) < 0 ||
-		    strncmp(s.name, PREFIX, strlen(PREFIX)) != 0)
+		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) < 0 ||
+		    strncmp(s.name, BOX_PREFIX, strlen(BOX_PREFIX)) != 0 || adopted(b, i))
 			continue;
 		cell_do(b, D0_CTL_cell_stop, i, 1, NULL);
-		cell_do(b, D0_CTL_cell_destroy, i, 0, NULL);
+		store_settle(b);
+		cell_free(b, i);
 	}
-}
-
-// ---- files ----
-
-// An archive goes in pieces: a length (32 bits) and that many bytes; length 0 ends it. An
-// archive without bytes ends the sequence.
-static int send_piece(void *ctx, const void *buf, size_t n)
-{
-	struct box *x = ctx;
-	uint32_t len = (uint32_t)n;
-
-	if (n == 0)
-		return 0;
-	return fd_write_all(x->root, &len, sizeof(len)) < 0 || fd_write_all(x->root, buf, n) < 0
-		   ? -1
-		   : 0;
-}
-
-static int send_end(struct box *x)
-{
-	uint32_t none = 0;
-
-	return fd_write_all(x->root, &none, sizeof(none));
-}
-
-// One ustar entry (POSIX.1-1988), root's, 0644.
-static int send_file(struct box *x, const char *name, const char *text)
-{
-	char h[512] = {0}, pad[512] = {0};
-	size_t n = strlen(text);
-	unsigned sum = 0;
-
-	snprintf(h, 100, "%s", name);
-	snprintf(h + 100, 8, "0000644");
-	snprintf(h + 108, 8, "0000000");
-	snprintf(h + 116, 8, "0000000");
-	snprintf(h + 124, 12, "%011o", (unsigned)n);
-	snprintf(h + 136, 12, "%011o", 0u);
-	memset(h + 148, ' ', 8);
-	h[156] = '0';
-	memcpy(h + 257, "ustar\00000", 8);
-	for (int i = 0; i < 512; i++)
-		sum += (unsigned char)h[i];
-	snprintf(h + 148, 8, "%06o", sum);
-	return send_piece(x, h, 512) < 0 || send_piece(x, text, n) < 0 ||
-		       send_piece(x, pad, (512 - n % 512) % 512) < 0
-		   ? -1
-		   : 0;
-}
-
-static int send_etc(struct box *x, const struct be_spec *s)
-{
-	const char *const file[][2] = {{"etc/hosts", s->etc_hosts},
-				       {"etc/resolv.conf", s->etc_resolv},
-				       {"etc/hostname", s->etc_hostname}};
-	char zero[1024] = {0};
-
-	for (size_t i = 0; i < 3; i++)
-		if (file[i][1] && send_file(x, file[i][0], file[i][1]) < 0)
-			return -1;
-	return send_piece(x, zero, sizeof(zero)) < 0 ? -1 : send_end(x);
-}
-
-int box_send_root(struct box *x, const struct be_spec *s, struct err *e)
-{
-	struct be_sink sink = {send_piece, x};
-	char ready;
-
-	if (fd_read_all(x->root, &ready, 1, START_MS) < 0)
-		return err_set(e, 500, "the container's cell does not start");
-	if (lx_tree_pack(&x->b->trees, s->tree, "/", "", &sink, e) < 0)
-		return -1;
-	if (send_end(x) < 0 || send_etc(x, s) < 0 || send_end(x) < 0)
-		return err_set(e, 500, "the container's cell ended while it took its files");
-	return 0;
 }

@@ -61,13 +61,13 @@ int d0_host_info(struct backend *b, struct be_info *out, struct err *e)
 	uname(&u);
 	*out = (struct be_info){.ncpu = (int)s.cpus,
 				.memory = s.mem_total,
-				.storage_driver = "d0-directories",
-				.memory_limit = true};
+				.storage_driver = "hammer2",
+				.memory_limit = true,
+				.cpu_limit = true,
+				.pids_limit = true};
 	snprintf(out->kernel, sizeof(out->kernel), "%.100s", u.release);
 	snprintf(out->os, sizeof(out->os), "D0");
 	snprintf(out->arch, sizeof(out->arch), "%.30s", u.machine);
-	snprintf(out->warnings[out->nwarnings++], sizeof(out->warnings[0]),
-		 "WARNING: images and containers are kept in memory and end with this cell");
 	return 0;
 }
 

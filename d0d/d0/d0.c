@@ -2,11 +2,12 @@
 //
 // Problem: the host is cells, not processes; d0d reaches it through /dev/d0ctl only.
 // Model: what the nucleus knows (machine, cells, journal) is asked for whenever someone
-// wants to see it; nothing is cached. Trees are folders in d0d's own cell, in memory, so
-// they end with it; the linux backend's store.c keeps them. A container is a linux cell
-// (cell.c) with two channels to d0d's: one brings its files, the other controls its
-// programs (box.c). What it writes stays in its cell: it is gone when the container ends.
-// Failure: a refused request is an answer to the user, with the nucleus' words.
+// wants to see it; nothing is cached. Images, containers' roots and volumes are PFSs of the
+// store (store.c, images.c, tree.c). A container is a linux cell (cell.c) with channels to the
+// store for its files and one to d0d, which controls its programs (box.c). Recovery: cells and
+// their channels outlive d0d's cell. The next d0d finds a container's cell by its name, and the
+// cell tells it what runs; output waits in the cell meanwhile. Failure: a refused request is an
+// answer to the user, with the nucleus' or the store's words.
 #include "d0d/d0/box.h"
 
 #include <errno.h>
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "d0d/d0/store.h"
 
 // d0d's own cell is told by its name (--backend-opt cell=NAME, else "d0d"). Whether it may make
 // cells shows when it asks for something harmless that needs the right: to start itself.
@@ -36,38 +39,35 @@ static void find_self(struct d0_backend *b, const char *opt)
 static int d0_open(struct backend **out, const struct be_config *cfg, struct err *e)
 {
 	struct d0_backend *b = xcalloc(1, sizeof(*b));
-	char *trees = xasprintf("%s/trees", cfg->dir);
-	int rc = 0;
 
-	pthread_mutex_init(&b->trees.lock, NULL);
-	b->trees.dir = xstrdup(cfg->dir);
+	pthread_mutex_init(&b->lock, NULL);
+	b->dir = xstrdup(cfg->dir);
 	b->ctl = open("/dev/d0ctl", O_RDWR | O_CLOEXEC);
-	if (b->ctl < 0)
-		rc = err_set(e, 500, "/dev/d0ctl: %s", strerror(errno));
-	else if (dir_make(trees, 0711) < 0)
-		rc = err_set(e, 500, "%s: %s", trees, strerror(errno));
-	free(trees);
-	if (rc == 0) {
-		find_self(b, cfg->opt);
-		if (b->may_control)
-			box_sweep(b);
-		*out = &b->trees;
-		return 0;
+	if (b->ctl < 0) {
+		free(b->dir);
+		free(b);
+		return err_set(e, 500, "/dev/d0ctl: %s", strerror(errno));
 	}
-	if (b->ctl >= 0)
-		close(b->ctl);
-	free(b->trees.dir);
-	free(b);
-	return -1;
+	find_self(b, cfg->opt);
+	store_link_open(b);
+	*out = (struct backend *)b;
+	return 0;
 }
 
 static void d0_close(struct backend *be)
 {
 	struct d0_backend *b = d0_of(be);
 
+	store_link_close(b);
 	close(b->ctl);
-	free(b->trees.dir);
+	free(b->dir);
 	free(b);
+}
+
+static void d0_settle(struct backend *be)
+{
+	if (d0_of(be)->may_control)
+		box_sweep(d0_of(be));
 }
 
 static int not_yet(struct err *e, const char *what)
@@ -83,33 +83,40 @@ static int d0_net_remove(struct backend *b, const char *id, struct err *e)
 {
 	return 0; // none was made
 }
-static int d0_adopt(struct backend *b, const struct be_spec *s, struct be_proc **out)
-{
-	return 0; // no container outlives d0d
-}
-
 const struct backend_ops backend_d0 = {
     .name = "d0",
     .open = d0_open,
     .close = d0_close,
     .info = d0_host_info,
     .cells = d0_cells,
-    .tree_create = lx_tree_create,
-    .tree_apply = lx_tree_apply,
-    .tree_sync = lx_tree_sync,
-    .tree_remove = lx_tree_remove,
-    .tree_each = lx_tree_each,
-    .tree_usage = lx_tree_usage,
-    .tree_diff = lx_tree_diff,
-    .tree_pack_diff = lx_tree_pack_diff,
-    .tree_pack = lx_tree_pack,
-    .tree_unpack = lx_tree_unpack,
-    .tree_stat = lx_tree_stat,
-    .tree_read = lx_tree_read,
+    .tree_create = d0_tree_create,
+    .tree_apply = d0_tree_apply,
+    .tree_sync = d0_tree_sync,
+    .tree_remove = d0_tree_remove,
+    .tree_each = d0_tree_each,
+    .tree_usage = d0_tree_usage,
+    .tree_diff = d0_tree_diff,
+    .tree_pack_diff = d0_tree_pack_diff,
+    .tree_pack = d0_tree_pack,
+    .tree_unpack = d0_tree_unpack,
+    .tree_stat = d0_tree_stat,
+    .tree_read = d0_tree_read,
+    .img_write = d0_img_write,
+    .img_rename = d0_img_rename,
+    .img_commit = d0_img_commit,
+    .img_drop = d0_img_drop,
+    .img_each = d0_img_each,
+    .img_layers = d0_img_layers,
+    .img_config = d0_img_config,
+    .img_tag = d0_img_tag,
+    .img_untag = d0_img_untag,
+    .img_remove = d0_img_remove,
+    .layer_tar = d0_layer_tar,
     .net_create = d0_net_create,
     .net_remove = d0_net_remove,
     .start = d0_start,
     .adopt = d0_adopt,
+    .settle = d0_settle,
     .exec = d0_exec,
     .wait = d0_wait,
     .io = d0_io,

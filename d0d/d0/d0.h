@@ -2,17 +2,24 @@
 #ifndef D0D_D0_H
 #define D0D_D0_H
 
+#include <pthread.h>
+
 #include "d0/control.h"
 #include "d0d/backend.h"
-#include "d0d/linux/linux.h"
 
-// Trees are folders of d0d's own cell, kept by the linux backend's store.c: its state comes
-// first, so that a pointer to one is a pointer to the other.
+struct store_link;
+struct box;
+
 struct d0_backend {
-	struct backend trees;
+	char *dir;
 	int ctl; // /dev/d0ctl
 	bool may_control;
 	uint32_t self; // d0d's own cell
+	struct store_link *store;
+	uint32_t store_cell;
+	pthread_mutex_t lock; // the fields below; a leaf
+	struct box *boxes;    // containers that run
+	bool garbage, reclaiming;
 };
 
 static inline struct d0_backend *d0_of(struct backend *b)
@@ -27,5 +34,39 @@ int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t si
 	     struct err *e);
 int d0_host_info(struct backend *b, struct be_info *out, struct err *e);
 int d0_cells(struct backend *b, be_cell_cb *cb, void *ctx);
+
+// ---- tree.c ----
+int d0_tree_create(struct backend *b, const char *id, enum be_tree_kind kind,
+		   const char *parent, struct err *e);
+int d0_tree_apply(struct backend *b, const char *id, struct be_source *src, struct err *e);
+int d0_tree_sync(struct backend *b, const char *id, struct err *e);
+int d0_tree_remove(struct backend *b, const char *id, struct err *e);
+int d0_tree_each(struct backend *b, be_tree_cb *cb, void *ctx, struct err *e);
+int d0_tree_usage(struct backend *b, const char *id, uint64_t *bytes, struct err *e);
+int d0_tree_diff(struct backend *b, const char *id, const char *base, be_change_cb *cb,
+		 void *ctx, struct err *e);
+int d0_tree_pack_diff(struct backend *b, const char *id, const char *base, struct be_sink *out,
+		      struct err *e);
+int d0_tree_pack(struct backend *b, const char *id, const char *path, const char *as,
+		 struct be_sink *out, struct err *e);
+int d0_tree_unpack(struct backend *b, const char *id, const char *path, struct be_source *src,
+		   int flags, struct err *e);
+int d0_tree_stat(struct backend *b, const char *id, const char *path, bool follow,
+		 struct be_stat *out, struct err *e);
+int d0_tree_read(struct backend *b, const char *id, const char *path, size_t max, char **out,
+		 size_t *len, struct err *e);
+
+// ---- images.c ----
+int d0_img_write(struct backend *b, const char *file, const void *buf, size_t n, struct err *e);
+int d0_img_rename(struct backend *b, const char *from, const char *to, struct err *e);
+int d0_img_commit(struct backend *b, const char *manifest, char id[ID_LEN + 1], struct err *e);
+void d0_img_drop(struct backend *b);
+int d0_img_each(struct backend *b, be_image_cb *cb, void *ctx, struct err *e);
+int d0_img_layers(struct backend *b, const char *id, be_layer_cb *cb, void *ctx, struct err *e);
+int d0_img_config(struct backend *b, const char *id, char **out, size_t *len, struct err *e);
+int d0_img_tag(struct backend *b, const char *id, const char *tag, struct err *e);
+int d0_img_untag(struct backend *b, const char *tag, struct err *e);
+int d0_img_remove(struct backend *b, const char *id, struct err *e);
+int d0_layer_tar(struct backend *b, const char *chain, struct be_sink *out, struct err *e);
 
 #endif

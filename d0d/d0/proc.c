@@ -15,7 +15,7 @@ static int executable(struct backend *b, const char *tree, const char *path)
 	struct be_stat st;
 	struct err e;
 
-	if (lx_tree_stat(b, tree, path, true, &st, &e) < 0)
+	if (d0_tree_stat(b, tree, path, true, &st, &e) < 0)
 		return ENOENT;
 	return (st.mode & S_IFMT) == S_IFREG && (st.mode & 0111) ? 0 : EACCES;
 }
@@ -63,16 +63,13 @@ static int supported(const struct be_spec *s, struct err *e)
 		return err_set(e, 501, "the d0 backend can't publish ports yet");
 	if (s->net_of)
 		return err_set(e, 501, "the d0 backend can't share networks yet");
-	for (size_t i = 0; i < s->nmounts; i++)
-		if (s->mounts[i].tree)
-			return err_set(e, 501, "the d0 backend can't mount volumes yet");
 	return 0;
 }
 
 static int run(struct box *x, struct be_spec *s, const char *tree, bool init,
 	       struct be_proc **out, struct err *e)
 {
-	char *path = find_program(&x->b->trees, s, tree, e), *name = s->argv[0];
+	char *path = find_program((struct backend *)x->b, s, tree, e), *name = s->argv[0];
 	int rc = -1;
 
 	*out = NULL;
@@ -95,20 +92,40 @@ int d0_start(struct backend *b, struct be_spec *s, struct be_proc **out, struct 
 		return err_set(e, 501, "this cell may not make cells (caps=control)");
 	if (supported(s, e) < 0 || box_new(d, s, &x, e) < 0)
 		return -1;
-	snprintf(x->tree, sizeof(x->tree), "%s", s->tree);
 	*out = NULL;
-	rc = box_send_root(x, s, e);
-	if (rc == 0)
-		rc = box_hello(x, e);
+	rc = box_hello(x, e);
 	if (rc == 0)
 		rc = run(x, s, s->tree, true, out, e);
-	if (rc == 0)
-		return 0;
-	if (*out)
+	if (rc < 0 && *out)
 		d0_release(*out);
-	else
-		box_free(x);
-	return -1;
+	else if (rc < 0)
+		box_end(x);
+	box_put(x);
+	return rc;
+}
+
+// A container whose cell has ended meanwhile is found too: its exit code is the cell's.
+int d0_adopt(struct backend *b, const struct be_spec *s, struct be_proc **out)
+{
+	struct d0_backend *d = d0_of(b);
+	struct d0_ctl_cell_status st = {0};
+	struct box *x;
+	struct err e;
+
+	if (!d->may_control || !box_adopt(d, s, &x))
+		return 0;
+	st.h.cell = x->cell;
+	int rc = ctl_call(d, &st, D0_CTL_cell_status, sizeof(st), &e);
+	bool runs = rc == 0 && (st.state == D0_CELL_RUNNING || st.state == D0_CELL_PAUSED);
+	int code = st.state == D0_CELL_ENDED ? (int)(st.exit_code & 255) : 137;
+	if (runs && x->ctl < 0) {
+		log_msg("container %.12s: its cell has no control channel", s->id);
+		runs = false;
+	}
+	x->paused = st.state == D0_CELL_PAUSED;
+	*out = box_found(x, s, runs ? NULL : &code);
+	box_put(x);
+	return 1;
 }
 
 int d0_exec(struct backend *b, struct be_proc *in, struct be_spec *s, struct be_proc **out,
@@ -166,7 +183,10 @@ int d0_pause(struct be_proc *p, bool on, struct err *e)
 {
 	struct d0_ctl_cell_op r = {.h.cell = p->box->cell, .flags = on};
 
-	return ctl_call(p->box->b, &r, D0_CTL_cell_pause, sizeof(r), e);
+	if (ctl_call(p->box->b, &r, D0_CTL_cell_pause, sizeof(r), e) < 0)
+		return -1;
+	p->box->paused = on;
+	return 0;
 }
 
 int d0_resize(struct be_proc *p, uint16_t rows, uint16_t cols, struct err *e)
@@ -201,7 +221,27 @@ int d0_stats(struct be_proc *p, struct be_stats *out, struct err *e)
 
 int d0_top(struct be_proc *p, be_task_cb *cb, void *ctx, struct err *e)
 {
-	return err_set(e, 501, "the d0 backend can't list processes yet");
+	char *text = box_tasks(p->box);
+
+	if (!text)
+		return err_set(e, 500, "the container's cell does not answer");
+	for (char *line = text, *next; *line; line = next) {
+		struct be_task t = {.start_s = now_ns() / 1000000000};
+		unsigned long long rss, cpu;
+		int at = 0;
+
+		next = line + strcspn(line, "\n");
+		if (*next)
+			*next++ = 0;
+		if (sscanf(line, "%d %d %u %7s %llu %llu %n", &t.pid, &t.ppid, &t.uid, t.stat,
+			   &rss, &cpu, &at) < 6)
+			continue;
+		t.cpu_ms = (int64_t)cpu;
+		snprintf(t.cmd, sizeof(t.cmd), "%s", line + at);
+		cb(ctx, &t);
+	}
+	free(text);
+	return 0;
 }
 
 int d0_net_connect(struct be_proc *p, const struct be_endpoint *ep, struct err *e)
@@ -234,24 +274,19 @@ static void proc_free(struct be_proc *p)
 	free(p);
 }
 
-// The container's handle takes the cell with it. Exec sessions of it may be released after:
-// the box stays until the last of them.
+// The container's handle takes the cell with it. Exec sessions of it may be released after: the
+// box stays until the last of them.
 void d0_release(struct be_proc *p)
 {
 	struct box *x = p->box;
-	bool last;
 
 	if (p->init)
 		box_end(x);
 	proc_free(p);
-	pthread_mutex_lock(&x->lock);
-	last = !x->procs;
-	pthread_mutex_unlock(&x->lock);
-	if (last && x->cell == ~0u)
-		box_free(x);
+	box_put(x);
 }
 
-// What runs is told nothing, and ends with d0d's own cell.
+// What runs goes on: the next d0d finds the cell by its name.
 void d0_detach(struct be_proc *p)
 {
 }

@@ -38,9 +38,19 @@ class Host:
         return got.stdout
 
 
-def start(boot, archive, pinned=False):
+def blank_disk(folder):
+    path = str(folder / "disk")
+    if not os.path.exists(path):
+        with open(path, "wb") as f:
+            f.truncate(1 << 30)
+    return path
+
+
+def start(boot, archive, disk, pinned=False):
     docker_port, dash_port = free_port(), free_port()
     m = boot(os.path.join(BUILD, archive), smp=2, mem="512M", extra=[
+        "-drive", f"if=none,id=disk0,format=raw,file={disk}",
+        "-device", "virtio-blk-pci,drive=disk0",
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080",
         "-device", "virtio-net-pci,netdev=net0"])
@@ -51,20 +61,21 @@ def start(boot, archive, pinned=False):
 
 
 @pytest.fixture
-def host(boot, archive):
+def host(boot, archive, tmp_path):
     """The monitor, not d0d, may restart cells here."""
     with open(os.path.join(TOP, "conf", "docker.conf"), encoding="utf-8") as f:
         conf = f.read().replace("caps=inspect,power,console", "caps=inspect,power,console,control")
     conf = conf.replace("caps=inspect,control", "caps=inspect")
-    return start(boot, archive(conf, ["heartbeat", "monitor", "nic", "transport"], high=["linux"],
-                               data={"demo-root": f"{BUILD}/demo-root.tar",
-                                     "d0d-root": f"{BUILD}/d0d-root.tar"}))
+    return start(boot, archive(conf, ["heartbeat", "monitor", "nic", "transport", "store"],
+                               high=["linux"], data={"demo-root": f"{BUILD}/demo-root.tar",
+                                                     "d0d-root": f"{BUILD}/d0d-root.tar"}),
+                 blank_disk(tmp_path))
 
 
 @pytest.fixture
 def loaded(boot, tmp_path):
     """d0d with the right to make cells, and an image."""
-    h = start(boot, "docker.d0a")
+    h = start(boot, "docker.d0a", blank_disk(tmp_path))
     (tmp_path / "image.tar").write_bytes(docker_archive(
         "busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
     assert "busybox:latest" in h.ok("load", "-i", str(tmp_path / "image.tar"))
@@ -142,7 +153,7 @@ def test_exec_pause_and_stop(loaded):
     loaded.ok("rm", "one")
 
 
-def test_two_cpus_on_one(boot):
+def test_two_cpus_on_one(boot, tmp_path):
     """A host that runs both CPUs on one of its own: waiting for a lock whose next owner isn't
     running must not stop the others."""
-    start(boot, "docker.d0a", pinned=True).ok("version")
+    start(boot, "docker.d0a", blank_disk(tmp_path), pinned=True).ok("version")

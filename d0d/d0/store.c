@@ -1,0 +1,430 @@
+// Requests to the store cell.
+//
+// Problem: images and files of containers belong to the store; d0d has one byte stream to it,
+// over which requests are answered in order. Model: a request holds the link from its first
+// byte to the last of its answer; others wait. What a user's connection takes is gathered first
+// (struct spill), so nobody's slowness is the store's. Bytes that are sent for an import or an
+// unpacking have no answer unless they fail; that answer is found by the next request and fails
+// it. Locking: `lock` is a leaf: nothing is called while it is held but the request's callback,
+// which may not make a request. Failure: a broken frame, or the store's restart, ends the
+// request with an error; the link is used again, because the stream begins anew with either
+// end. What was lost of an import fails it.
+#include "d0d/d0/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "d0d/d0/box.h"
+
+#define D0CHAN_INFO 0xd002 // cells/linux/fs/chandev.c
+#define LOOK_MS     500    // how often a waiting request asks whether the store still runs
+#define SPILL_MEM   (2u << 20)
+#define RECLAIM_S   3
+
+struct store_link {
+	pthread_mutex_t lock;
+	int fd;
+	uint32_t tag;
+	uint64_t starts; // of the store's cell, when the link was last good
+	bool spooling;   // an import is under way
+	bool lost;       // the import has failed: an answer to its bytes said so
+	char file[300];  // the file its bytes go to
+	struct err why;  // of what was lost
+};
+
+// ---- finding it ----
+
+static int find_channel(struct d0_backend *b)
+{
+	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
+		struct d0_channel c;
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/d0/chan%u", n);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (ioctl(fd, D0CHAN_INFO, &c) == 0 && c.protocol == D0_PROTO_ADMIN &&
+		    c.role == D0_ROLE_CLIENT) {
+			b->store_cell = c.peer_cell;
+			return fd;
+		}
+		close(fd);
+	}
+	return -1;
+}
+
+static uint64_t store_starts(struct d0_backend *b)
+{
+	struct d0_ctl_cell_status s = {.h.cell = b->store_cell};
+
+	return ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) == 0 ? s.starts : 0;
+}
+
+void store_link_open(struct d0_backend *b)
+{
+	struct store_link *l = xcalloc(1, sizeof(*l));
+
+	pthread_mutex_init(&l->lock, NULL);
+	l->fd = find_channel(b);
+	if (l->fd >= 0)
+		l->starts = store_starts(b);
+	b->store = l;
+}
+
+void store_link_close(struct d0_backend *b)
+{
+	if (b->store->fd >= 0)
+		close(b->store->fd);
+	free(b->store);
+}
+
+// ---- frames ----
+
+// Fails when the store's cell has started anew since the request began.
+static int read_all(struct d0_backend *b, void *buf, size_t n)
+{
+	struct store_link *l = b->store;
+	char *p = buf;
+
+	while (n) {
+		struct pollfd w = {.fd = l->fd, .events = POLLIN};
+		if (poll(&w, 1, LOOK_MS) == 0) {
+			if (store_starts(b) != l->starts)
+				return -1;
+			continue;
+		}
+		ssize_t k = read(l->fd, p, n);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return -1;
+		p += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+static int send_frame(struct store_link *l, enum d0_admin_op op, const void *data, size_t n)
+{
+	struct d0_admin_head h = {.len = (uint32_t)n, .op = (uint16_t)op, .tag = ++l->tag};
+
+	return fd_write_all(l->fd, &h, sizeof(h)) < 0 || fd_write_all(l->fd, data, n) < 0 ? -1
+											  : 0;
+}
+
+static int refused(struct err *e, int status, const char *text, size_t n)
+{
+	int http = status == -ENOENT || status == -ENOTDIR       ? 404
+		   : status == -EEXIST || status == -EBUSY       ? 409
+		   : status == -EINVAL || status == -EMEDIUMTYPE ? 400
+		   : status == -EFBIG                            ? 413
+		   : status == -ENOSPC                           ? 507
+								 : 500;
+
+	if (status == -ENOSPC)
+		return err_set(e, http, "no space left on device");
+	return err_set(e, http, "store: %.*s", (int)(n < 300 ? n : 300), text);
+}
+
+static int broken(struct d0_backend *b, struct err *e)
+{
+	struct store_link *l = b->store;
+
+	l->starts = store_starts(b);
+	l->lost = l->spooling;
+	l->spooling = false;
+	return err_set(e, 503, "the store cell does not answer or has started anew");
+}
+
+// All of the answer to the last request. Answers to bytes sent before it come first.
+static int take_answer(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ctx,
+		       struct err *e)
+{
+	struct store_link *l = b->store;
+	char *data = xmalloc(D0_ADMIN_MAX + 1);
+	struct d0_admin_head h = {.flags = D0_ADMIN_MORE};
+	bool stop = false;
+	int rc = 0;
+
+	while (h.flags & D0_ADMIN_MORE) {
+		if (read_all(b, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
+		    read_all(b, data, h.len) < 0) {
+			rc = broken(b, e);
+			break;
+		}
+		if (h.op != op || h.tag != l->tag) {
+			if (h.status < 0 && h.op == D0_ADMIN_IMPORT_DATA) {
+				l->lost = true;
+				refused(&l->why, h.status, data, h.len);
+			} else if (h.status < 0 && h.op == D0_ADMIN_UNPACK_DATA) {
+				refused(&l->why, h.status, data, h.len);
+			}
+			h.flags = D0_ADMIN_MORE;
+		} else if (h.flags & D0_ADMIN_MORE) {
+			stop = stop || (cb && cb(ctx, data, h.len) < 0);
+		} else if (h.status < 0) {
+			rc = refused(e, h.status, data, h.len);
+		}
+	}
+	free(data);
+	return rc == 0 && stop ? err_set(e, 507, "the store's answer can't be kept") : rc;
+}
+
+static int call_held(struct d0_backend *b, enum d0_admin_op op, const void *data, size_t n,
+		     store_cb *cb, void *ctx, struct err *e)
+{
+	struct store_link *l = b->store;
+
+	if (l->fd < 0)
+		return err_set(e, 503, "this host has no store: nothing can be kept");
+	if (n > D0_ADMIN_MAX)
+		return err_set(e, 400, "a name is too long");
+	if (send_frame(l, op, data, n) < 0)
+		return broken(b, e);
+	return take_answer(b, op, cb, ctx, e);
+}
+
+int store_callv(struct d0_backend *b, enum d0_admin_op op, const struct sbuf *args,
+		store_cb *cb, void *ctx, struct err *e)
+{
+	pthread_mutex_lock(&b->store->lock);
+	int rc = call_held(b, op, args->p ? args->p : "", args->len, cb, ctx, e);
+	pthread_mutex_unlock(&b->store->lock);
+	return rc;
+}
+
+static void gather(struct sbuf *out, va_list ap)
+{
+	for (const char *s; (s = va_arg(ap, const char *));)
+		sbuf_add(out, s, strlen(s) + 1);
+}
+
+int store_call(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ctx,
+	       struct err *e, ...)
+{
+	struct sbuf args = {0};
+	va_list ap;
+
+	va_start(ap, e);
+	gather(&args, ap);
+	va_end(ap);
+	int rc = store_callv(b, op, &args, cb, ctx, e);
+	sbuf_free(&args);
+	return rc;
+}
+
+// ---- imports ----
+
+static int spool_held(struct d0_backend *b, const char *file, const void *buf, size_t n,
+		      struct err *e)
+{
+	struct store_link *l = b->store;
+	const char *p = buf;
+
+	if (l->lost)
+		return err_set(e, l->why.status ? l->why.status : 503, "%.900s",
+			       *l->why.msg ? l->why.msg : "the import was interrupted");
+	if (!l->spooling) {
+		call_held(b, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
+		if (call_held(b, D0_ADMIN_IMPORT_BEGIN, "", 0, NULL, NULL, e) < 0)
+			return -1;
+		l->spooling = true;
+		l->file[0] = 0;
+	}
+	if (strcmp(l->file, file) != 0) {
+		if (call_held(b, D0_ADMIN_IMPORT_FILE, file, strlen(file) + 1, NULL, NULL, e) <
+		    0)
+			return -1;
+		snprintf(l->file, sizeof(l->file), "%s", file);
+	}
+	while (n) {
+		size_t part = n < D0_ADMIN_MAX ? n : D0_ADMIN_MAX;
+		if (send_frame(l, D0_ADMIN_IMPORT_DATA, p, part) < 0)
+			return broken(b, e);
+		p += part;
+		n -= part;
+	}
+	return 0;
+}
+
+int store_spool(struct d0_backend *b, const char *file, const void *buf, size_t n,
+		struct err *e)
+{
+	pthread_mutex_lock(&b->store->lock);
+	int rc = spool_held(b, file, buf, n, e);
+	pthread_mutex_unlock(&b->store->lock);
+	return rc;
+}
+
+int store_spool_rename(struct d0_backend *b, const char *from, const char *to, struct err *e)
+{
+	struct store_link *l = b->store;
+	struct sbuf args = {0};
+
+	sbuf_add(&args, from, strlen(from) + 1);
+	sbuf_add(&args, to, strlen(to) + 1);
+	pthread_mutex_lock(&l->lock);
+	int rc = spool_held(b, from, NULL, 0, e); // an empty file has to be made
+	if (rc == 0) {
+		l->file[0] = 0;
+		rc = call_held(b, D0_ADMIN_IMPORT_RENAME, args.p, args.len, NULL, NULL, e);
+		if (rc == 0 && l->lost)
+			rc = err_set(e, l->why.status, "%.900s", l->why.msg);
+	}
+	pthread_mutex_unlock(&l->lock);
+	sbuf_free(&args);
+	return rc;
+}
+
+void store_spool_drop(struct d0_backend *b)
+{
+	struct store_link *l = b->store;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->spooling)
+		call_held(b, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
+	l->spooling = l->lost = false;
+	l->why = (struct err){0};
+	pthread_mutex_unlock(&l->lock);
+}
+
+// ---- unpacking ----
+
+static int unpack_held(struct d0_backend *b, struct sbuf *args, struct be_source *src,
+		       struct err *e)
+{
+	struct store_link *l = b->store;
+	char *buf = xmalloc(D0_ADMIN_MAX);
+	ssize_t n = 0;
+	int rc = call_held(b, D0_ADMIN_UNPACK_BEGIN, args->p, args->len, NULL, NULL, e);
+
+	l->why = (struct err){0};
+	while (rc == 0 && (n = src->read(src->ctx, buf, D0_ADMIN_MAX)) > 0)
+		if (send_frame(l, D0_ADMIN_UNPACK_DATA, buf, (size_t)n) < 0)
+			rc = broken(b, e);
+	if (rc == 0 && call_held(b, D0_ADMIN_UNPACK_END, "", 0, NULL, NULL, e) < 0) {
+		rc = -1;
+		if (*l->why.msg && e)
+			*e = l->why;
+	}
+	if (rc == 0 && n < 0)
+		rc = err_set(e, 400, "unexpected EOF");
+	free(buf);
+	return rc;
+}
+
+int store_unpack(struct d0_backend *b, const char *label, const char *path, int flags,
+		 struct be_source *src, struct err *e)
+{
+	struct sbuf args = {0};
+	char bits[2] = {(char)('0' + flags), 0};
+
+	sbuf_add(&args, label, strlen(label) + 1);
+	sbuf_add(&args, path, strlen(path) + 1);
+	sbuf_add(&args, bits, 2);
+	pthread_mutex_lock(&b->store->lock);
+	int rc = unpack_held(b, &args, src, e);
+	pthread_mutex_unlock(&b->store->lock);
+	sbuf_free(&args);
+	return rc;
+}
+
+// The store looks at its channels between rounds of requests: the round that answers the first
+// request ends with a look, the second answer is behind it.
+void store_settle(struct d0_backend *b)
+{
+	for (int i = 0; i < 2; i++)
+		store_call(b, D0_ADMIN_JOB, NULL, NULL, NULL, NULL);
+}
+
+// ---- space of what was removed ----
+
+// Some time after the last removal, so that many removals are one run.
+static void *reclaim_main(void *arg)
+{
+	struct d0_backend *b = arg;
+
+	for (bool more = true; more;) {
+		struct err why = {0};
+		sleep(RECLAIM_S);
+		pthread_mutex_lock(&b->lock);
+		b->garbage = false;
+		pthread_mutex_unlock(&b->lock);
+		int rc = store_call(b, D0_ADMIN_BULKFREE, NULL, NULL, &why, NULL);
+		pthread_mutex_lock(&b->lock);
+		b->garbage |= rc < 0 && why.status == 409; // one is under way
+		more = b->garbage;
+		b->reclaiming = more;
+		pthread_mutex_unlock(&b->lock);
+	}
+	return NULL;
+}
+
+void store_reclaim(struct d0_backend *b)
+{
+	pthread_t t;
+
+	pthread_mutex_lock(&b->lock);
+	b->garbage = true;
+	if (!b->reclaiming && pthread_create(&t, NULL, reclaim_main, b) == 0) {
+		b->reclaiming = true;
+		pthread_detach(t);
+	}
+	pthread_mutex_unlock(&b->lock);
+}
+
+// ---- answers gathered ----
+
+int spill_take(void *spill, const void *data, size_t n)
+{
+	struct spill *s = spill;
+
+	s->size += n;
+	if (s->fd < 0 && s->mem.len + n <= SPILL_MEM) {
+		sbuf_add(&s->mem, data, n);
+		return 0;
+	}
+	if (s->fd < 0) {
+		char *path = xasprintf("%s/spill-XXXXXX", s->dir);
+		s->fd = mkostemp(path, O_CLOEXEC);
+		if (s->fd >= 0)
+			unlink(path);
+		free(path);
+		if (s->fd < 0)
+			return -1;
+	}
+	return fd_write_all(s->fd, data, n);
+}
+
+int spill_give(struct spill *s, struct be_sink *out, struct err *e)
+{
+	char *buf;
+	ssize_t n = 0;
+	int rc = s->mem.len ? out->write(out->ctx, s->mem.p, s->mem.len) : 0;
+
+	if (rc < 0 || s->fd < 0)
+		return rc < 0 ? err_set(e, 500, "the receiver is gone") : 0;
+	buf = xmalloc(65536);
+	lseek(s->fd, 0, SEEK_SET);
+	while (rc == 0 && (n = read(s->fd, buf, 65536)) > 0)
+		rc = out->write(out->ctx, buf, (size_t)n);
+	free(buf);
+	return rc < 0 || n < 0 ? err_set(e, 500, "the receiver is gone") : 0;
+}
+
+void spill_free(struct spill *s)
+{
+	sbuf_free(&s->mem);
+	if (s->fd >= 0)
+		close(s->fd);
+}
