@@ -127,6 +127,12 @@ static void poll_disk(struct blkdev *b)
 	}
 }
 
+void blkdev_poll(struct blkdev *b)
+{
+	if (!b->disk.failed)
+		poll_disk(b);
+}
+
 static void fail_disk(struct blkdev *b, const char *why)
 {
 	log_error("%s: %s; the disk is given up", b->disk.name, why);

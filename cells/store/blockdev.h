@@ -89,6 +89,8 @@ struct blkdev *blkdev_open(unsigned n, size_t write_behind);
 /* How many granted devices have a driver; touches no device. */
 unsigned blkdev_count(void);
 const struct blk_disk *blkdev_disk(const struct blkdev *b);
+/* Take interrupts and requests that ended since somebody last waited. */
+void blkdev_poll(struct blkdev *b);
 void blkdev_close(struct blkdev *b);
 /* For h2_env.dev_ops with dev = struct blkdev. */
 extern const struct h2_dev_ops blkdev_ops;

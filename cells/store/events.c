@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "cells/store/events.h"
+#include <string.h>
 #include "libcell/cell.h"
 
 #define WORDS (D0_CHANNELS_MAX / 64)
@@ -11,6 +12,11 @@ void events_collect(void)
 	for (unsigned w = 0; w < WORDS; w++)
 		pending[w] |= cell_events_take(w);
 	flags |= cell_flags_take(~0ull);
+}
+
+void events_clear(void)
+{
+	memset(pending, 0, sizeof(pending));
 }
 
 bool events_take(unsigned channel)

@@ -4,6 +4,11 @@
  * request, when events of other channels may be pending; cell_wait() would return at once for
  * each of them. So all events are taken into a set of the cell's own, and each part takes
  * its bits from there.
+ *
+ * A round of the main loop looks at every channel and at the disk, so it begins with an empty
+ * set; what is in the set at its end came meanwhile and asks for another round. Events that
+ * nobody takes (of a channel that is not served, of writes that ended behind everybody's
+ * back) thus cost one round and do not keep the cell awake.
  */
 #ifndef STORE_EVENTS_H
 #define STORE_EVENTS_H
@@ -13,6 +18,8 @@
 
 /* Move what is pending into the set. */
 void events_collect(void);
+/* Forget what is in the set: everybody is going to be looked at. */
+void events_clear(void);
 /* The channel's event, once. */
 bool events_take(unsigned channel);
 /* The D0_EV_* flags of the mask, once. */

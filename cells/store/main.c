@@ -47,10 +47,13 @@ int cell_main(const struct d0_info *info)
 	fs_channels_scan(&store);
 	admin_scan(&store);
 	for (;;) {
-		bool more = fs_channels_serve(&store) | admin_serve(&store);
-		uint64_t next = store_tick(&store);
-		uint64_t flags;
+		uint64_t next, flags;
+		bool more;
 
+		store_poll(&store);
+		events_clear();
+		more = fs_channels_serve(&store) | admin_serve(&store);
+		next = store_tick(&store);
 		more |= admin_job_step(&store);
 		more |= signed_step(&store);
 		if (more)

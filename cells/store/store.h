@@ -26,6 +26,8 @@ struct store {
 
 /* volume.c: 0, or -1 with the reason logged and nothing written. */
 int store_open(struct store *s, const char *args);
+/* Take what the disk has finished; at the begin of a round of the main loop. */
+void store_poll(struct store *s);
 /* Syncs when it is time; returns when it wants to be called next. */
 uint64_t store_tick(struct store *s);
 void store_close(struct store *s);

@@ -225,6 +225,12 @@ int store_open(struct store *s, const char *args)
 	return 0;
 }
 
+void store_poll(struct store *s)
+{
+	if (s->blk)
+		blkdev_poll(s->blk);
+}
+
 uint64_t store_tick(struct store *s)
 {
 	uint64_t now = clock_ns(), dirty;

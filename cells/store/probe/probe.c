@@ -8,6 +8,8 @@
  *	 mode=readonly	writing is refused with EROFS
  *	 mode=admin	an image is imported over the admin channel, and more
  *	 mode=hostile	broken requests, then a broken ring
+ *	 mode=bench	times of getattr, write, fsync, and of reading the files "cold" (in
+ *			sequence) and "random" (4 KiB here and there), which the host put there
  *	 files=N size=BYTES seed=N
  */
 #include <stdlib.h>
@@ -302,6 +304,78 @@ static void hostile(void)
 	cell_notify(p.ch);
 }
 
+/* ---- times ---- */
+
+static uint64_t spent; /* ns in call() */
+
+static void timed(void)
+{
+	uint64_t start = clock_ns();
+	long err = call();
+
+	spent += clock_ns() - start;
+	CHECK(err == 0, err);
+}
+
+static void result(const char *what, uint64_t n)
+{
+	log_info("probe: bench %s n %llu ns %llu", what, (unsigned long long)n,
+		 (unsigned long long)spent);
+	spent = 0;
+}
+
+static void timed_read(uint64_t ino, uint64_t off, uint32_t len)
+{
+	begin(FUSE_READ, ino);
+	ADD(fuse_read_in, .offset = off, .size = len);
+	timed();
+}
+
+static void bench(void)
+{
+	uint64_t ino = create(1, "bench-out"), step = D0_VFS_MAX_WRITE, n, x = 1;
+
+	CHECK(ino, p.head.error);
+	for (n = 0; n < 500; n++) {
+		begin(FUSE_GETATTR, ino);
+		ADD(fuse_getattr_in, .fh = 0);
+		timed();
+	}
+	result("getattr", n);
+	for (n = 0; n < size / step; n++) {
+		fill(1, n * step, step);
+		begin(FUSE_WRITE, ino);
+		ADD(fuse_write_in, .offset = n * step, .size = (uint32_t)step);
+		add(data, step);
+		timed();
+	}
+	result("write", n * step);
+	begin(FUSE_FSYNC, ino);
+	ADD(fuse_fsync_in, .fh = 0);
+	timed();
+	result("fsync", 1);
+	for (n = 0; n < files; n++) {
+		begin(FUSE_WRITE, ino);
+		ADD(fuse_write_in, .offset = 0, .size = 4096);
+		add(data, 4096);
+		timed();
+		begin(FUSE_FSYNC, ino);
+		ADD(fuse_fsync_in, .fh = 0);
+		timed();
+	}
+	result("write+fsync", n);
+	ino = lookup(1, "cold");
+	CHECK(ino, p.head.error);
+	for (n = 0; n < size / step; n++)
+		timed_read(ino, n * step, (uint32_t)step);
+	result("read", n * step);
+	ino = lookup(1, "random");
+	CHECK(ino, p.head.error);
+	for (n = 0; n < 200; n++, x = x * 6364136223846793005ull + 1442695040888963407ull)
+		timed_read(ino, (x >> 33) % (size / 4096) * 4096, 4096);
+	result("random", n);
+}
+
 int cell_main(const struct d0_info *info)
 {
 	char mode[16] = "write";
@@ -331,6 +405,8 @@ int cell_main(const struct d0_info *info)
 		write_all();
 	else if (!strcmp(mode, "verify"))
 		verify_all();
+	else if (!strcmp(mode, "bench"))
+		bench();
 	else if (!strcmp(mode, "readonly"))
 		readonly();
 	else if (!strcmp(mode, "hostile"))
