@@ -68,7 +68,7 @@ def qemu(args, want, seconds, tmp):
     return text
 
 
-def archive(conf, cells, tmp):
+def archive(conf, cells, tmp, more=()):
     path, out = os.path.join(tmp, "conf"), os.path.join(tmp, "archive")
     with open(path, "w", encoding="utf-8") as f:
         f.write(conf)
@@ -76,6 +76,8 @@ def archive(conf, cells, tmp):
             out, "--conf", path, "--nucleus", f"{BUILD}/d0.elf"]
     for c in cells:
         argv += ["--cell", f"{c}={BUILD}/cells/{c}.elf"]
+    for c in more:
+        argv += ["--cell", c]
     subprocess.run(argv, check=True)
     return out
 

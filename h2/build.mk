@@ -22,3 +22,12 @@ BENCHES += store
 .PHONY: bench-store
 bench-store: $(B)/bin/store_bench
 	$(Q)$(PYTHON) bench/store.py $(B)
+
+# Through the store cell in QEMU, beside a Linux guest.
+$(B)/bench/store-vm-io: bench/store_vm_io.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -static -o $@ $<
+BENCHES += store-vm
+.PHONY: bench-store-vm
+bench-store-vm: all $(B)/bench/store-vm-io ## files in a container beside btrfs in a Linux guest
+	$(Q)$(PYTHON) bench/store_vm.py

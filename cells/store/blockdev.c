@@ -16,6 +16,9 @@
  * write to its range. So what h2 reads is always what it wrote last, whatever order the
  * device works in.
  *
+ * Doorbells. Telling the device of a request costs a VM exit where the device is emulated, so
+ * requests that nobody waits for are told BATCH at a time; whoever waits tells first.
+ *
  * Flush. Waits for every write, then has the device make its cache durable. The error of any
  * write since the mount is returned by every later flush: h2 then turns read-only, which is
  * what the loss of a write it believed done must lead to.
@@ -38,7 +41,8 @@
 
 #define SLOT_BYTES 65536u
 #define SLOT_ALLOC (SLOT_BYTES + 8192u) /* room for the rest of large sectors at both ends */
-#define AHEAD      4u                   /* blocks read ahead */
+#define AHEAD      8u                   /* blocks read ahead */
+#define BATCH      4u                   /* requests told to the device at a time */
 #define TIMEOUT_NS (30 * CLOCK_NS_PER_S)
 #define DIRECT_MAX 16u
 
@@ -65,6 +69,7 @@ struct blkdev {
 	unsigned slot_count;
 	uint64_t tick;
 	uint64_t next_read; /* where a sequential read would begin */
+	unsigned untold;    /* requests that the device has not heard of */
 	bool write_failed;
 	uint64_t *reads, *writes, *ahead_hits, *errors;
 };
@@ -127,8 +132,16 @@ static void poll_disk(struct blkdev *b)
 	}
 }
 
+static void kick(struct blkdev *b)
+{
+	if (b->untold && b->disk.drv->kick && !b->disk.failed)
+		b->disk.drv->kick(&b->disk);
+	b->untold = 0;
+}
+
 void blkdev_poll(struct blkdev *b)
 {
+	kick(b);
 	if (!b->disk.failed)
 		poll_disk(b);
 }
@@ -147,6 +160,7 @@ static void poll_or_sleep(struct blkdev *b, uint64_t deadline)
 	uint64_t irqs = b->disk.irqs;
 	unsigned before = b->disk.in_flight;
 
+	kick(b);
 	poll_disk(b);
 	if (b->disk.failed) {
 		if (b->disk.in_flight)
@@ -184,6 +198,8 @@ static int submit(struct blkdev *b, struct blk_req *r)
 			b->disk.in_flight++;
 			if (!b->disk.drv->submit(&b->disk, r)) {
 				b->disk.requests++;
+				if (++b->untold >= BATCH)
+					kick(b);
 				return 0;
 			}
 			b->disk.in_flight--;
@@ -273,23 +289,33 @@ static void start_slot(struct blkdev *b, struct slot *s, enum blk_op op, uint64_
 
 /* ---- reading ---- */
 
+/* Is the block there, or on its way? */
+static bool coming(const struct blkdev *b, uint64_t off)
+{
+	for (unsigned k = 0; k < b->slot_count; k++)
+		if (touches(&b->slots[k], off, SLOT_BYTES))
+			return true;
+	return false;
+}
+
+/* Several at a time: nothing is done while half of the window is there. */
 static void read_ahead(struct blkdev *b, uint64_t off)
 {
+	if (coming(b, off + AHEAD / 2 * SLOT_BYTES))
+		return;
 	for (unsigned i = 0; i < AHEAD; i++, off += SLOT_BYTES) {
-		bool busy = false;
 		struct slot *s;
 
 		if (off + SLOT_BYTES > b->disk.size || b->disk.in_flight >= b->disk.depth / 2)
-			return;
-		for (unsigned k = 0; k < b->slot_count && !busy; k++)
-			busy = touches(&b->slots[k], off, SLOT_BYTES);
-		if (busy)
+			break;
+		if (coming(b, off))
 			continue;
 		s = find_slot(b);
 		if (!s)
-			return;
+			break;
 		start_slot(b, s, BLK_READ, off, SLOT_BYTES);
 	}
+	kick(b);
 }
 
 static int read_direct(struct blkdev *b, uint64_t off, uint64_t dma, size_t len)
@@ -469,10 +495,8 @@ static void dev_prefetch(void *dev, uint64_t off, size_t len)
 
 	if (len == SLOT_BYTES && !(off % b->disk.sector) && off < b->disk.size &&
 	    SLOT_BYTES <= b->disk.size - off && b->disk.in_flight < b->disk.depth / 2) {
-		for (unsigned k = 0; k < b->slot_count; k++)
-			if (touches(&b->slots[k], off, len))
-				return;
-		struct slot *s = find_slot(b);
+		struct slot *s = coming(b, off) ? NULL : find_slot(b);
+
 		if (s)
 			start_slot(b, s, BLK_READ, off, SLOT_BYTES);
 	}

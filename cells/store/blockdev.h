@@ -56,8 +56,11 @@ struct blk_driver {
 	bool (*match)(const struct d0_device *dev);
 	/* Bring the device up; may wait, by polling. 0 or -1, the reason was logged. */
 	int (*attach)(struct blk_disk *d);
-	/* Queue a request and tell the device. 0; -1: no room now, poll and try again. */
+	/* Queue a request; the device need not hear of it before `kick`. 0; -1: no room now,
+	 * poll and try again. */
 	int (*submit)(struct blk_disk *d, struct blk_req *r);
+	/* Tell the device of what was queued; NULL: submit has told it. */
+	void (*kick)(struct blk_disk *d);
 	/* Take finished requests from the device: blk_done for each. */
 	void (*poll)(struct blk_disk *d);
 	/* Stop all DMA. Requests in flight are ended with -H2_EIO. */

@@ -6,6 +6,7 @@ checked by d0fs."""
 import hashlib
 import os
 import subprocess
+import time
 
 import pytest
 from machine import BUILD
@@ -116,6 +117,22 @@ def test_disk(run, tmp_path, disk):
     vm.expect(r"probe: ok verify", timeout=90, absent="FAILED")
     vm.stop()
     assert digest(path) == before
+
+
+def test_an_idle_store_sleeps(boot, archive, tmp_path):
+    """Interrupts of writes that ended behind everybody's back do not keep it awake."""
+    path = volume(tmp_path / "disk")
+    text = conf(args="d0.store=disk:0,sync=1", disk="virtio", clients=[
+        ("root", "mode=write files=4 size=700000")])
+    text += "cell monitor image=monitor stack=32K channels=4 priority=6 caps=inspect,console\n"
+    vm = boot(archive(text, cells=["store", "store-probe", "monitor"]),
+              extra=[a.format(path) for a in DISKS["virtio"]])
+    vm.expect(r"probe: ok write", timeout=60, absent="FAILED")
+    time.sleep(1.5)  # its last sync
+    used = [int(vm.command("ps", r"^monitor: +\d+ store +\S+ +running +1 +1 +(\d+) ").group(1))]
+    time.sleep(3)
+    used += [int(vm.command("ps", r"^monitor: +\d+ store +\S+ +running +1 +1 +(\d+) ").group(1))]
+    assert used[1] - used[0] < 500, "milliseconds of CPU time in 3 idle seconds"
 
 
 @pytest.mark.parametrize("args, says", [

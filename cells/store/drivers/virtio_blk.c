@@ -262,9 +262,15 @@ static int vb_submit(struct blk_disk *d, struct blk_req *r)
 	if (virtq_drv_add(&v->q, out, outs, in, ins, &v->slot[i]))
 		return -1;
 	v->slot[i].req = r;
+	return 0;
+}
+
+static void vb_kick(struct blk_disk *d)
+{
+	struct vb *v = d->priv;
+
 	if (virtq_drv_push(&v->q))
 		mmio_write16(v->doorbell, 0, 0);
-	return 0;
 }
 
 static void vb_poll(struct blk_disk *d)
@@ -304,6 +310,7 @@ static const struct blk_driver virtio_blk = {
     .match = vb_match,
     .attach = vb_attach,
     .submit = vb_submit,
+    .kick = vb_kick,
     .poll = vb_poll,
     .detach = vb_detach,
 };
