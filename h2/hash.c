@@ -146,39 +146,58 @@ static inline uint32_t ror(uint32_t v, int n)
 }
 
 /* One round; the caller turns the names instead of moving the eight words. */
-#define SHA_ROUND(a, b, c, d, e, f, g, h, i)                                                 \
+#define SHA_ROUND(a, b, c, d, e, f, g, h, i, word)                                           \
 	do {                                                                                 \
 		uint32_t t1_ = h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +                   \
-			       (g ^ (e & (f ^ g))) + sha_k[i] + w[i];                        \
+			       (g ^ (e & (f ^ g))) + sha_k[i] + (word);                      \
 		d += t1_;                                                                    \
 		h = t1_ + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) + ((a & b) | (c & (a | b))); \
 	} while (0)
 
+/* The word of the message schedule that takes the place of the one 16 rounds before. */
+#define SHA_W(i) w[(i)&15]
+#define SHA_NEXT(i)                                                                 \
+	(SHA_W(i) +=                                                                \
+	 (ror(SHA_W((i) + 1), 7) ^ ror(SHA_W((i) + 1), 18) ^ SHA_W((i) + 1) >> 3) + \
+	 SHA_W((i) + 9) +                                                           \
+	 (ror(SHA_W((i) + 14), 17) ^ ror(SHA_W((i) + 14), 19) ^ SHA_W((i) + 14) >> 10))
+#define SHA_FIRST(i) (w[i] = load32(p + 4 * (i)))
+
+#define SHA_8_ROUNDS(i, from, word)                                         \
+	SHA_ROUND(a, b, c, d, e, f, g, h, (from) + (i), word(i));           \
+	SHA_ROUND(h, a, b, c, d, e, f, g, (from) + (i) + 1, word((i) + 1)); \
+	SHA_ROUND(g, h, a, b, c, d, e, f, (from) + (i) + 2, word((i) + 2)); \
+	SHA_ROUND(f, g, h, a, b, c, d, e, (from) + (i) + 3, word((i) + 3)); \
+	SHA_ROUND(e, f, g, h, a, b, c, d, (from) + (i) + 4, word((i) + 4)); \
+	SHA_ROUND(d, e, f, g, h, a, b, c, (from) + (i) + 5, word((i) + 5)); \
+	SHA_ROUND(c, d, e, f, g, h, a, b, (from) + (i) + 6, word((i) + 6)); \
+	SHA_ROUND(b, c, d, e, f, g, h, a, (from) + (i) + 7, word((i) + 7))
+
+static inline uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return __builtin_bswap32(v);
+}
+
+/*
+ * The schedule is computed word by word as the rounds need it. Computed beforehand, the
+ * compiler makes vectors of it, which is slower here and several times slower under an
+ * emulator.
+ */
 static void sha_soft(uint32_t state[8], const uint8_t *p, size_t blocks)
 {
 	for (; blocks--; p += 64) {
-		uint32_t w[64];
+		uint32_t w[16];
 		uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
 		uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
 
-		for (int i = 0; i < 16; i++) {
-			memcpy(&w[i], p + 4 * i, 4);
-			w[i] = __builtin_bswap32(w[i]);
-		}
-		for (int i = 16; i < 64; i++) {
-			uint32_t x = w[i - 15], y = w[i - 2];
-			w[i] = w[i - 16] + (ror(x, 7) ^ ror(x, 18) ^ x >> 3) + w[i - 7] +
-			       (ror(y, 17) ^ ror(y, 19) ^ y >> 10);
-		}
-		for (int i = 0; i < 64; i += 8) {
-			SHA_ROUND(a, b, c, d, e, f, g, h, i);
-			SHA_ROUND(h, a, b, c, d, e, f, g, i + 1);
-			SHA_ROUND(g, h, a, b, c, d, e, f, i + 2);
-			SHA_ROUND(f, g, h, a, b, c, d, e, i + 3);
-			SHA_ROUND(e, f, g, h, a, b, c, d, i + 4);
-			SHA_ROUND(d, e, f, g, h, a, b, c, i + 5);
-			SHA_ROUND(c, d, e, f, g, h, a, b, i + 6);
-			SHA_ROUND(b, c, d, e, f, g, h, a, i + 7);
+		SHA_8_ROUNDS(0, 0, SHA_FIRST);
+		SHA_8_ROUNDS(8, 0, SHA_FIRST);
+		for (int from = 16; from < 64; from += 16) {
+			SHA_8_ROUNDS(0, from, SHA_NEXT);
+			SHA_8_ROUNDS(8, from, SHA_NEXT);
 		}
 		state[0] += a;
 		state[1] += b;
