@@ -20,7 +20,7 @@ static struct cpuid leaf1(struct vcpu *v)
 	u32 d = 1u << 0 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 11 |
 		1u << 13 | 1u << 15 | 1u << 16 | 1u << 19 | 1u << 23 | 1u << 24 | 1u << 25 |
 		1u << 26;
-	bool osxsave = v->xcr0 & ~3ull;
+	bool osxsave = fpu_xcr0(v) & ~3ull;
 	r.b = (r.b & 0xffff) | 1u << 16 | v->index << 24;
 	r.c = (r.c & c) | 1u << 31 /* hypervisor */ | (osxsave ? 1u << 27 : 0);
 	r.d &= d;

@@ -42,6 +42,20 @@ u32 fpu_area_size(void)
 	return area;
 }
 
+/*
+ * What the guest has in XCR0. XSETBV is intercepted and checked, but QEMU's TCG (7.2) carries
+ * it out without the intercept: so the register is what counts while it is the guest's.
+ */
+u64 fpu_xcr0(struct vcpu *v)
+{
+	if (have_xsave && cpu_self()->fpu_owner == v) {
+		u32 lo, hi;
+		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+		v->xcr0 = (lo | (u64)hi << 32) & features;
+	}
+	return v->xcr0;
+}
+
 static void save(void *to)
 {
 	if (have_xsave)
@@ -75,6 +89,7 @@ void fpu_reset(struct vcpu *v)
 static void save_owner(struct cpu *cpu)
 {
 	if (cpu->fpu_owner) {
+		fpu_xcr0(cpu->fpu_owner);
 		if (have_xsave)
 			xcr0_write(features);
 		save(cpu->fpu_owner->fpu);

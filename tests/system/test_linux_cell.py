@@ -170,14 +170,16 @@ def test_files_of_the_store(archive, boot, tree, tmp_path):
 
 
 @pytest.fixture
-def smp_program(tree):
-    subprocess.run(["gcc", "-O2", "-static", "-pthread", "-o", tree / "bin" / "smp",
-                    os.path.join(HERE, "smp.c")], check=True)
+def c_programs(tree):
+    for name in ("smp", "avx"):
+        subprocess.run(["gcc", "-O2", "-static", "-pthread", "-o", tree / "bin" / name,
+                        os.path.join(HERE, f"{name}.c")], check=True)
     return tree
 
 
-def test_threads_on_several_vcpus(archive, boot, smp_program):
-    conf = cell("c1", "argv=/bin/smp,2", vcpus=2)
-    vm = boot(archive(conf, high=["linux"], data={"root.tar": pack(smp_program)}), smp=2)
+def test_threads_and_their_registers_on_several_vcpus(archive, boot, c_programs):
+    conf = cell("c1", shell("/bin/smp 2 && /bin/avx"), vcpus=2)
+    vm = boot(archive(conf, high=["linux"], data={"root.tar": pack(c_programs)}), smp=2)
     vm.expect(r"^c1: smp passed 9", timeout=120, absent="FAIL|fault")
+    vm.expect(r"^c1: avx passed", timeout=30, absent="FAIL|fault|absent")
     vm.expect(r"cell c1 ended: code 0")

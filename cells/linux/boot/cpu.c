@@ -136,6 +136,7 @@ void cpu_init(struct cpu *c, u32 number)
 			cr4 |= CR4_UMIP;
 	}
 	write_cr4(cr4);
+	fpu_cpu_init();
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1 | 1u << 11);
 	wrmsr(MSR_STAR, (u64)0x1b << 48 | (u64)SEL_KCODE << 32);
 	wrmsr(MSR_LSTAR, (u64)syscall_entry);

@@ -434,18 +434,24 @@ GEN(meminfo)
 }
 GEN(cpuinfo)
 {
-	u32 id[4], b[13] = {0};
+	u32 id[4], more[4], b[13] = {0};
 	static const char *const f_edx[32] = {
 	    "fpu",  "vme",     "de",  "pse",  "tsc", "msr", "pae",  "mce", "cx8",
 	    "apic", NULL,      "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36",
 	    NULL,   "clflush", NULL,  NULL,   NULL,  "mmx", "fxsr", "sse", "sse2"};
 	static const char *const f_ecx[32] = {
-	    "pni",           "pclmulqdq",    [9] = "ssse3",   [13] = "cx16", [19] = "sse4_1",
-	    [20] = "sse4_2", [22] = "movbe", [23] = "popcnt", [25] = "aes",  [30] = "rdrand"};
+	    "pni",           "pclmulqdq",     [9] = "ssse3",  [12] = "fma",    [13] = "cx16",
+	    [19] = "sse4_1", [20] = "sse4_2", [22] = "movbe", [23] = "popcnt", [25] = "aes",
+	    [26] = "xsave",  [28] = "avx",    [29] = "f16c",  [30] = "rdrand"};
+	static const char *const f_7b[32] = {
+	    "fsgsbase",    [3] = "bmi1",        [5] = "avx2",    [7] = "smep",
+	    [8] = "bmi2",  [9] = "erms",        [18] = "rdseed", [19] = "adx",
+	    [20] = "smap", [23] = "clflushopt", [24] = "clwb",   [29] = "sha_ni"};
 
 	for (u32 i = 0; i < 3; i++)
 		cpuid(0x80000002 + i, 0, b + i * 4);
 	cpuid(1, 0, id);
+	cpuid(7, 0, more);
 	for (u32 c = 0; c < cpus_online; c++) {
 		text_add(t,
 			 "processor\t: %u\nvendor_id\t: D0\ncpu family\t: %u\nmodel\t\t: "
@@ -463,6 +469,9 @@ GEN(cpuinfo)
 		for (u32 i = 0; i < 32; i++)
 			if ((id[2] >> i & 1) && f_ecx[i])
 				text_add(t, " %s", f_ecx[i]);
+		for (u32 i = 0; i < 32; i++)
+			if ((more[1] >> i & 1) && f_7b[i])
+				text_add(t, " %s", f_7b[i]);
 		text_add(t, " lm nx syscall\nbogomips\t: 0\n\n");
 	}
 }

@@ -127,7 +127,7 @@ struct thread {
 	u64 ksp;
 	u8 *kstack;
 	struct regs *regs; /* user registers at the top of the stack */
-	u8 *fpu;           /* 512 bytes, 16-aligned, or more with XSAVE */
+	u8 *fpu;           /* fpu_size() bytes, 64-aligned */
 	u64 fs_base, gs_base;
 	struct proc *proc;
 	struct mm *mm;
@@ -276,6 +276,8 @@ void sig_force(struct thread *t, int sig, int code, u64 addr);
 bool sig_pending(struct thread *t);
 void sig_recalc(struct thread *t);
 void sig_deliver(struct regs *r);
+/* The most that a handler's frame takes of the stack. */
+u32 sig_frame_size(void);
 void sig_flush(struct sigpending *p, u64 mask);
 void sig_info_user(siginfo_t *i, int sig, int code);
 int sig_take(struct thread *t, u64 mask, siginfo_t *out); /* dequeue: signal or 0 */
@@ -317,10 +319,17 @@ void thread_start_kernel(void);
 void syscall_entry(void);
 
 /* fpu.c */
+void fpu_cpu_init(void); /* each vCPU, first */
 void fpu_init(void);
 void fpu_save(u8 *area);
 void fpu_restore(const u8 *area);
 void fpu_fresh(u8 *area);
 u32 fpu_size(void);
+u8 *fpu_alloc(void); /* a fresh area, NULL: no memory; kfree */
+bool fpu_extended(void); /* by XSAVE */
+/* To and from a signal frame, 64-byte aligned; from there into the registers. 0 or -errno. */
+u32 fpu_frame_size(void);
+int fpu_frame_out(u64 to, const u8 *area);
+int fpu_frame_in(u64 from);
 
 #endif

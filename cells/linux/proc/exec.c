@@ -302,6 +302,7 @@ static u32 fill_auxv(u64 *av, struct mm *mm, const struct elf_image *im,
 		      {AT_SECURE, c->uid != c->euid || c->gid != c->egid},
 		      {AT_RANDOM, rnd},
 		      {AT_HWCAP2, 0},
+		      {AT_MINSIGSTKSZ, sig_frame_size()},
 		      {AT_EXECFN, execfn},
 		      {AT_PLATFORM, platform},
 		      {AT_NULL, 0}};

@@ -86,14 +86,13 @@ struct thread *thread_new(void)
 	if (!t)
 		return NULL;
 	t->kstack = vmalloc(4 * PAGE_SIZE);
-	t->fpu = kalloc(fpu_size());
+	t->fpu = fpu_alloc();
 	if (!t->kstack || !t->fpu) {
 		vfree(t->kstack);
 		kfree(t->fpu);
 		kfree(t);
 		return NULL;
 	}
-	fpu_fresh(t->fpu);
 	t->start_time = t->stamp = clock_now();
 	t->affinity = (1ull << cpus_online) - 1;
 	t->timer_slack = 50000;

@@ -299,7 +299,8 @@ _Static_assert(offsetof(struct sigframe, sigmask) == 8 + 40 + 256, "ucontext");
 static void frame_fill(struct sigframe *f, const struct regs *r, struct thread *t, u64 oldmask)
 {
 	memset(f, 0, sizeof(*f));
-	f->uc_flags = 6; /* UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS */
+	/* UC_FP_XSTATE, UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS */
+	f->uc_flags = (fpu_extended() ? 1 : 0) | 6;
 	f->stack_sp = t->altstack_sp;
 	f->stack_size = t->altstack_size;
 	f->stack_flags = t->altstack_size ? t->altstack_flags : SS_DISABLE;
@@ -334,6 +335,11 @@ static bool on_altstack(const struct thread *t, u64 sp)
 	       sp - t->altstack_sp <= t->altstack_size;
 }
 
+u32 sig_frame_size(void)
+{
+	return (u32)sizeof(struct sigframe) + fpu_frame_size() + 64 + 16 + 8;
+}
+
 static int handler_enter(struct regs *r, const struct ksigaction *sa, const siginfo_t *info)
 {
 	struct thread *t = current;
@@ -342,14 +348,14 @@ static int handler_enter(struct regs *r, const struct ksigaction *sa, const sigi
 
 	if ((sa->flags & SA_ONSTACK) && t->altstack_size && !on_altstack(t, r->rsp))
 		sp = t->altstack_sp + t->altstack_size;
-	fp = (sp - fpu_size()) & ~63ull;
+	fp = (sp - fpu_frame_size()) & ~63ull;
 	sp = ((fp - sizeof(f)) & ~15ull) - 8;
 	frame_fill(&f, r, t, mask);
 	f.info = *info;
 	f.ret = sa->restorer;
 	f.mc.fpstate = fp;
 	fpu_save(t->fpu);
-	if (!(sa->flags & 0x04000000) || copy_out(fp, t->fpu, fpu_size()) ||
+	if (!(sa->flags & 0x04000000) || fpu_frame_out(fp, t->fpu) ||
 	    copy_out(sp, &f, sizeof(f)))
 		return -EFAULT;
 	r->rdi = (u64)info->si_signo;
@@ -471,16 +477,11 @@ SYSCALL(rt_sigreturn, "", void)
 	struct thread *t = current;
 	struct regs *r = t->regs;
 	struct sigframe f;
-	u8 *area = t->fpu;
 
 	if (copy_in(&f, r->rsp - 8, sizeof(f)))
 		goto bad;
-	if (f.mc.fpstate) {
-		if (copy_in(area, f.mc.fpstate, fpu_size()))
-			goto bad;
-		*(u32 *)(area + 24) &= 0xffbf; /* MXCSR: no reserved bits */
-		fpu_restore(area);
-	}
+	if (f.mc.fpstate && fpu_frame_in(f.mc.fpstate))
+		goto bad;
 	if (f.mc.rip >= TASK_SIZE)
 		goto bad;
 	r->r8 = f.mc.r8;
