@@ -74,6 +74,7 @@ static void load_tables(struct cpu *c)
 		    (tss >> 24 & 0xff) << 56;
 	c->gdt[7] = tss >> 32;
 	c->tss.iomap = sizeof(c->tss);
+	c->tss.ist[0] = (u64)(c->fault_stack + sizeof(c->fault_stack));
 	__asm__ volatile("lgdt %0\n\t"
 			 "pushq %2\n\t"
 			 "leaq 1f(%%rip), %%rax\n\t"
@@ -135,6 +136,9 @@ void cpu_init(struct cpu *c, u32 number)
 		if (id[2] & 1u << 2)
 			cr4 |= CR4_UMIP;
 	}
+	if (!number && (~cr4 & (CR4_SMEP | CR4_SMAP)))
+		printk("warning: this CPU can't keep the kernel from user memory (%s%s)",
+		       cr4 & CR4_SMEP ? "" : "no SMEP ", cr4 & CR4_SMAP ? "" : "no SMAP");
 	write_cr4(cr4);
 	fpu_cpu_init();
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1 | 1u << 11);

@@ -328,6 +328,35 @@ user_cmpxchg_fixup:
 	clac
 2:	ret
 
+/*
+ * int probe_call(void (*fn)(u64), u64 arg): 0, or 1 if it faulted on the way. The callee may
+ * be anything; what the compiler wants kept is kept here.
+ */
+	.globl	probe_call, probe_fixup
+probe_call:
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	%rsp, probe_rsp(%rip)
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	call	*%rax
+	movq	$0, probe_rsp(%rip)
+	xorl	%eax, %eax
+	jmp	1f
+probe_fixup:
+	movl	$1, %eax
+1:	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	ret
+
 /* memcpy and memset without vector registers. */
 	.globl	memcpy
 	.balign	16

@@ -27,6 +27,8 @@ int rootfs_receive(void);
 bool conctl_ended(u32 status);
 void fpu_init(void);
 
+void selfcheck(void);
+
 static bool powered_by_config;
 
 static const volatile struct d0_region *region_find(u32 type, const char *name)
@@ -236,5 +238,7 @@ void kernel_main(const struct d0_info *info)
 	t->fs->umask = 022;
 	t->cred->cap_eff = t->cred->cap_perm = t->cred->cap_bset = ~0ull >> 23;
 	smp_init();
+	if (config_bool("selfcheck"))
+		selfcheck();
 	idle_loop();
 }

@@ -8,6 +8,8 @@
 
 extern char user_copy_begin[], user_copy_end[], user_copy_fixup[];
 extern char user_clear_begin[], user_clear_end[];
+extern char probe_fixup[];
+extern u64 probe_rsp;
 extern char user_cmpxchg_begin[], user_cmpxchg_end[], user_cmpxchg_fixup[];
 
 void trap_dispatch(u32 vector, struct regs *r);
@@ -35,6 +37,17 @@ static u64 image_offset(u64 va)
 	return va - D0_HIGH_OFFSET - d0_info->image_base;
 }
 
+/* A probe of boot/selfcheck.c, which wants to be refused. */
+static bool probe_refused(struct regs *r)
+{
+	if (!probe_rsp)
+		return false;
+	r->rip = (u64)probe_fixup;
+	r->rsp = probe_rsp;
+	probe_rsp = 0;
+	return true;
+}
+
 static noreturn_fn void kernel_fault(u32 vector, const struct regs *r, u64 cr2)
 {
 	const u64 *sp = (const u64 *)r->rsp;
@@ -60,8 +73,11 @@ static void page_fault(struct regs *r, u64 addr)
 	struct thread *t = current;
 	int code = SEGV_MAPERR, sig;
 
-	if (!user && !fix)
+	if (!user && !fix) {
+		if (probe_refused(r))
+			return;
 		kernel_fault(14, r, addr);
+	}
 	if (addr < TASK_SIZE && t->mm && !(r->orig_rax & 8)) {
 		sig = mm_fault(t->mm, addr, access, &code);
 		if (!sig)

@@ -57,6 +57,7 @@ struct cpu {
 	bool resting, roused; /* in the nucleus; has been called from there */
 	bool online;
 	u64 maps_seen;
+	u8 fault_stack[2048] __attribute__((aligned(16))); /* of a double fault */
 	u64 gdt[8];
 	struct {
 		u32 pad0;

@@ -261,10 +261,13 @@ static struct hc_result vcpu_start(u32 number, struct cpu *c)
 
 static bool cpu_bring_up(u32 number)
 {
-	struct cpu *c = kalloc(sizeof(*c));
+	/* A frame: the new vCPU begins with tables that have no vmalloc area. */
+	struct page *frame = page_alloc(PAGE_KERNEL);
+	struct cpu *c = frame ? page_ptr(frame) : NULL;
 	u64 end = clock_now() + AP_WAIT;
 	u32 spins = 0;
 
+	_Static_assert(sizeof(*c) <= PAGE_SIZE, "a vCPU's block is a frame");
 	if (!c || sched_cpu_init(c))
 		return false;
 	c->number = number;
