@@ -68,8 +68,9 @@ class Root:
     def __init__(self, ltp, tmp):
         self.ltp, self.dir, self.libs = ltp, os.path.join(tmp, "root"), {}
         for name in ("bin", "dev", "etc", "ltp/bin", "proc", "root", "sys", "tmp", "var/tmp", "usr/bin",
-                     "sbin", "home"):
+                     "sbin", "home", "ltp/testcases"):
             os.makedirs(os.path.join(self.dir, name))
+        os.symlink("../bin", f"{self.dir}/ltp/testcases/bin")
         os.chmod(os.path.join(self.dir, "var/tmp"), 0o1777)
         shutil.copy("/bin/busybox", f"{self.dir}/bin/busybox")
         for name in subprocess.run(["/bin/busybox", "--list"], stdout=subprocess.PIPE, text=True,

@@ -25,8 +25,18 @@ static int map_page(struct mm *mm, u64 va, u64 pa, bool exec)
 /* Frames that hold a copy of the blob: the image's own text may share a page with others. */
 static struct page *copies[4];
 
-/* Tell the code where in its page the clock lies: see vdso_clock_offset. */
-static void patch_offset(u8 *p, u64 n)
+static s64 wall_offset, *wall_word; /* the word in the copy: see vdso_wall_offset */
+
+void vdso_wall_offset_set(s64 offset);
+void vdso_wall_offset_set(s64 offset)
+{
+	wall_offset = offset;
+	if (wall_word)
+		__atomic_store_n(wall_word, offset, __ATOMIC_RELEASE);
+}
+
+/* Tell the code where in its page the clock lies, and what the container adds to it. */
+static void patch_words(u8 *p, u64 n)
 {
 	for (u64 i = 0; i + 8 <= n; i += 8) {
 		u64 v;
@@ -35,6 +45,9 @@ static void patch_offset(u8 *p, u64 n)
 		if (v == 0x0d0c10c4) {
 			v = d0_info->clock & (PAGE_SIZE - 1);
 			memcpy(p + i, &v, 8);
+		} else if (v == 0x0d0c10c5) {
+			wall_word = (s64 *)(p + i);
+			*wall_word = wall_offset;
 		}
 	}
 }
@@ -50,7 +63,7 @@ static bool copy_blob(u64 pages)
 		if (!copies[i])
 			return false;
 		memcpy(page_ptr(copies[i]), vdso_begin + i * PAGE_SIZE, n);
-		patch_offset(page_ptr(copies[i]), n);
+		patch_words(page_ptr(copies[i]), n);
 	}
 	return true;
 }

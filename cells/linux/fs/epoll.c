@@ -331,6 +331,7 @@ struct epoll {
 	struct list items, ready;
 	struct waitq wait; /* epoll_wait callers and pollers of the epoll file */
 	u32 count;
+	struct file *file; /* its own, not counted */
 };
 struct epitem {
 	struct list in_epoll, in_ready, in_file;
@@ -431,6 +432,7 @@ static s64 epoll_new(u32 flags)
 		kfree(ep);
 		return -ENOMEM;
 	}
+	ep->file = f;
 	fd = fd_install(f, 0, (flags & O_CLOEXEC) != 0);
 	if (fd < 0)
 		file_put(f);
@@ -454,7 +456,23 @@ static struct epitem *item_find(struct epoll *ep, struct file *f, int fd)
 	return NULL;
 }
 
-/* Would watching f by ep close a circle of epolls? */
+#define NEST_MAX 4
+
+/* How many epolls watch each other above this one. Polling goes down the same way on the
+ * kernel's stack, so the sum of both directions is bounded. */
+static int epoll_height(const struct epoll *ep, int depth)
+{
+	const struct epitem *it;
+	int most = 0;
+
+	if (depth > NEST_MAX)
+		return depth;
+	list_each(it, &ep->file->epolls, in_file) most =
+	    MAX(most, 1 + epoll_height(it->ep, depth + 1));
+	return most;
+}
+
+/* Would watching f by ep close a circle of epolls, or nest them too deep? */
 static bool epoll_circle(struct epoll *ep, struct file *f, int depth)
 {
 	struct epoll *inner = f->priv;
@@ -462,7 +480,7 @@ static bool epoll_circle(struct epoll *ep, struct file *f, int depth)
 
 	if (f->ops != &epoll_fops)
 		return false;
-	if (inner == ep || depth > 4)
+	if (inner == ep || depth >= NEST_MAX)
 		return true;
 	list_each(it, &inner->items,
 		  in_epoll) if (epoll_circle(ep, it->file, depth + 1)) return true;
@@ -475,7 +493,7 @@ static s64 item_add(struct epoll *ep, struct file *f, int fd, const struct epoll
 
 	if (!f->ops->poll)
 		return -EPERM;
-	if (epoll_circle(ep, f, 0))
+	if (epoll_circle(ep, f, f->ops == &epoll_fops ? epoll_height(ep, 0) : 0))
 		return -ELOOP;
 	it = kalloc(sizeof(*it));
 	if (!it)

@@ -7,7 +7,9 @@
 #include <linux/inotify.h>
 #include <asm/ioctls.h>
 
-#define QUEUE_MAX 16384u
+u32 inotify_limits[3] = {16384, 128, 65536}; /* events queued, instances, watches */
+#define QUEUE_MAX inotify_limits[0]
+static u32 instances;
 
 struct instance {
 	struct list watches, events;
@@ -96,13 +98,13 @@ void notify_name(struct dentry *dir, const char *name, u32 mask, u32 cookie)
 void notify_dentry(struct dentry *d, u32 mask)
 {
 	struct inode *i = d->inode;
-	u32 isdir = is_dir(i) ? IN_ISDIR : 0;
+	u32 isdir = is_dir(i) && mask != IN_MOVE_SELF ? IN_ISDIR : 0;
 
 	inode_get(i);
-	if (!list_empty(&i->watches))
-		notify_inode(i, mask | isdir, 0, NULL);
 	if (d->parent != d && !d->unlinked && mask != IN_MOVE_SELF)
 		notify_name(d->parent, d->name, mask | isdir, 0);
+	if (!list_empty(&i->watches))
+		notify_inode(i, mask | isdir, 0, NULL);
 	if (d->unlinked || !i->nlink)
 		notify_inode_gone(i);
 	inode_put(i);
@@ -189,10 +191,36 @@ static void in_release(struct file *f)
 		kfree(e);
 	}
 	kfree(in);
+	instances--;
 }
 
-static const struct file_ops in_fops = {
-    .read = in_read, .poll = in_poll, .ioctl = in_ioctl, .release = in_release};
+static void in_fdinfo(struct file *f, char *buf, size_t size)
+{
+	struct instance *in = f->priv;
+	struct watch *w;
+	size_t n = 0;
+
+	*buf = 0;
+	list_each(w, &in->watches, in_instance)
+	{
+		int more =
+		    format(buf + n, size - n,
+			   "inotify wd:%x ino:%lx sdev:%lx mask:%x ignored_mask:0\n", w->wd,
+			   w->inode->ino, w->inode->sb ? w->inode->sb->dev : 0, w->mask);
+
+		if ((size_t)more >= size - n) {
+			buf[n] = 0;
+			break;
+		}
+		n += (size_t)more;
+	}
+}
+
+static const struct file_ops in_fops = {.read = in_read,
+					.poll = in_poll,
+					.ioctl = in_ioctl,
+					.release = in_release,
+					.fdinfo = in_fdinfo};
 
 SYSCALL(inotify_init1, "x", u32 flags)
 {
@@ -202,6 +230,8 @@ SYSCALL(inotify_init1, "x", u32 flags)
 
 	if (flags & ~(u32)(IN_CLOEXEC | IN_NONBLOCK))
 		return -EINVAL;
+	if (instances >= inotify_limits[1])
+		return -EMFILE;
 	in = kalloc(sizeof(*in));
 	if (!in)
 		return -ENOMEM;
@@ -211,6 +241,7 @@ SYSCALL(inotify_init1, "x", u32 flags)
 		kfree(in);
 		return -ENOMEM;
 	}
+	instances++;
 	fd = fd_install(f, 0, (flags & O_CLOEXEC) != 0);
 	if (fd < 0)
 		file_put(f);
@@ -232,6 +263,8 @@ static s64 add_watch(struct instance *in, struct inode *i, u32 mask)
 		w->mask = mask & IN_MASK_ADD ? w->mask | mask : mask;
 		return w->wd;
 	}
+	if (inotify_watches >= inotify_limits[2])
+		return -ENOSPC;
 	w = kalloc(sizeof(*w));
 	if (!w)
 		return -ENOMEM;

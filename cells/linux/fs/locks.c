@@ -22,14 +22,44 @@ struct flock_k {
 	u32 pad2;
 };
 
+/* Processes that sleep for a byte range, for the detection of deadlocks. */
+struct sleeper {
+	struct list link;
+	const struct lock *want;
+	struct inode *inode;
+};
+static struct list sleepers;
+
+/* The conflicting lock that begins first. */
 static struct lock *conflict(struct inode *i, const struct lock *l)
 {
-	struct lock *o;
+	struct lock *o, *first = NULL;
 
 	list_each(o, &i->locks, link) if (o->flock == l->flock && o->owner != l->owner &&
 					  (o->exclusive || l->exclusive) &&
-					  o->start <= l->end && l->start <= o->end) return o;
-	return NULL;
+					  o->start <= l->end && l->start <= o->end &&
+					  (!first || o->start < first->start)) first = o;
+	return first;
+}
+
+/* Would sleeping behind `o` close a circle of owners that wait for each other? */
+static bool deadlock(const struct lock *want, const struct lock *o, u32 depth)
+{
+	struct sleeper *s;
+
+	if (o->file || want->file || want->flock || depth > 16)
+		return false;
+	list_each(s, &sleepers, link)
+	{
+		const struct lock *next;
+
+		if (s->want->owner != o->owner)
+			continue;
+		next = conflict(s->inode, s->want);
+		if (next && (next->owner == want->owner || deadlock(want, next, depth + 1)))
+			return true;
+	}
+	return false;
 }
 
 static void lock_free(struct lock *l)
@@ -68,25 +98,49 @@ static int carve(struct inode *i, const struct lock *l)
 	return 0;
 }
 
+/* Neighbours of the same kind and owner become one lock with n. */
+static void absorb(struct inode *i, struct lock *n)
+{
+	struct lock *o, *tmp;
+
+	list_each_safe(o, tmp, &i->locks, link)
+	{
+		if (n->flock || o->flock || o->owner != n->owner ||
+		    o->exclusive != n->exclusive)
+			continue;
+		if (o->end + 1 == n->start)
+			n->start = o->start;
+		else if (n->end + 1 == o->start)
+			n->end = o->end;
+		else
+			continue;
+		lock_free(o);
+	}
+}
+
 static s64 apply(struct inode *i, struct lock *want, bool unlock, bool wait)
 {
+	struct sleeper s = {.want = want, .inode = i};
 	struct lock *n;
 	int r;
 
-	if (!unlock) {
-		while (conflict(i, want)) {
-			if (!wait)
-				return -EAGAIN;
-			r = wait_on(&i->lock_wait, NEVER, true);
-			if (r)
-				return r;
-		}
+	while (!unlock && (n = conflict(i, want))) {
+		if (!wait)
+			return -EAGAIN;
+		if (deadlock(want, n, 0))
+			return -EDEADLK;
+		list_add_tail(&sleepers, &s.link);
+		r = wait_on(&i->lock_wait, NEVER, true);
+		list_del(&s.link);
+		if (r)
+			return r;
 	}
 	r = carve(i, want);
 	if (!r && !unlock) {
 		n = kmemdup(want, sizeof(*want));
 		if (!n)
 			return -ENOLCK;
+		absorb(i, n);
 		list_add_tail(&i->locks, &n->link);
 	}
 	wake_all(&i->lock_wait);

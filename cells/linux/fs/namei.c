@@ -494,7 +494,8 @@ static int open_create(int dfd, const char *path, u32 flags, u32 mode, u32 lf,
 			r = -EEXIST;
 			break;
 		}
-		if (!is_lnk(d->inode) || (flags & O_NOFOLLOW) || d->inode->ops->follow) {
+		/* A restricted walk resolves the link itself and makes nothing behind it. */
+		if (!is_lnk(d->inode) || (flags & O_NOFOLLOW) || d->inode->ops->follow || lf) {
 			dentry_put(d);
 			r = path_lookup(dfd, path,
 					(flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | lf, out);
@@ -738,7 +739,10 @@ int vfs_unlink(int dfd, const char *path, bool dir)
 	if (!r) {
 		if (NOTIFY_ACTIVE) {
 			notify_name(lk.dentry, lk.last, 0x200 | (dir ? 0x40000000 : 0), 0);
-			notify_dentry(d, 4);
+			if (!dir)
+				notify_dentry(d, 4);
+			else
+				notify_inode_gone(d->inode);
 		}
 		dentry_drop(d);
 	}

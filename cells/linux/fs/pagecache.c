@@ -347,6 +347,7 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 	while (u->left) {
 		u64 off = *pos & (PAGE_SIZE - 1), n = MIN(u->left, PAGE_SIZE - off);
 		struct page *p;
+		u64 before = u->left;
 		int err = 0, r;
 
 		n = MIN(n, limit - *pos);
@@ -356,7 +357,8 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 		if (!p)
 			return done ? done : err;
 		r = uio_in(u, (u8 *)page_ptr(p) + off, n);
-		if (!r) {
+		n = before - u->left; /* a bad address may come after good ones */
+		if (n) {
 			page_mark_dirty(p);
 			*pos += n;
 			done += (ssize)n;
@@ -379,6 +381,44 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
+/* The first page >= index that holds data, of a file whose cache is all there is. */
+static u64 next_data(const struct inode *i, u64 index)
+{
+	u64 best = NEVER;
+
+	for (u32 b = 0; b < i->page_buckets; b++)
+		for (const struct page *p = i->pages[b]; p; p = p->hash)
+			if (p->index >= index && p->index < best)
+				best = p->index;
+	return best;
+}
+
+static u64 next_hole(struct inode *i, u64 index)
+{
+	struct page *p;
+
+	while ((p = pagecache_find(i, index))) {
+		page_put(p);
+		index++;
+	}
+	return index;
+}
+
+/* SEEK_DATA (3) and SEEK_HOLE (4). Other filesystems' files have data everywhere. */
+static s64 seek_extent(struct inode *i, s64 off, bool hole)
+{
+	u64 index = (u64)off / PAGE_SIZE, found;
+
+	if (off < 0 || (u64)off >= i->size)
+		return -ENXIO;
+	if (!i->cache_pinned)
+		return hole ? (s64)i->size : off;
+	found = hole ? next_hole(i, index) : next_data(i, index);
+	if (found >= ALIGN_UP(i->size, PAGE_SIZE) / PAGE_SIZE)
+		return hole ? (s64)i->size : -ENXIO;
+	return found > index ? (s64)(found * PAGE_SIZE) : off;
+}
+
 s64 generic_seek(struct file *f, s64 off, int whence)
 {
 	s64 base = 0, size = (s64)f->inode->size;
@@ -392,14 +432,11 @@ s64 generic_seek(struct file *f, s64 off, int whence)
 	case 2:
 		base = size;
 		break;
-	case 3: /* SEEK_DATA: no holes are told */
-		if (off < 0 || off >= size)
-			return -ENXIO;
-		break;
+	case 3:
 	case 4:
-		if (off < 0 || off >= size)
-			return -ENXIO;
-		off = size;
+		off = seek_extent(f->inode, off, whence == 4);
+		if (off < 0)
+			return off;
 		break;
 	default:
 		return -EINVAL;

@@ -7,8 +7,9 @@
 #include <asm/ioctls.h>
 
 #define PIPE_PAGES_DEFAULT 16
-#define PIPE_PAGES_MAX     256
 #define PIPE_ATOMIC        4096
+
+u32 pipe_max_size = 1048576;
 
 struct pipe {
 	u32 refs;
@@ -302,10 +303,14 @@ s64 pipe_set_size(struct file *f, u64 bytes)
 
 	if (bytes == 0)
 		return (s64)(p->pages * PAGE_SIZE);
-	while (pages * PAGE_SIZE < bytes && pages < PIPE_PAGES_MAX)
+	if (bytes > 1u << 31)
+		return -EINVAL;
+	while (pages * PAGE_SIZE < bytes)
 		pages *= 2;
-	if (pages * PAGE_SIZE < bytes)
+	if (pages * PAGE_SIZE > pipe_max_size && pages > p->pages && !capable(24))
 		return -EPERM;
+	if (pages > page_total() / 8)
+		return -ENOMEM;
 	if (pipe_used(p) > (pages - 1) * PAGE_SIZE && pages != p->pages)
 		return -EBUSY;
 	n = kalloc(pages * sizeof(*n));

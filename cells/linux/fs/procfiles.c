@@ -111,13 +111,13 @@ GEN(status)
 	if (mm)
 		text_add(
 		    t,
-		    "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t       0 kB\nVmHWM:\t%8lu kB\n"
+		    "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmHWM:\t%8lu kB\n"
 		    "VmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8lu "
 		    "kB\n"
 		    "VmData:\t%8lu kB\nVmStk:\t%8u kB\nVmSwap:\t       0 kB\n",
-		    mm->total_vm * 4, mm->total_vm * 4, mm->hiwater_rss * 4, rss_of(mm) * 4,
-		    mm->rss_anon * 4, mm->rss_file * 4, mm->rss_shmem * 4, mm->rss_anon * 4,
-		    136);
+		    mm->total_vm * 4, mm->total_vm * 4, mm->locked_vm * 4, mm->hiwater_rss * 4,
+		    rss_of(mm) * 4, mm->rss_anon * 4, mm->rss_file * 4, mm->rss_shmem * 4,
+		    mm->rss_anon * 4, 136);
 	text_add(t, "Threads:\t%u\n", p->nthreads);
 	sig_masks(t, th);
 	text_add(t,
@@ -217,15 +217,17 @@ GEN(smaps)
 		u64 rss = resident(v) * 4;
 
 		one_map(t, v);
-		text_add(t,
-			 "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:   "
-			 "        4 kB\n"
-			 "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:      "
-			 "    0 kB\n"
-			 "Shared_Dirty:          0 kB\nPrivate_Clean:         0 "
-			 "kB\nPrivate_Dirty:  %8lu kB\n"
-			 "Swap:                  0 kB\nVmFlags: rd\n",
-			 (v->end - v->start) / 1024, rss, rss, rss);
+		text_add(
+		    t,
+		    "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:   "
+		    "        4 kB\n"
+		    "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:      "
+		    "    0 kB\n"
+		    "Shared_Dirty:          0 kB\nPrivate_Clean:         0 "
+		    "kB\nPrivate_Dirty:  %8lu kB\n"
+		    "Swap:                  0 kB\nLocked:         %8lu kB\nVmFlags: rd%s\n",
+		    (v->end - v->start) / 1024, rss, rss, rss, v->flags & VMA_LOCKED ? rss : 0,
+		    v->flags & VMA_LOCKED ? " lo" : "");
 	}
 }
 GEN(smaps_rollup)
@@ -538,14 +540,6 @@ GEN(uuid)
 		text_add(t, "%02x%s", b[i], i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
 	text_add(t, "\n");
 }
-GEN(pid_max)
-{
-	text_add(t, "4194304\n");
-}
-GEN(threads_max)
-{
-	text_add(t, "%u\n", thread_limit);
-}
 GEN(file_nr)
 {
 	text_add(t, "%u\t0\t%u\n", files_open, FD_LIMIT);
@@ -663,8 +657,8 @@ static const struct gen_file kernel_files[] = {
     F("osrelease", 0444, .fixed = "6.1.0-d0\n"),
     F("ostype", 0444, .fixed = "Linux\n"),
     F("version", 0444, .fixed = "#1 SMP D0 linux cell\n"),
-    F("pid_max", 0444, .make = make_pid_max),
-    F("threads-max", 0444, .make = make_threads_max),
+    NUMBER32("pid_max", pid_max),
+    F("threads-max", 0444, .make = make_u32, .arg = (u64)&thread_limit),
     F("ngroups_max", 0444, .fixed = "65536\n"),
     F("cap_last_cap", 0444, .fixed = "40\n"),
     F("core_pattern", 0444, .fixed = "core\n"),
@@ -683,20 +677,21 @@ static const struct gen_file kernel_files[] = {
     NEXT_ID("sem_next_id", sem_set),
     NEXT_ID("msg_next_id", msg_set),
     F("tainted", 0444, .fixed = "0\n"),
+    F("sched_rr_timeslice_ms", 0444, .fixed = "100\n"),
     F("sched_child_runs_first", 0444, .fixed = "0\n"),
     F("unprivileged_userns_clone", 0444, .fixed = "0\n"),
     GEN_DIR("random", 0555, random_files)};
 static const struct gen_file vm_files[] = {
     F("overcommit_memory", 0644, .fixed = "1\n", .store = store_ignored),
     F("overcommit_ratio", 0644, .fixed = "50\n", .store = store_ignored),
-    F("max_map_count", 0644, .fixed = "65530\n", .store = store_ignored),
+    NUMBER32("max_map_count", vma_limit),
     F("mmap_min_addr", 0444, .fixed = "65536\n"),
     F("swappiness", 0644, .fixed = "0\n", .store = store_ignored),
     F("drop_caches", 0200, .store = store_ignored)};
 static const struct gen_file inotify_files[] = {
-    F("max_user_watches", 0444, .fixed = "65536\n"),
-    F("max_user_instances", 0444, .fixed = "128\n"),
-    F("max_queued_events", 0444, .fixed = "16384\n")};
+    NUMBER32("max_queued_events", inotify_limits[0]),
+    NUMBER32("max_user_instances", inotify_limits[1]),
+    NUMBER32("max_user_watches", inotify_limits[2])};
 static const struct gen_file mq_files[] = {
     NUMBER32("msg_max", mq_msg_max), NUMBER32("msgsize_max", mq_size_max),
     NUMBER32("queues_max", mq_queues_max), NUMBER32("msg_default", mq_msg_default),
@@ -704,7 +699,7 @@ static const struct gen_file mq_files[] = {
 static const struct gen_file sysfs_files[] = {F("file-max", 0444, .fixed = "1048576\n"),
 					      F("nr_open", 0444, .fixed = "1048576\n"),
 					      F("file-nr", 0444, .make = make_file_nr),
-					      F("pipe-max-size", 0444, .fixed = "1048576\n"),
+					      NUMBER32("pipe-max-size", pipe_max_size),
 					      F("lease-break-time", 0444, .fixed = "45\n"),
 					      F("protected_hardlinks", 0444, .fixed = "0\n"),
 					      F("aio-max-nr", 0444, .fixed = "65536\n"),

@@ -113,7 +113,7 @@ static ssize fdinfo_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct pnode *n = f->inode->priv;
 	struct file *o = fd_of(n->tid, n->fd);
-	char buf[256];
+	char buf[2048];
 	int len;
 
 	if (!o)

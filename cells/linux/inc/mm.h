@@ -141,6 +141,7 @@ struct mm {
 	u64 rss_anon, rss_file, rss_shmem;
 	u64 hiwater_rss, total_vm, locked_vm;
 	struct file *exe;
+	bool lock_future; /* mlockall(MCL_FUTURE) */
 	bool wx_allowed; /* the permit for writable and executable memory */
 };
 
@@ -155,7 +156,11 @@ struct vma *vma_at(struct mm *mm, u64 addr);   /* containing addr */
 u32 vma_index(struct mm *mm, u64 addr);
 u64 vma_find_gap(struct mm *mm, u64 hint, u64 len, bool low);
 int vma_insert(struct mm *mm, struct vma *v);
+extern u32 vma_limit; /* areas of an address space */
 int mm_unmap(struct mm *mm, u64 start, u64 len);
+/* Mark whole pages as locked or not; populating them is the caller's. */
+int mm_lock(struct mm *mm, u64 start, u64 end, bool on);
+u64 mm_locked_in(struct mm *mm, u64 start, u64 end); /* pages */
 int mm_protect(struct mm *mm, u64 start, u64 len, u32 prot);
 /* Map; MAP_* flags as mmap(2); returns the address or -errno. */
 s64 mm_map(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct file *f, u64 pgoff,

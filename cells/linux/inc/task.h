@@ -157,13 +157,15 @@ struct thread {
 	u64 nvcsw, nivcsw, minflt, majflt;
 	s32 nice;
 	u32 policy, rt_prio;
+	u16 ioprio; /* 0: never set */
+	bool reset_on_fork;
 	u64 affinity;
 	u32 pdeath_sig;
 	u32 no_new_privs, dumpable_pad, keepcaps;
 	u32 seccomp_mode;
 	struct seccomp_filter *seccomp;
 	struct sem_undo_list *sem_undo;
-	u64 timer_slack;
+	u64 timer_slack, default_slack;
 	bool uaccess_fault_off;
 	void (*kfn)(void *);
 	void *karg;
@@ -224,7 +226,7 @@ struct proc {
 
 extern struct list proc_list;
 extern struct proc *init_proc;
-extern u32 proc_count, thread_count, thread_limit;
+extern u32 proc_count, thread_count, thread_limit, pid_max;
 
 /* sched.c */
 void sched_init(void);

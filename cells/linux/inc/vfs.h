@@ -408,7 +408,7 @@ void notify_dentry(struct dentry *d, u32 mask); /* the file and its directory */
 void notify_name(struct dentry *dir, const char *name, u32 mask, u32 cookie);
 void notify_inode_gone(struct inode *i);
 #define NOTIFY_ACTIVE (inotify_watches != 0)
-extern u32 inotify_watches;
+extern u32 inotify_watches, inotify_limits[3];
 
 /* fs/epoll.c */
 void epoll_file_gone(struct file *f);
@@ -419,6 +419,7 @@ void locks_release_owner(struct inode *i, void *owner);
 
 /* fs/pipe.c */
 int pipe_new(struct file *out[2], u32 flags);
+extern u32 pipe_max_size;
 bool file_is_pipe(struct file *f);
 
 /* helpers for handlers */

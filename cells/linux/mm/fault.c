@@ -200,6 +200,8 @@ static struct vma *stack_grow(struct mm *mm, u64 addr)
 	if (i > 0 && start < mm->vmas[i - 1]->end + 256 * PAGE_SIZE)
 		return NULL;
 	mm->total_vm += (v->start - start) / PAGE_SIZE;
+	if (v->flags & VMA_LOCKED)
+		mm->locked_vm += (v->start - start) / PAGE_SIZE;
 	v->start = start;
 	return v;
 }

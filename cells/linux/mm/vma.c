@@ -39,17 +39,17 @@ struct vma *vma_at(struct mm *mm, u64 addr)
 	return v && v->start <= addr ? v : NULL;
 }
 
-#define VMA_MAX 65530
+u32 vma_limit = 65530;
 
 static int array_room(struct mm *mm)
 {
 	struct vma **bigger;
 	u32 room = mm->room ? mm->room * 2 : 32;
 
+	if (mm->count >= vma_limit)
+		return -ENOMEM;
 	if (mm->count < mm->room)
 		return 0;
-	if (mm->count >= VMA_MAX)
-		return -ENOMEM;
 	bigger = kalloc(room * sizeof(*bigger));
 	if (!bigger)
 		return -ENOMEM;
@@ -228,10 +228,40 @@ int mm_unmap(struct mm *mm, u64 start, u64 len)
 	while (i < mm->count && mm->vmas[i]->start < end) {
 		struct vma *v = mm->vmas[i];
 
+		if (v->flags & VMA_LOCKED)
+			mm->locked_vm -= (v->end - v->start) / PAGE_SIZE;
 		mm_zap(mm, v, v->start, v->end);
 		array_remove(mm, i);
 		vma_free(v);
 	}
+	return 0;
+}
+
+u64 mm_locked_in(struct mm *mm, u64 start, u64 end)
+{
+	u64 n = 0;
+
+	for (u32 i = vma_index(mm, start); i < mm->count && mm->vmas[i]->start < end; i++)
+		if (mm->vmas[i]->flags & VMA_LOCKED)
+			n += MIN(mm->vmas[i]->end, end) - MAX(mm->vmas[i]->start, start);
+	return n / PAGE_SIZE;
+}
+
+int mm_lock(struct mm *mm, u64 start, u64 end, bool on)
+{
+	if (split_at(mm, start) || split_at(mm, end))
+		return -ENOMEM;
+	for (u32 i = vma_index(mm, start); i < mm->count && mm->vmas[i]->start < end; i++) {
+		struct vma *v = mm->vmas[i];
+		u64 pages = (v->end - v->start) / PAGE_SIZE;
+		bool was = (v->flags & VMA_LOCKED) != 0;
+
+		if ((v->flags & VMA_SPECIAL) || was == on)
+			continue;
+		v->flags ^= VMA_LOCKED;
+		mm->locked_vm += on ? pages : -pages;
+	}
+	join_around(mm, start, end);
 	return 0;
 }
 
@@ -428,6 +458,8 @@ s64 mm_map(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct file *f
 		v->flags |= VMA_GROWSDOWN;
 	if (flags & MAP_NORESERVE)
 		v->flags |= VMA_NORESERVE;
+	if (((flags & MAP_LOCKED) || mm->lock_future) && !(v->flags & VMA_SPECIAL))
+		v->flags |= VMA_LOCKED;
 	r = attach_object(v, f, (v->flags & VMA_SHARED) ? MAP_SHARED : 0);
 	if (!r)
 		r = vma_insert(mm, v);
@@ -435,6 +467,8 @@ s64 mm_map(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct file *f
 		vma_free(v);
 		return r;
 	}
+	if (v->flags & VMA_LOCKED)
+		mm->locked_vm += len / PAGE_SIZE;
 	/* No vma_free after this: joining may free v itself. */
 	join_around(mm, addr, addr + len);
 	return (s64)addr;
@@ -492,8 +526,12 @@ static s64 remap_move(struct mm *mm, struct vma *v, u64 old, u64 old_len, u64 ne
 	n->start = to;
 	n->end = to + new_len;
 	n->flags &= ~(VMA_HEAP | VMA_STACK);
+	if (n->flags & VMA_LOCKED)
+		mm->locked_vm += new_len / PAGE_SIZE;
 	r = vma_insert(mm, n);
 	if (r) {
+		if (n->flags & VMA_LOCKED)
+			mm->locked_vm -= new_len / PAGE_SIZE;
 		vma_free(n);
 		return r;
 	}
@@ -539,6 +577,8 @@ s64 mm_remap(struct mm *mm, u64 old, u64 old_len, u64 new_len, u32 flags, u64 ne
 	if (old_len && v->end == old + old_len && old <= TASK_SIZE - new_len &&
 	    (!next || next->start >= old + new_len)) {
 		mm->total_vm += (new_len - old_len) / PAGE_SIZE;
+		if (v->flags & VMA_LOCKED)
+			mm->locked_vm += (new_len - old_len) / PAGE_SIZE;
 		v->end = old + new_len;
 		return (s64)old;
 	}

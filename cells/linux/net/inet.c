@@ -520,7 +520,7 @@ static int send_state(struct isock *i)
 		return -e;
 	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED))
 		return -EPIPE;
-	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -ENOTCONN;
+	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -EPIPE;
 }
 
 static ssize stream_send(struct isock *i, struct msg *m)
@@ -579,6 +579,8 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 	bool full = false;
 	int r;
 
+	if (m->flags & MSG_ERRQUEUE_K)
+		return -EAGAIN; /* a stream has none */
 	if (m->flags & MSG_OOB_K)
 		return -EINVAL;
 	while (m->u->left) {
@@ -638,6 +640,9 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 	struct pvs_dgram d = {0};
 	u8 *buf;
 	int r = 0;
+
+	if (m->flags & MSG_OOB_K)
+		return -EOPNOTSUPP;
 
 	if (m->u->left > 65535)
 		return -EMSGSIZE;
@@ -830,6 +835,11 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		memcpy(val, &v, *len);
 		return 0;
 	}
+	if (level != 0 && level != 41 && level != 58 && level != (int)s->protocol &&
+	    level != (s->type == SOCK_STREAM_K  ? 6
+		      : s->type == SOCK_DGRAM_K ? 17
+						: 255))
+		return -EOPNOTSUPP;
 	r = CMD(pvs_getopt(pvs, i->id, level, name, val, *len));
 	if (r < 0)
 		return r;

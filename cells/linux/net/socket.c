@@ -229,7 +229,7 @@ static int addr_out(const u8 *addr, u32 len, u64 uaddr, u64 ulen)
 		return -EFAULT;
 	if ((int)room < 0)
 		return -EINVAL;
-	if (copy_out(uaddr, addr, MIN(room, len)))
+	if (MIN(room, len) && copy_out(uaddr, addr, MIN(room, len)))
 		return -EFAULT;
 	return put_user(len, ulen);
 }
@@ -617,6 +617,8 @@ static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 	m->u = &u;
 	m->flags = flags | (f->flags & O_NONBLOCK ? MSG_DONTWAIT_K : 0);
 	r = iovec_in(&u, h.iov, h.iovlen, small, &heap);
+	if (r == -EINVAL && h.iovlen > 1024)
+		r = -EMSGSIZE;
 	if (!r)
 		r = s->ops->recv ? s->ops->recv(s, m) : -EOPNOTSUPP;
 	if (r >= 0) {

@@ -359,10 +359,10 @@ static bool check_child(struct wait_query *q, struct proc *parent, struct proc *
 static s64 do_wait(struct wait_query *q)
 {
 	struct proc *p = current->proc, *c;
+	int r = 0;
 
 	for (;;) {
 		bool any = false;
-		int r;
 
 		list_each(c, &p->children, sibling)
 		{
@@ -376,9 +376,10 @@ static s64 do_wait(struct wait_query *q)
 			return -ECHILD;
 		if (q->options & WNOHANG)
 			return 0;
-		r = wait_on(&p->child_wait, NEVER, true);
+		/* The signal may be the child's own end: look once more before it counts. */
 		if (r)
 			return r;
+		r = wait_on(&p->child_wait, NEVER, true);
 	}
 }
 

@@ -70,12 +70,17 @@ static void copy_plain(struct thread *t, u64 flags)
 	t->fs_base = rdmsr(MSR_FS_BASE);
 	t->gs_base = rdmsr(MSR_KERNEL_GS_BASE);
 	t->nice = cur->nice;
-	t->policy = cur->policy;
-	t->rt_prio = cur->rt_prio;
+	t->ioprio = cur->ioprio;
+	if (cur->reset_on_fork) {
+		t->nice = MAX(t->nice, 0);
+	} else {
+		t->policy = cur->policy;
+		t->rt_prio = cur->rt_prio;
+	}
 	t->affinity = cur->affinity;
 	t->no_new_privs = cur->no_new_privs;
 	t->keepcaps = cur->keepcaps;
-	t->timer_slack = cur->timer_slack;
+	t->timer_slack = t->default_slack = cur->timer_slack;
 	t->personality = cur->personality;
 	t->seccomp_mode = cur->seccomp_mode;
 	t->seccomp = cur->seccomp;
@@ -177,6 +182,8 @@ static s64 do_clone(const struct clone_args_k *a)
 
 	if (r)
 		return r;
+	if ((f & CLONE_PIDFD) && put_user((int){-1}, a->pidfd))
+		return -EFAULT;
 	if (cur->cred->uid && cur->proc->rlim[RLIMIT_NPROC].cur != NEVER && !capable(24) &&
 	    user_procs(cur->cred->uid) >= cur->proc->rlim[RLIMIT_NPROC].cur)
 		return -EAGAIN;

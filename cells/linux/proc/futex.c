@@ -297,6 +297,8 @@ SYSCALL(get_robust_list, "dpp", int tid, u64 uhead, u64 ulen)
 
 	if (!t)
 		return -ESRCH;
+	if (t->proc != current->proc && !capable(19) && t->cred->uid != current->cred->euid)
+		return -EPERM;
 	return put_user(t->robust_list, uhead) || put_user((u64){24}, ulen) ? -EFAULT : 0;
 }
 

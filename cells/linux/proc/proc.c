@@ -6,7 +6,7 @@
 
 struct list proc_list;
 struct proc *init_proc;
-u32 proc_count, thread_count, thread_limit = 32768;
+u32 proc_count, thread_count, thread_limit = 32768, pid_max = 4194304;
 static u32 last_pid;
 
 struct proc *proc_find(u32 pid)
@@ -69,8 +69,11 @@ static bool pid_used(u32 pid)
 
 u32 pid_new(void)
 {
+	/* However small the sysctl is set, there must be a free number. */
+	u32 limit = MAX(pid_max, thread_count * 2 + 400);
+
 	do {
-		if (++last_pid >= 4194304)
+		if (++last_pid >= limit)
 			last_pid = 300;
 	} while (pid_used(last_pid));
 	return last_pid;

@@ -56,8 +56,18 @@ SYSCALL(openat2, "fspu", int dfd, u64 path, u64 uhow, u64 size)
 
 	if (size < sizeof(how))
 		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
 	if (get_user(how, uhow))
 		return -EFAULT;
+	for (u64 i = sizeof(how); i < size; i++) {
+		u8 extra;
+
+		if (get_user(extra, uhow + i))
+			return -EFAULT;
+		if (extra)
+			return -E2BIG;
+	}
 	if ((how.flags & ~(u64)OPEN_FLAGS) || (how.mode & ~07777ull) ||
 	    (how.resolve & ~0x1full) || (how.mode && !(how.flags & (O_CREAT | __O_TMPFILE))))
 		return -EINVAL;
@@ -495,7 +505,7 @@ SYSCALL(renameat2, "fsfsx", int od, u64 o, int nd, u64 n, u32 flags)
 static s64 do_readlink(int dfd, u64 upath, u64 ubuf, u64 size)
 {
 	struct dentry *d;
-	char *buf;
+	char *buf, first;
 	ssize n;
 	int r;
 
@@ -508,7 +518,7 @@ static s64 do_readlink(int dfd, u64 upath, u64 ubuf, u64 size)
 	if (!buf)
 		n = -ENOMEM;
 	else if (!is_lnk(d->inode) || !d->inode->ops->readlink)
-		n = -EINVAL;
+		n = !get_user(first, upath) && !first ? -ENOENT : -EINVAL;
 	else
 		n = d->inode->ops->readlink(d->inode, buf, PATH_LEN);
 	dentry_put(d);

@@ -223,14 +223,17 @@ SYSCALL(dup, "f", int fd)
 
 static s64 do_dup3(int fd, int to, u32 flags, bool same_ok)
 {
-	struct file *f = fd_get(fd);
+	struct file *f;
 	int r;
 
+	if (fd == to && !same_ok)
+		return -EINVAL;
+	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
 	if (fd == to) {
 		file_put(f);
-		return same_ok ? fd : -EINVAL;
+		return fd;
 	}
 	r = fd_replace(to, f, (flags & O_CLOEXEC) != 0);
 	if (r < 0)
@@ -661,7 +664,7 @@ SYSCALL(readahead, "fdu", int fd, s64 off, u64 n)
 	s64 r = f ? 0 : -EBADF;
 
 	if (f) {
-		if ((f->flags & 3) == O_WRONLY)
+		if ((f->flags & 3) == O_WRONLY || (f->flags & O_PATH))
 			r = -EBADF;
 		else if (!is_reg(f->inode))
 			r = -EINVAL;

@@ -44,11 +44,25 @@ static int populate(u64 addr, u64 len, u32 prot)
 	return 0;
 }
 
+/* What MAP_SHARED_VALIDATE lets through; MAP_SYNC is not there. */
+#define MAP_KNOWN                                                                         \
+	(u32)(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_DENYWRITE |      \
+	      MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | \
+	      MAP_STACK | MAP_HUGETLB | MAP_32BIT | MAP_FIXED_NOREPLACE)
+static int may_lock(struct mm *mm, u64 pages);
+
 SYSCALL(mmap, "puxxdx", u64 addr, u64 len, u32 prot, u32 flags, int fd, u64 off)
 {
 	u32 type = flags & MAP_TYPE;
 	s64 r;
 
+	if (!len && !(flags & MAP_ANONYMOUS)) {
+		struct file *f = fd_get(fd);
+
+		if (!f)
+			return -EBADF;
+		file_put(f);
+	}
 	if (!len || (off & (PAGE_SIZE - 1)) ||
 	    (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE))
 		return -EINVAL;
@@ -56,11 +70,20 @@ SYSCALL(mmap, "puxxdx", u64 addr, u64 len, u32 prot, u32 flags, int fd, u64 off)
 		return -EOVERFLOW;
 	if (flags & MAP_HUGETLB)
 		return -ENOMEM;
+	if (type == MAP_SHARED_VALIDATE && (flags & ~MAP_KNOWN))
+		return -EOPNOTSUPP;
+	if ((flags & MAP_LOCKED) || current->mm->lock_future) {
+		r = may_lock(current->mm, ALIGN_UP(len, PAGE_SIZE) / PAGE_SIZE);
+		if (r)
+			return r == -EPERM ? r : -EAGAIN;
+	}
 	if (flags & MAP_ANONYMOUS)
 		r = mm_map(current->mm, addr, len, prot, flags, NULL, 0, 0, NULL);
 	else
 		r = map_file(addr, len, prot, flags, fd, off);
-	if (r > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)) && !(flags & MAP_NONBLOCK))
+	if (r > 0 && prot &&
+	    ((flags & (MAP_POPULATE | MAP_LOCKED)) || current->mm->lock_future) &&
+	    !(flags & MAP_NONBLOCK))
 		populate((u64)r, ALIGN_UP(len, PAGE_SIZE), prot);
 	return r;
 }
@@ -200,6 +223,8 @@ SYSCALL(msync, "pux", u64 addr, u64 len, u32 flags)
 		if (!v)
 			return -ENOMEM;
 		next = v->end;
+		if ((flags & 2) && (v->flags & VMA_LOCKED))
+			return -EBUSY;
 		i = v->flags & VMA_SHARED ? v->inode : NULL;
 		if (i && (flags & 4)) {
 			int r;
@@ -233,52 +258,130 @@ SYSCALL(mincore, "pup", u64 addr, u64 len, u64 uvec)
 	return 0;
 }
 
-static s64 lock_range(u64 addr, u64 len, bool on)
+/* ---- mlock: nothing is ever swapped out, so it counts, fills and says so ---- */
+static u64 lock_limit(void)
 {
-	u64 end = ALIGN_UP(addr + len, PAGE_SIZE);
+	return capable(CAP_IPC_LOCK) ? NEVER : current->proc->rlim[RLIMIT_MEMLOCK].cur;
+}
 
-	addr &= PAGE_MASK;
-	if (end < addr)
-		return -EINVAL;
-	if (on && !capable(CAP_IPC_LOCK)) {
-		u64 limit = current->proc->rlim[RLIMIT_MEMLOCK].cur;
+static int may_lock(struct mm *mm, u64 pages)
+{
+	u64 limit = lock_limit();
 
-		if (!limit)
-			return -EPERM;
-		if (end - addr > limit)
-			return -ENOMEM;
-	}
+	if (limit == NEVER)
+		return 0;
+	if (!limit)
+		return -EPERM;
+	return mm->locked_vm + pages > limit / PAGE_SIZE ? -ENOMEM : 0;
+}
+
+static int fill_range(struct mm *mm, u64 addr, u64 end)
+{
 	while (addr < end) {
-		struct vma *v = vma_at(current->mm, addr);
+		struct vma *v = vma_at(mm, addr);
+		u64 stop = v ? MIN(v->end, end) : end;
+		int code;
 
 		if (!v)
 			return -ENOMEM;
+		for (; addr < stop && !(v->flags & VMA_SPECIAL); addr += PAGE_SIZE) {
+			u64 *e = pt_entry(mm->root, addr, false);
+			bool write = (v->prot & PROT_WRITE) && !(v->flags & VMA_SHARED);
+
+			if (e && (*e & PTE_P) && (!write || (*e & PTE_W)))
+				continue;
+			if (mm_fault(mm, addr, write ? FAULT_WRITE : 0, &code))
+				return -ENOMEM;
+			if (sig_pending(current))
+				return -EINTR;
+			v = vma_at(mm, addr);
+			if (!v)
+				return -ENOMEM;
+		}
+		addr = stop;
+	}
+	return 0;
+}
+
+static bool all_mapped(struct mm *mm, u64 addr, u64 end)
+{
+	while (addr < end) {
+		struct vma *v = vma_at(mm, addr);
+
+		if (!v)
+			return false;
 		addr = v->end;
 	}
-	return 0; /* nothing is ever swapped out */
+	return true;
+}
+
+static s64 lock_range(u64 addr, u64 len, bool on, bool fill)
+{
+	struct mm *mm = current->mm;
+	u64 start = addr & PAGE_MASK, end = ALIGN_UP(addr + len, PAGE_SIZE);
+	int r = 0;
+
+	if (end < start)
+		return len ? -EINVAL : 0;
+	if (on)
+		r = may_lock(mm, (end - start) / PAGE_SIZE - mm_locked_in(mm, start, end));
+	if (r)
+		return r;
+	if (end == start)
+		return 0;
+	if (end > TASK_SIZE || !all_mapped(mm, start, end))
+		return -ENOMEM;
+	r = mm_lock(mm, start, end, on);
+	return r ? r : on && fill ? fill_range(mm, start, end) : 0;
 }
 
 SYSCALL(mlock, "pu", u64 addr, u64 len)
 {
-	return lock_range(addr, len, true);
+	return lock_range(addr, len, true, true);
 }
 SYSCALL(mlock2, "pux", u64 addr, u64 len, u32 flags)
 {
-	return flags & ~1u ? -EINVAL : lock_range(addr, len, true);
+	return flags & ~1u ? -EINVAL : lock_range(addr, len, true, !(flags & 1));
 }
 SYSCALL(munlock, "pu", u64 addr, u64 len)
 {
-	return lock_range(addr, len, false);
+	return lock_range(addr, len, false, false);
 }
+
+static s64 lock_all(struct mm *mm, bool on, bool fill)
+{
+	for (u32 i = 0; i < mm->count; i++) {
+		struct vma *v = mm->vmas[i];
+		u64 start = v->start, end = v->end;
+		int r = mm_lock(mm, start, end, on);
+
+		if (r)
+			return r;
+		if (on && fill && (v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
+			fill_range(mm, start, end);
+		i = vma_index(mm, end - 1);
+	}
+	return 0;
+}
+
 SYSCALL(mlockall, "x", u32 flags)
 {
+	struct mm *mm = current->mm;
+	u64 limit = lock_limit();
+
 	if (!flags || (flags & ~7u) || flags == 4)
 		return -EINVAL;
-	return capable(CAP_IPC_LOCK) || current->proc->rlim[RLIMIT_MEMLOCK].cur ? 0 : -EPERM;
+	if (!limit)
+		return -EPERM;
+	if ((flags & 1) && limit != NEVER && mm->total_vm > limit / PAGE_SIZE)
+		return -ENOMEM;
+	mm->lock_future = (flags & 2) != 0;
+	return flags & 1 ? lock_all(mm, true, !(flags & 4)) : 0;
 }
 SYSCALL(munlockall, "", void)
 {
-	return 0;
+	current->mm->lock_future = false;
+	return lock_all(current->mm, false, false);
 }
 
 SYSCALL(memfd_create, "sx", u64 uname, u32 flags)
@@ -390,7 +493,8 @@ SYSCALL(process_vm_writev, "dpupux", int pid, u64 l, u64 ln, u64 r, u64 rn, u64 
 
 SYSCALL(membarrier, "dxd", int cmd, u32 flags, int cpu)
 {
-	/* Whoever is in a program passes a serialising instruction; the others are in a lock. */
+	/* Whoever is in a program passes a serialising instruction; the others are in a lock.
+	 */
 	if (cmd > 0 && cmd < 128)
 		smp_serialize(NULL);
 	if (cmd == 0)

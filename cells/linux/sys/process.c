@@ -461,6 +461,8 @@ static s64 prctl_ambient(u64 op, u64 cap)
 	if (!c)
 		return -ENOMEM;
 	if (op == PR_CAP_AMBIENT_CLEAR_ALL) {
+		if (cap)
+			return -EINVAL;
 		c->cap_amb = 0;
 		return 0;
 	}
@@ -474,7 +476,8 @@ static s64 prctl_ambient(u64 op, u64 cap)
 	}
 	if (op != PR_CAP_AMBIENT_RAISE)
 		return -EINVAL;
-	if (!(c->cap_perm >> cap & 1) || !(c->cap_inh >> cap & 1))
+	if (!(c->cap_perm >> cap & 1) || !(c->cap_inh >> cap & 1) ||
+	    (c->securebits & 64)) /* SECBIT_NO_CAP_AMBIENT_RAISE */
 		return -EPERM;
 	c->cap_amb |= 1ull << cap;
 	return 0;
@@ -558,7 +561,7 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 		return 0;
 	}
 	case PR_SET_TIMERSLACK:
-		t->timer_slack = a ? a : 50000;
+		t->timer_slack = a ? a : t->default_slack;
 		return 0;
 	case PR_GET_TIMERSLACK:
 		return (s64)t->timer_slack;
@@ -571,10 +574,11 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 	case PR_SET_TSC:
 		return a == 1 ? 0 : -EINVAL;
 	case PR_GET_THP_DISABLE:
-		return 1;
+		return a || b || c || d ? -EINVAL : 1;
 	case PR_SET_THP_DISABLE:
+		return b || c || d ? -EINVAL : 0;
 	case PR_SET_VMA:
-		return op == PR_SET_VMA ? -EINVAL : 0;
+		return -EINVAL;
 	case PR_SET_MM:
 		return prctl_mm(a);
 	case PR_TASK_PERF_EVENTS_DISABLE:
@@ -641,163 +645,6 @@ SYSCALL(sysinfo, "p", u64 u)
 			      .mem_unit = 1};
 
 	return put_user(s, u);
-}
-
-/* ---- Scheduling parameters: kept, and used for the slice where they are niceness ---- */
-static struct thread *thread_or_self(int tid)
-{
-	return tid ? thread_find((u32)tid) : current;
-}
-SYSCALL(sched_yield, "", void)
-{
-	sched_yield_cpu();
-	return 0;
-}
-SYSCALL(sched_getaffinity, "dup", int tid, u32 n, u64 u)
-{
-	struct thread *t = thread_or_self(tid);
-
-	if (!t)
-		return -ESRCH;
-	if (n < 8 || (n & 7))
-		return -EINVAL;
-	return put_user(t->affinity, u) ? -EFAULT : 8;
-}
-SYSCALL(sched_setaffinity, "dup", int tid, u32 n, u64 u)
-{
-	struct thread *t = thread_or_self(tid);
-	u64 mask = 0;
-
-	if (!t)
-		return -ESRCH;
-	if (copy_in(&mask, u, MIN(n, 8u)))
-		return -EFAULT;
-	mask &= (1ull << cpus_online) - 1;
-	if (!mask)
-		return -EINVAL;
-	t->affinity = mask;
-	thread_moved(t);
-	return 0;
-}
-SYSCALL(sched_getscheduler, "d", int tid)
-{
-	struct thread *t = thread_or_self(tid);
-
-	return tid < 0 ? -EINVAL : t ? (s64)t->policy : -ESRCH;
-}
-static s64 set_policy(int tid, u32 policy, int prio)
-{
-	struct thread *t = thread_or_self(tid);
-	bool rt = (policy & 0xff) == 1 || (policy & 0xff) == 2;
-
-	if (tid < 0 || (policy & ~0x40000000u) > 5 || (policy & 0xff) == 4)
-		return -EINVAL;
-	if (!t)
-		return -ESRCH;
-	if (rt ? prio < 1 || prio > 99 : prio != 0)
-		return -EINVAL;
-	if (rt && !capable(CAP_SYS_NICE) && (u64)prio > current->proc->rlim[RLIMIT_RTPRIO].cur)
-		return -EPERM;
-	t->policy = policy & 0xff;
-	t->rt_prio = (u32)prio;
-	return 0;
-}
-SYSCALL(sched_setscheduler, "ddp", int tid, u32 policy, u64 u)
-{
-	int prio;
-
-	return get_user(prio, u) ? -EFAULT : set_policy(tid, policy, prio);
-}
-SYSCALL(sched_getparam, "dp", int tid, u64 u)
-{
-	struct thread *t = thread_or_self(tid);
-
-	if (tid < 0 || !u)
-		return -EINVAL;
-	return t ? put_user(t->rt_prio, u) : -ESRCH;
-}
-SYSCALL(sched_setparam, "dp", int tid, u64 u)
-{
-	struct thread *t = thread_or_self(tid);
-	int prio;
-
-	if (get_user(prio, u))
-		return -EFAULT;
-	return t ? set_policy(tid, t->policy, prio) : -ESRCH;
-}
-SYSCALL(sched_get_priority_max, "d", int policy)
-{
-	return policy == 1 || policy == 2                  ? 99
-	       : policy >= 0 && policy <= 6 && policy != 4 ? 0
-							   : -EINVAL;
-}
-SYSCALL(sched_get_priority_min, "d", int policy)
-{
-	return policy == 1 || policy == 2                  ? 1
-	       : policy >= 0 && policy <= 6 && policy != 4 ? 0
-							   : -EINVAL;
-}
-SYSCALL(sched_rr_get_interval, "dp", int tid, u64 u)
-{
-	struct __kernel_timespec ts = {0, 10000000};
-
-	if (tid < 0)
-		return -EINVAL;
-	return thread_or_self(tid) ? put_user(ts, u) : -ESRCH;
-}
-
-static bool prio_match(struct proc *p, int which, u32 who)
-{
-	return which == 0   ? p->pid == who
-	       : which == 1 ? p->pgid == who
-			    : p->leader && p->leader->cred->uid == who;
-}
-static s64 do_priority(int which, int who, bool set, int value)
-{
-	struct proc *p;
-	struct thread *t;
-	s64 best = -ESRCH;
-	u32 id = (u32)who;
-
-	if (which < 0 || which > 2)
-		return -EINVAL;
-	if (!who)
-		id = which == 0   ? current->proc->pid
-		     : which == 1 ? current->proc->pgid
-				  : current->cred->uid;
-	list_each(p, &proc_list, all_link)
-	{
-		if (!prio_match(p, which, id))
-			continue;
-		list_each(t, &p->threads, proc_link)
-		{
-			if (set) {
-				if (value < t->nice && !capable(CAP_SYS_NICE))
-					return -EACCES;
-				t->nice = value;
-				best = 0;
-			} else if (20 - t->nice > best) {
-				best = 20 - t->nice;
-			}
-		}
-	}
-	return best;
-}
-SYSCALL(getpriority, "dd", int which, int who)
-{
-	return do_priority(which, who, false, 0);
-}
-SYSCALL(setpriority, "ddd", int which, int who, int value)
-{
-	return do_priority(which, who, true, MAX(-20, MIN(19, value)));
-}
-SYSCALL(ioprio_get, "dd", int which, int who)
-{
-	return which < 1 || which > 3 ? -EINVAL : 4;
-}
-SYSCALL(ioprio_set, "ddx", int which, int who, int prio)
-{
-	return which < 1 || which > 3 ? -EINVAL : 0;
 }
 
 /* ---- Namespaces: a container has one of each ---- */
@@ -882,10 +729,6 @@ SYSCALL(swapoff, "s!", u64 a)
 {
 	return -EPERM;
 }
-SYSCALL(settimeofday, "pp!", u64 a, u64 b)
-{
-	return -EPERM;
-}
 SYSCALL(iopl, "d!", int level)
 {
 	return -EPERM;
@@ -931,6 +774,17 @@ SYSCALL(kcmp, "dddxx", int a, int b, int type, u64 x, u64 y)
 	case 3:
 		v1 = (u64)t1->fs;
 		v2 = (u64)t2->fs;
+		break;
+	case 4:
+		v1 = (u64)t1->sighand;
+		v2 = (u64)t2->sighand;
+		break;
+	case 5: /* I/O context: none is shared */
+		v1 = v2 = 0;
+		break;
+	case 6:
+		v1 = (u64)t1->sem_undo;
+		v2 = (u64)t2->sem_undo;
 		break;
 	default:
 		return -EINVAL;

@@ -266,7 +266,10 @@ SYSCALL(rt_sigqueueinfo, "ddp", int pid, int sig, u64 uinfo)
 	siginfo_t i;
 	int r = queue_info(&i, uinfo, sig, pid);
 	struct proc *p = proc_find((u32)pid);
+	struct thread *t = p ? NULL : thread_find((u32)pid);
 
+	if (t)
+		p = t->proc;
 	if (r || sig < 0 || sig > NSIGS)
 		return r ? r : -EINVAL;
 	return p ? kill_one(p, sig, &i) : -ESRCH;

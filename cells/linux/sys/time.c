@@ -4,9 +4,13 @@
 #include <linux/time.h>
 #include <linux/capability.h>
 
+/* The container's own wall clock: an offset to the machine's, also for the vDSO. */
+static s64 wall_offset;
+void vdso_wall_offset_set(s64 offset);
+
 u64 wall_now(void)
 {
-	return (u64)clock_wall_base() + clock_now();
+	return (u64)(clock_wall_base() + wall_offset) + clock_now();
 }
 
 static u64 proc_cpu(struct proc *p, bool user, bool sys)
@@ -87,9 +91,52 @@ SYSCALL(clock_getres, "dp", int id, u64 uts)
 		ts.tv_nsec = 4000000;
 	return uts ? put_user(ts, uts) : 0;
 }
+
+static s64 wall_set(u64 ns)
+{
+	s64 by;
+
+	if (!capable(CAP_SYS_TIME))
+		return -EPERM;
+	if (ns < clock_now()) /* the monotonic clock began no earlier than 1970 */
+		return -EINVAL;
+	by = (s64)(ns - wall_now());
+	wall_offset += by;
+	vdso_wall_offset_set(wall_offset);
+	return 0;
+}
+
 SYSCALL(clock_settime, "dp", int id, u64 uts)
 {
-	return id == CLOCK_REALTIME ? -EPERM : -EINVAL;
+	struct __kernel_timespec ts;
+
+	if (id != CLOCK_REALTIME)
+		return -EINVAL;
+	if (get_user(ts, uts))
+		return -EFAULT;
+	if (!ts_valid(&ts))
+		return -EINVAL;
+	return wall_set(ts_to_ns(&ts));
+}
+
+SYSCALL(settimeofday, "pp", u64 utv, u64 utz)
+{
+	s64 tv[2], r = 0;
+	s32 tz[2];
+
+	if (utv && copy_in(tv, utv, sizeof(tv)))
+		return -EFAULT;
+	if (utv && (tv[1] < 0 || tv[1] > 999999 || tv[0] < 0))
+		return -EINVAL;
+	if (utz && get_user(tz, utz))
+		return -EFAULT;
+	if (utz && (tz[0] > 15 * 60 || tz[0] < -15 * 60))
+		return -EINVAL;
+	if (!capable(CAP_SYS_TIME))
+		return -EPERM;
+	if (utv)
+		r = wall_set((u64)MIN(tv[0], 9000000000ll) * NS_PER_SEC + (u64)tv[1] * 1000);
+	return r;
 }
 SYSCALL(clock_adjtime, "dp", int id, u64 u)
 {

@@ -11,6 +11,10 @@ extern const uint8_t vvar_page[] __attribute__((visibility("hidden")));
 __attribute__((visibility("hidden"), used, section(".vdso_offset")))
 const volatile uint64_t vdso_clock_offset = 0x0d0c10c4;
 
+/* What the container's clock differs from the machine's; the kernel changes it while we run. */
+__attribute__((visibility("hidden"), used, section(".vdso_offset")))
+const volatile int64_t vdso_wall_offset = 0x0d0c10c5;
+
 struct ts {
 	int64_t sec, nsec;
 };
@@ -29,7 +33,7 @@ static uint64_t now(int64_t *wall)
 		uint64_t base = c->tsc_base, mult = c->mult, tsc;
 		uint32_t shift = c->shift;
 
-		*wall = c->wall_ns;
+		*wall = c->wall_ns + vdso_wall_offset;
 		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 		tsc = (uint64_t)hi << 32 | lo;
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
