@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "d0d/api.h"
 
@@ -18,6 +19,19 @@ static void ping(struct http_req *r)
 }
 ROUTE("GET", "/_ping", ping);
 ROUTE("HEAD", "/_ping", ping);
+
+// d0d ends and whoever watches over it starts it anew: on D0 its cell's restart policy. What
+// runs goes on.
+static void restart(struct http_req *r)
+{
+	resp_empty(r, 202);
+	log_msg("asked to start anew");
+	engine_close(r->e);
+	conn_shutdown_write(r->c);
+	usleep(200000); // the answer leaves
+	_exit(75);      // EX_TEMPFAIL: a failure, so that on-failure brings it back
+}
+ROUTE("POST", "/d0/restart", restart);
 
 static void version(struct http_req *r)
 {

@@ -200,10 +200,12 @@ int engine_open(struct engine *e, const struct engine_config *cfg, struct err *e
 	pthread_mutex_init(&e->spool_lock, NULL);
 	pthread_rwlock_init(&e->import, NULL);
 	engine_cond_init(&e->ev.more);
+	pthread_mutex_init(&e->ev.file_lock, NULL);
 	e->dir = xstrdup(cfg->dir);
 	if (make_dirs(e, err) < 0)
 		return -1;
 	load_identity(e);
+	events_load(e);
 	char *own = engine_path(e, "backend");
 	struct be_config bc = {own, cfg->backend_opt ? cfg->backend_opt : ""};
 	int rc = e->ops->open(&e->be, &bc, err);

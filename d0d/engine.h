@@ -40,6 +40,8 @@ struct events {
 	json_t *ring[EVENT_RING];
 	uint64_t next; // sequence number of the next event
 	pthread_cond_t more;
+	pthread_mutex_t file_lock; // a leaf
+	unsigned lines;            // in the file
 };
 
 // ---- containers ----
@@ -204,6 +206,7 @@ void engine_records(struct engine *e, const char *sub,
 		    void (*fn)(struct engine *e, const json_t *o));
 
 // ---- events.c ----
+void events_load(struct engine *e); // what an earlier d0d recorded
 // ATTRS is stolen. TYPE "container", ACTION "start", ...
 void event_emit(struct engine *e, const char *type, const char *action, const char *id,
 		json_t *attrs);

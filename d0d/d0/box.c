@@ -219,13 +219,23 @@ static int make_pipes(struct be_proc *p, struct err *e)
 	return 0;
 }
 
+// As Docker's runtime words it: the client's exit code depends on it.
+static const char *why(int error)
+{
+	return error == ENOENT    ? "no such file or directory"
+	       : error == EACCES  ? "permission denied"
+	       : error == ENOEXEC ? "exec format error"
+	       : error == EISDIR  ? "is a directory"
+				  : strerror(error);
+}
+
 static int refused(const struct be_proc *p, const char *argv0, struct err *e)
 {
 	return err_set(
 	    e, p->error == ENOENT || p->error == EACCES || p->error == ENOEXEC ? 400 : 500,
 	    "failed to create task for container: unable to start container "
 	    "process: exec: \"%s\": %s: unknown",
-	    argv0, strerror(p->error));
+	    argv0, why(p->error));
 }
 
 static int await_start(struct be_proc *p, const char *argv0, struct err *e)

@@ -373,6 +373,8 @@ int d0_tree_unpack(struct backend *be, const char *id, const char *path, struct 
 				  (flags & BE_NO_OVERWRITE_DIR ? 1 : 0) |
 				      (flags & BE_KEEP_OWNER ? 2 : 0),
 				  &from, e);
+		if (rc < 0 && e && e->status == 400 && strstr(e->msg, "'..'"))
+			err_set(e, 400, "an entry of the archive leaves the tree it is for");
 		if (x) {
 			box_sync(x, true);
 			box_put(x);

@@ -335,7 +335,7 @@ static void start_key(struct start *st, const char *key, char *v)
 	else if (!strcmp(key, "domainname"))
 		str_copy(domain_name, v, 65);
 	else if (!strcmp(key, "pids"))
-		thread_limit = (u32)number(v) + 8;
+		thread_limit = (u32)number(v);
 	else if (!strcmp(key, "mount"))
 		mount_configured(v);
 	else if (!strcmp(key, "file"))
@@ -544,8 +544,28 @@ static void do_signal(struct con_proc *c, u32 sig, bool group)
 		sig_send_proc(p, (int)sig, &i);
 }
 
+/* The program's arguments with blanks between them, or its name. */
+static void command_of(struct thread *t, char *out, u32 room)
+{
+	struct mm *mm = t->mm;
+	u32 n = 0;
+
+	if (mm && mm->arg_end > mm->arg_start)
+		n = (u32)mm_access(mm, mm->arg_start, out,
+				   MIN(mm->arg_end - mm->arg_start, (u64)room - 1), false);
+	while (n && !out[n - 1])
+		n--;
+	for (u32 i = 0; i < n; i++)
+		if ((u8)out[i] < ' ')
+			out[i] = ' ';
+	out[n] = 0;
+	if (!n)
+		str_copy(out, t->comm, room);
+}
+
 static void do_procs(u32 id)
 {
+	char command[256];
 	u32 room = 16384, n = 0;
 	char *buf = kalloc(room);
 	struct proc *p;
@@ -557,8 +577,9 @@ static void do_procs(u32 id)
 		struct thread *t = p->leader;
 		struct mm *mm = t ? t->mm : NULL;
 
-		if (n + 128 > room || !t)
+		if (n + 384 > room || !t)
 			continue;
+		command_of(t, command, sizeof(command));
 		n +=
 		    (u32)format(buf + n, room - n, "%u %u %u %c %lu %lu %s\n", p->pid,
 				p->parent ? p->parent->pid : 0, t->cred->uid,
@@ -566,7 +587,7 @@ static void do_procs(u32 id)
 				: t->state == T_RUNNABLE ? 'R'
 							 : 'S',
 				mm ? (mm->rss_anon + mm->rss_file + mm->rss_shmem) * 4 : 0,
-				(p->utime + p->stime + t->utime + t->stime) / 1000000, t->comm);
+				(p->utime + p->stime + t->utime + t->stime) / 1000000, command);
 	}
 	send_frame(D0_CON_PROCS_REPLY, id, 0, 0, buf, n);
 	kfree(buf);

@@ -233,7 +233,7 @@ void config_apply(void)
 			mount_configured(table[i].value);
 	v = config_value("pids");
 	if (v)
-		thread_limit = (u32)str_number(&v) + 4;
+		thread_limit = (u32)str_number(&v);
 }
 
 /* ---- Starting a program ---- */

@@ -170,6 +170,7 @@ struct thread {
 	void (*kfn)(void *);
 	void *karg;
 	bool is_kthread;
+	bool charged; /* counted in thread_count */
 	u32 personality;
 	u32 syscall_nr;
 	u32 restart_nr;
@@ -253,6 +254,8 @@ struct thread *thread_seen(u32 tid);
 void husk_make(struct thread *t);
 struct proc *proc_new(void);
 struct thread *thread_new(void);
+/* A program's thread: -EAGAIN when the container has as many as it may. */
+struct thread *thread_new_charged(int *err);
 void thread_free(struct thread *t);
 void proc_put(struct proc *p);
 u32 pid_new(void);

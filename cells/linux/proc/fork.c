@@ -187,9 +187,9 @@ static s64 do_clone(const struct clone_args_k *a)
 	if (cur->cred->uid && cur->proc->rlim[RLIMIT_NPROC].cur != NEVER && !capable(24) &&
 	    user_procs(cur->cred->uid) >= cur->proc->rlim[RLIMIT_NPROC].cur)
 		return -EAGAIN;
-	t = thread_new();
+	t = thread_new_charged(&r);
 	if (!t)
-		return thread_count >= thread_limit ? -EAGAIN : -ENOMEM;
+		return r;
 	r = copy_shared(t, f);
 	if (r) {
 		undo(t);

@@ -83,8 +83,6 @@ struct thread *thread_new(void)
 {
 	struct thread *t;
 
-	if (thread_count >= thread_limit)
-		return NULL;
 	t = kalloc(sizeof(*t));
 	if (!t)
 		return NULL;
@@ -100,13 +98,27 @@ struct thread *thread_new(void)
 	t->affinity = (1ull << cpus_online) - 1;
 	t->timer_slack = 50000;
 	t->state = T_SLEEP;
-	thread_count++;
+	return t;
+}
+
+/* The container's limit (--pids-limit) is for its programs' threads: what the kernel runs for
+ * them must not fail for their sake. */
+struct thread *thread_new_charged(int *err)
+{
+	struct thread *t = thread_count < thread_limit ? thread_new() : NULL;
+
+	*err = thread_count < thread_limit ? -ENOMEM : -EAGAIN;
+	if (t) {
+		thread_count++;
+		t->charged = true;
+	}
 	return t;
 }
 
 void thread_free(struct thread *t)
 {
-	thread_count--;
+	if (t->charged)
+		thread_count--;
 	if (t->cred)
 		cred_put(t->cred);
 	if (t->proc)
@@ -206,10 +218,11 @@ struct proc *proc_spawn_init(void)
 		      {RLIMIT_MSGQUEUE, 819200, 819200},
 		      {RLIMIT_NICE, 0, 0},
 		      {RLIMIT_RTPRIO, 0, 0}};
-	struct proc *p = proc_new();
-	struct thread *t = p ? thread_new() : NULL;
+	int err;
+	struct thread *t = thread_new_charged(&err);
+	struct proc *p = t ? proc_new() : NULL;
 
-	if (!t)
+	if (!p)
 		return NULL;
 	for (u32 i = 0; i < RLIM_NLIMITS; i++)
 		p->rlim[i].cur = p->rlim[i].max = NEVER;
