@@ -51,10 +51,16 @@ void tp_conf_stack(struct tp_config *c, const char *args)
 
 void tp_conf_if(struct tp_if_config *c, const char *const *args, unsigned n)
 {
+	char v[64];
+	bool fixed = false;
+
 	for (unsigned i = 0; i < n; i++) {
 		c->dhcp |= tp_conf_has(args[i], "dhcp");
 		c->slaac |= tp_conf_has(args[i], "slaac");
+		fixed |= tp_conf_get(args[i], "ip", v, sizeof(v)) > 0;
 	}
+	/* An address given is an answer: "dhcp" is for where none is. */
+	c->dhcp &= !fixed;
 }
 
 static unsigned number(const char **s)
