@@ -60,6 +60,7 @@ static void fill_event(struct h2_event *ev, enum h2_event_kind kind, const struc
 		ev->bref_type = b->type;
 		ev->methods = b->methods;
 		ev->key = b->key;
+		memcpy(ev->code, b->check.raw, sizeof(ev->code));
 	}
 	if (at) {
 		ev->ino = at->ino;

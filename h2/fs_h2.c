@@ -101,6 +101,15 @@ static int pick_header(struct h2_vol *v, int only)
 	return 0;
 }
 
+bool h2_header_range(uint64_t size, uint64_t off, size_t len)
+{
+	for (unsigned i = 0; i < h2_header_copies(size); i++)
+		if (off < i * H2_ZONE_SIZE + sizeof(struct h2_volhdr) &&
+		    i * H2_ZONE_SIZE < off + len)
+			return true;
+	return false;
+}
+
 static int check_header(struct h2_vol *v)
 {
 	const struct h2_volhdr *h = v->hdr;
@@ -120,6 +129,35 @@ static int check_header(struct h2_vol *v)
 	v->size = total;
 	v->tid = h->mirror_tid + 1;
 	return 0;
+}
+
+int h2_probe(const struct h2_env *env, struct h2_vol_info *out)
+{
+	struct h2_vol *v = env->alloc(env->ctx, sizeof(*v));
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	if (!v)
+		return -H2_ENOMEM;
+	memset(v, 0, sizeof(*v));
+	v->env = *env;
+	v->env.event = NULL;
+	v->hdr = h2_zalloc(v, sizeof(*v->hdr));
+	err = v->hdr ? pick_header(v, 0) : -H2_ENOMEM;
+	if (!err)
+		err = check_header(v);
+	if (!err) {
+		out->size = v->size;
+		out->mirror_tid = v->hdr->mirror_tid;
+		out->freemap_tid = v->hdr->freemap_tid;
+		out->version = v->hdr->version;
+		memcpy(out->fsid, v->hdr->fsid, 16);
+		out->header = v->header + 1;
+		out->valid_copies = v->valid_copies;
+	}
+	h2_free(v, v->hdr, sizeof(*v->hdr));
+	h2_free(v, v, sizeof(*v));
+	return err;
 }
 
 /* ---- recovery ---- */

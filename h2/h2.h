@@ -110,9 +110,13 @@ struct h2_event {
 	uint8_t methods;   /* check << 4 | compression */
 	uint64_t key;      /* file data: offset in the file; inode: its number */
 	uint64_t ino;      /* file or directory the block belongs to */
+	uint8_t code[24];  /* the check code it should have, see h2_code_is() */
 	char pfs[256];
 	const char *what; /* a constant English phrase */
 };
+
+/* Do these stored bytes have the check code (by methods: check << 4)? */
+bool h2_code_is(uint8_t methods, const uint8_t code[24], const void *stored, size_t len);
 
 struct h2_env {
 	const struct h2_dev_ops *dev_ops;
@@ -133,6 +137,11 @@ struct h2_env {
 	 * in place. Holders of the plain content use h2_block_encode() to get stored bytes.
 	 */
 	int (*second_copy)(void *ctx, const struct h2_event *ev, void *buf);
+	/*
+	 * A scrub has read this block and found it good (may be NULL): a holder of another copy
+	 * compares. The volume may not be used from here.
+	 */
+	void (*scrubbed)(void *ctx, uint64_t off, const void *stored, size_t len);
 	const struct h2_codec *codec; /* may be NULL: no compression */
 };
 
@@ -194,9 +203,17 @@ struct h2_mount_opts {
 };
 
 struct h2_vol;
+struct h2_vol_info;
 
 /* Mount. The env is copied; what it points to must outlive the volume. */
 int h2_mount(const struct h2_env *env, const struct h2_mount_opts *opts, struct h2_vol **out);
+/* What the newest usable header says (size, mirror_tid, fsid, header), without a mount and
+ * without a write. -H2_EMEDIUM: there is none. */
+int h2_probe(const struct h2_env *env, struct h2_vol_info *out);
+/* Does the range touch a place of volume headers on a volume of that size? */
+bool h2_header_range(uint64_t size, uint64_t off, size_t len);
+#define H2_RESERVED_STEP  (1024ull << 20) /* every GiB begins with a reserved area: headers, */
+#define H2_RESERVED_BYTES (4ull << 20)    /* freemap */
 /* Sync and free. The memory is freed also when the sync fails; the error is returned.
  * Open PFS handles are closed. */
 int h2_unmount(struct h2_vol *vol);

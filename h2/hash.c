@@ -310,3 +310,11 @@ int h2_code_test(const struct h2_bref *bref, const void *buf, size_t len)
 	}
 	return -1;
 }
+
+bool h2_code_is(uint8_t methods, const uint8_t code[24], const void *stored, size_t len)
+{
+	struct h2_bref b = {.methods = methods};
+
+	memcpy(b.check.raw, code, 24);
+	return methods >> 4 > H2_CHECK_DISABLED && h2_code_test(&b, stored, len) == 1;
+}

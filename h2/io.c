@@ -186,6 +186,7 @@ int h2_block_read(struct h2_vol *v, const struct h2_bref *b, const struct h2_whe
 	ev.bref_type = b->type;
 	ev.methods = b->methods;
 	ev.key = b->key;
+	memcpy(ev.code, b->check.raw, sizeof(ev.code));
 	ev.what = "asking for a second copy";
 	if (at) {
 		ev.ino = at->ino;

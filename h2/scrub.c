@@ -41,6 +41,12 @@ int h2_scrub_begin(struct h2_vol *v, struct h2_scrub **out)
 	return 0;
 }
 
+static void scrubbed(struct h2_vol *v, const struct h2_bref *b, const void *block)
+{
+	if (v->env.scrubbed)
+		v->env.scrubbed(v->env.ctx, h2_bref_off(b), block, h2_bref_bytes(b));
+}
+
 static int scrub_tree(struct h2_scrub *s, uint64_t until)
 {
 	struct h2_walk_item it;
@@ -57,6 +63,8 @@ static int scrub_tree(struct h2_scrub *s, uint64_t until)
 		s->done.done_bytes += h2_bref_bytes(it.bref);
 		if (it.error)
 			s->done.bad++;
+		else if (it.block)
+			scrubbed(s->vol, it.bref, it.block);
 		if (it.error == -H2_EUCLEAN) {
 			struct h2_where at = {.ino = it.in->ino, .pfs = s->walk.pfs};
 			h2_event_bref(s->vol, H2_EV_BAD_STRUCT, it.bref, &at, it.what);

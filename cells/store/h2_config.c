@@ -25,11 +25,12 @@ enum option {
 	O_COMP,
 	O_SYNC,
 	O_SIGNED,
+	O_MIRROR,
 	OPTIONS
 };
-static const char *const option_name[OPTIONS] = {"create", "format",        "readonly", "size",
-						 "cache",  "behind",        "check",    "comp",
-						 "sync",   "require-signed"};
+static const char *const option_name[OPTIONS] = {"create", "format",         "readonly", "size",
+						 "cache",  "behind",         "check",    "comp",
+						 "sync",   "require-signed", "mirror"};
 #define HAS(p, o) ((p)->seen & 1u << (o))
 
 static int fail(struct parser *p, const char *what, const char *word, size_t len)
@@ -84,23 +85,27 @@ static int choice(struct parser *p, const char *v, size_t len, const char *const
 	return fail(p, "unknown value", v, len);
 }
 
-static int take_source(struct parser *p, const char *w, size_t len)
+static int take_disk(struct parser *p, const char *w, size_t len, uint32_t *out)
 {
 	uint64_t n;
 
-	if (same(w, len, "ram")) {
-		p->c->source = STORE_RAM;
-	} else if (same(w, len, "boot")) {
-		p->c->source = STORE_BOOT;
-	} else if (len > 5 && !memcmp(w, "disk:", 5)) {
-		if (ranged(p, w + 5, len - 5, 0, D0_STORE_DISKS_MAX - 1, &n))
-			return -1;
-		p->c->source = STORE_DISK;
-		p->c->disk = (uint32_t)n;
-	} else {
+	if (len <= 5 || memcmp(w, "disk:", 5))
 		return fail(p, "unknown source", w, len);
-	}
+	if (ranged(p, w + 5, len - 5, 0, D0_STORE_DISKS_MAX - 1, &n))
+		return -1;
+	*out = (uint32_t)n;
 	return 0;
+}
+
+static int take_source(struct parser *p, const char *w, size_t len)
+{
+	if (same(w, len, "ram"))
+		p->c->source = STORE_RAM;
+	else if (same(w, len, "boot"))
+		p->c->source = STORE_BOOT;
+	else
+		p->c->source = STORE_DISK;
+	return p->c->source == STORE_DISK ? take_disk(p, w, len, &p->c->disk) : 0;
 }
 
 /* Key IDs with '+' between them. */
@@ -146,6 +151,9 @@ static int take_value(struct parser *p, enum option o, const char *v, size_t len
 		return choice(p, v, len, checks, check_values, &p->c->check);
 	case O_COMP:
 		return choice(p, v, len, comps, comp_values, &p->c->comp);
+	case O_MIRROR:
+		p->c->mirrored = true;
+		return take_disk(p, v, len, &p->c->mirror);
 	case O_SIGNED:
 		return take_keys(p, v, len);
 	case O_SYNC:
@@ -194,6 +202,8 @@ static int check_whole(struct parser *p)
 		bad = "readonly and a new volume";
 	else if ((c->create || c->format) && c->source != STORE_DISK)
 		bad = "create or format without a disk";
+	else if (c->mirrored && (c->source != STORE_DISK || c->mirror == c->disk))
+		bad = "a mirror of something that is not another disk";
 	else if (HAS(p, O_SIZE) && c->source != STORE_RAM)
 		bad = "size without ram";
 	else if (HAS(p, O_BEHIND) && c->source != STORE_DISK)

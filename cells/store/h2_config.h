@@ -16,9 +16,11 @@
  *		behind=SIZE	buffers of writes under way (256K..16M; default 2M)
  *		check=sha192|xxhash64|crc32c, comp=lz4|zlib|none	for create, format, ram
  *		sync=SECONDS	1..3600, default 5: how long a change may stay in memory
- *		require-signed=KEY[+KEY]...	serve only images, and roots that began as an
- *				image, which one of these keys signed; a key is the SHA-256 of
- *				its public half in hex (`d0fs key FILE`), at most 4
+ *		mirror=disk:N	a second disk with the same volume: bad blocks are mended from
+ *it, and the volume goes on when one disk fails. With create both must be blank; a blank disk
+ *beside a volume becomes its copy require-signed=KEY[+KEY]...	serve only images, and roots
+ *that began as an image, which one of these keys signed; a key is the SHA-256 of its public
+ *half in hex (`d0fs key FILE`), at most 4
  *
  * Without d0.store: `boot` if the cell has an image, else `ram`; no disk is touched, not even
  * reset. A word given twice, unknown, or that contradicts another is an error, and then
@@ -43,7 +45,8 @@ enum store_source {
 
 struct h2_config {
 	enum store_source source;
-	uint32_t disk;
+	uint32_t disk, mirror; /* mirror: valid if mirrored */
+	bool mirrored;
 	bool create, format, readonly;
 	uint64_t size, cache, behind;
 	uint8_t check, comp; /* enum h2_check, h2_comp */

@@ -56,6 +56,7 @@ int cell_main(const struct d0_info *info)
 		next = store_tick(&store);
 		more |= admin_job_step(&store);
 		more |= signed_step(&store);
+		more |= store_mirror_step(&store);
 		if (more)
 			events_collect();
 		else

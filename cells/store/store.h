@@ -14,7 +14,8 @@ struct ramdisk;
 /* The volume of this cell. */
 struct store {
 	struct h2_config config;
-	struct blkdev *blk; /* or */
+	struct blkdev *blk, *blk2; /* blk2: the mirror's disk */
+	struct mirror *mirror;     /* over both, or NULL; or */
 	struct ramdisk *ram;
 	struct h2_env env;
 	struct h2_vol *vol;
@@ -26,6 +27,8 @@ struct store {
 
 /* volume.c: 0, or -1 with the reason logged and nothing written. */
 int store_open(struct store *s, const char *args);
+/* Work on the mirror that is left; true: there is more. */
+bool store_mirror_step(struct store *s);
 /* Take what the disk has finished; at the begin of a round of the main loop. */
 void store_poll(struct store *s);
 /* Syncs when it is time; returns when it wants to be called next. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cells/store/blockdev.h"
+#include "cells/store/mirror.h"
 #include "cells/store/ramdisk.h"
 #include "cells/store/store.h"
 #include "libcell/alloc.h"
@@ -95,10 +96,75 @@ static int open_memory(struct store *s, const struct d0_region *image)
 	return 0;
 }
 
+static void mirror_event(void *ctx, unsigned side, const char *what)
+{
+	struct store *s = ctx;
+	struct blkdev *b = side ? s->blk2 : s->blk;
+
+	log_warn("mirror: %s: %s", b ? blkdev_disk(b)->name : side ? "disk 2" : "disk 1", what);
+}
+
+static int env_second_copy(void *ctx, const struct h2_event *ev, void *buf)
+{
+	return mirror_second_copy(((struct store *)ctx)->mirror, ev, buf);
+}
+
+static void env_scrubbed(void *ctx, uint64_t off, const void *stored, size_t len)
+{
+	mirror_scrubbed(((struct store *)ctx)->mirror, off, stored, len);
+}
+
+static struct mirror_side side_of(struct blkdev *b)
+{
+	return (struct mirror_side){
+	    .ops = &blkdev_ops, .dev = b, .size = b ? blkdev_disk(b)->size : 0, .dead = !b};
+}
+
+/* Two disks; one of them may be missing. */
+static int open_mirror(struct store *s)
+{
+	const char *why = NULL;
+	struct mirror *m = calloc(1, sizeof(*m));
+	int err;
+
+	s->mirror = m;
+	if (!m)
+		return -1;
+	s->blk = blkdev_open(s->config.disk, s->config.behind);
+	s->blk2 = blkdev_open(s->config.mirror, s->config.behind);
+	m->side[0] = side_of(s->blk);
+	m->side[1] = side_of(s->blk2);
+	m->readonly = s->config.readonly;
+	m->event = mirror_event;
+	m->event_ctx = s;
+	err = mirror_open(m, &s->env, &why);
+	if (err && err != -H2_EMEDIUM) {
+		log_error("mirror: %s; nothing was touched", why ? why : h2_strerror(err));
+		return -1;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (m->side[i].dead)
+			log_warn("mirror: the volume runs on one disk only");
+	s->env.dev_ops = &mirror_ops;
+	s->env.dev = m;
+	s->env.dev_size = m->size;
+	s->env.dev_readonly = s->config.readonly;
+	s->env.second_copy = env_second_copy;
+	s->env.scrubbed = env_scrubbed;
+	return 0;
+}
+
+bool store_mirror_step(struct store *s)
+{
+	return s->mirror && s->vol && mirror_step(s->mirror, s->vol);
+}
+
 static int open_disk(struct store *s)
 {
 	const struct blk_disk *d;
 
+	if (s->config.mirrored)
+		return open_mirror(s);
 	s->blk = blkdev_open(s->config.disk, s->config.behind);
 	if (!s->blk)
 		return -1;
@@ -150,7 +216,7 @@ static int mount_volume(struct store *s)
 	int err = h2_mount(&s->env, &o, &s->vol);
 
 	if (err == -H2_EMEDIUM && s->config.create) {
-		if (!blank(&s->env)) {
+		if (!s->mirror && !blank(&s->env)) { /* a mirror has looked at both */
 			log_error(
 			    "the disk has no volume but is not blank either: not touched");
 			return -1;
@@ -175,7 +241,9 @@ static void describe(struct store *s)
 	log_info("volume of %llu MiB, %llu MiB free, %s%s; header %u of %u",
 		 (unsigned long long)info.size >> 20,
 		 (unsigned long long)info.allocator_free >> 20,
-		 s->blk ? blkdev_disk(s->blk)->name : "in memory",
+		 s->mirror ? "on two disks"
+		 : s->blk  ? blkdev_disk(s->blk)->name
+			   : "in memory",
 		 info.readonly ? ", read-only" : "", info.header, info.copies);
 }
 
@@ -229,6 +297,8 @@ void store_poll(struct store *s)
 {
 	if (s->blk)
 		blkdev_poll(s->blk);
+	if (s->blk2)
+		blkdev_poll(s->blk2);
 }
 
 uint64_t store_tick(struct store *s)
@@ -260,6 +330,8 @@ uint64_t store_tick(struct store *s)
 
 void store_close(struct store *s)
 {
+	if (s->mirror)
+		mirror_stop(s->mirror);
 	int err = s->vol ? h2_unmount(s->vol) : 0;
 
 	if (err && err != -H2_EROFS)
@@ -267,10 +339,16 @@ void store_close(struct store *s)
 	else if (s->vol)
 		log_info("volume unmounted");
 	s->vol = NULL;
+	if (s->mirror)
+		mirror_close(s->mirror);
+	free(s->mirror);
 	if (s->blk)
 		blkdev_close(s->blk);
+	if (s->blk2)
+		blkdev_close(s->blk2);
 	if (s->ram)
 		ramdisk_free(s->ram);
-	s->blk = NULL;
+	s->blk = s->blk2 = NULL;
+	s->mirror = NULL;
 	s->ram = NULL;
 }

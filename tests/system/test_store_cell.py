@@ -135,6 +135,51 @@ def test_an_idle_store_sleeps(boot, archive, tmp_path):
     assert used[1] - used[0] < 500, "milliseconds of CPU time in 3 idle seconds"
 
 
+def test_mirror(boot, archive, tmp_path):
+    """One disk damaged all over, then one that is new: nothing is lost, both are good at last."""
+    a, b = volume(tmp_path / "a"), str(tmp_path / "b")
+    with open(b, "wb") as f:
+        f.truncate(os.path.getsize(a))
+
+    def start(mode):
+        text = conf(args="d0.store=disk:0,mirror=disk:1,sync=1", heap="28M", disk="virtio",
+                    clients=[("root", f"mode={mode} files=8 size=500000 seed=7")])
+        text += "device store class=0100 index=1\n"
+        extra = []
+        for name, path in (("d", a), ("e", b)):
+            extra += ["-drive", f"if=none,id={name},format=raw,file={path}",
+                      "-device", f"virtio-blk-pci,drive={name}"]
+        vm = boot(archive(text, cells=["store", "store-probe"]), extra=extra)
+        vm.expect(rf"probe: ok {mode}", timeout=60, absent="FAILED")
+        return vm
+
+    vm = start("write")
+    if not vm.find(r"mirror: virtio-blk1: is equal now"):
+        vm.expect(r"mirror: virtio-blk1: is equal now", timeout=60)
+    vm.stop()
+    for path in (a, b):
+        d0fs("check", path)
+    with open(a, "r+b") as f:  # every block behind the first reserved area
+        for at in range(8 << 20, os.path.getsize(a), 16384):
+            f.seek(at + 100)
+            byte = f.read(1)
+            f.seek(at + 100)
+            f.write(bytes([byte[0] ^ 4]))
+    assert subprocess.run([D0FS, "-q", "check", a], check=False, stdout=subprocess.DEVNULL).returncode == 4
+    vm = start("verify")
+    assert vm.find(r"rewritten from a second copy")
+    time.sleep(1)  # until the last of it is on the disk
+    vm.stop()
+    os.unlink(b)
+    with open(b, "wb") as f:
+        f.truncate(os.path.getsize(a))
+    vm = start("verify")
+    if not vm.find(r"mirror: virtio-blk1: is equal now"):
+        vm.expect(r"mirror: virtio-blk1: is equal now", timeout=60)
+    vm.stop()
+    d0fs("check", b)
+
+
 @pytest.mark.parametrize("args, says", [
     ("log=2", "in memory"),
     ("d0.store=disk:0,readonly,create", "contradiction"),

@@ -36,6 +36,9 @@ static void accepted(void **state)
 	assert_int_equal(parse("d0.store=disk:0,format=YES-ERASE-ALL"), 0);
 	assert_true(c.format);
 	assert_int_equal(parse("d0.store=boot,readonly"), 0);
+	assert_false(c.mirrored);
+	assert_int_equal(parse("d0.store=disk:1,mirror=disk:0,create"), 0);
+	assert_true(c.mirrored && c.disk == 1 && c.mirror == 0);
 }
 
 #define KEY_A "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -57,6 +60,11 @@ static void refused(void **state)
 {
 	static const char *const bad[][2] = {
 	    {"d0.store=", "empty"},
+	    {"d0.store=disk:0,mirror", "needs a value"},
+	    {"d0.store=disk:0,mirror=1", "unknown source"},
+	    {"d0.store=disk:0,mirror=disk:9", "out of range"},
+	    {"d0.store=disk:1,mirror=disk:1", "contradiction"},
+	    {"d0.store=ram,mirror=disk:1", "contradiction"},
 	    {"d0.store=ram,require-signed", "needs a value"},
 	    {"d0.store=ram,require-signed=", "not a key ID"},
 	    {"d0.store=ram,require-signed=1234", "not a key ID"},
