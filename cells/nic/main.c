@@ -35,7 +35,7 @@ static struct net_init_cfg cfg;
 
 static void ring(void *arg)
 {
-	cell_notify(((struct bell *)arg)->channel);
+	cell_notify_later(((struct bell *)arg)->channel);
 }
 
 static void open_port(unsigned n, const struct d0_channel *ch)
@@ -197,6 +197,7 @@ int cell_main(const struct d0_info *info)
 {
 	uint64_t poll_ns = cell_arg_u64(info->args, "poll", 0) * CLOCK_NS_PER_US;
 	uint64_t next_tick = 0, last_work = 0, now = clock_ns();
+	bool busy = false;
 
 	if (nic_init(&nic, cell_random_u32(), info->args)) {
 		log_error("out of memory: heap of %zu bytes", cell_heap_stats().size);
@@ -217,12 +218,19 @@ int cell_main(const struct d0_info *info)
 		if (now >= next_tick)
 			next_tick = tick(now);
 		if (nic_run(&nic, now)) {
+			if (busy)
+				cell_notify_flush(); /* it may go on like this: let the ports
+							work */
+			busy = true;
 			last_work = now;
 			cell_duty();
 			continue;
 		}
-		if (now - last_work < poll_ns || nic_arm(&nic))
+		busy = false;
+		if (now - last_work < poll_ns || nic_arm(&nic)) {
+			cell_notify_flush();
 			continue;
+		}
 		cell_wait(nic.wake_ns < next_tick ? nic.wake_ns : next_tick);
 	}
 	net_init_stop(&nic);

@@ -101,7 +101,7 @@ static void op_random(void *ctx, void *buf, uint32_t len)
 static void op_notify(void *ctx)
 {
 	if (cell.client >= 0)
-		cell_notify((unsigned)cell.client);
+		cell_notify_later((unsigned)cell.client);
 }
 
 static void op_log(void *ctx, const char *line)
@@ -111,7 +111,7 @@ static void op_log(void *ctx, const char *line)
 
 static void doorbell(void *arg)
 {
-	cell_notify((unsigned)((struct net *)arg)->channel);
+	cell_notify_later((unsigned)((struct net *)arg)->channel);
 }
 
 /* ---- frames in ---- */
@@ -382,17 +382,22 @@ static _Noreturn void run(void)
 		}
 		counters_update();
 		if (more || !next) {
+			cell_notify_flush();
 			cell_duty();
 			continue;
 		}
-		if (!tp_idle_begin(cell.st))
+		if (!tp_idle_begin(cell.st)) {
+			cell_notify_flush();
 			continue;
+		}
 		for (unsigned i = 1; i < TP_MAX_IF; i++) {
 			if (cell.net[i].channel >= 0 &&
 			    vnet_port_arm(&cell.net[i].port, cell.net[i].full))
 				more = true;
 		}
-		if (!more)
+		if (more)
+			cell_notify_flush();
+		else
 			cell_wait(next == UINT64_MAX ? D0_NEVER : next);
 		tp_idle_end(cell.st);
 	}

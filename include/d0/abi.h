@@ -69,7 +69,8 @@
 	X(13, console_read, "address, length",                                               \
 	  "bytes typed on the console (needs D0_CAP_CONSOLE); RAX = how many")               \
 	X(14, fault_report, "address, length",                                               \
-	  "a cell's own words on a failure it survived; goes to the journal")
+	  "a cell's own words on a failure it survived; goes to the journal")                \
+	X(15, notify_wait, "channel, deadline_ns", "notify, then wait: one exit for both")
 
 enum d0_hypercall {
 #define D0_HC_ENUM(number, name, args, text) D0_HC_##name = number,

@@ -80,20 +80,53 @@ void cell_duty(void)
 	bare_duty_step();
 }
 
+/* A channel whose notification is put off, plus one: each vCPU's own. */
+static unsigned held[D0_VCPUS_MAX];
+
+void cell_notify_flush(void)
+{
+	unsigned *h = &held[cell_vcpu()];
+
+	if (*h)
+		D0_HC(notify, *h - 1);
+	*h = 0;
+}
+
+void cell_notify_later(unsigned channel)
+{
+	unsigned *h = &held[cell_vcpu()];
+
+	if (*h != channel + 1)
+		cell_notify_flush();
+	*h = channel + 1;
+}
+
+static void wait(uint64_t deadline_ns)
+{
+	unsigned *h = &held[cell_vcpu()];
+
+	if (*h)
+		D0_HC(notify_wait, *h - 1, deadline_ns);
+	else
+		D0_HC(wait, deadline_ns);
+	*h = 0;
+}
+
 bool cell_wait(uint64_t deadline_ns)
 {
 	for (;;) {
-		if (pending()) {
+		bool ready = pending();
+
+		if (ready || (deadline_ns != D0_NEVER && clock_ns() >= deadline_ns)) {
+			cell_notify_flush();
 			cell_duty();
-			return true;
+			return ready;
 		}
-		if (deadline_ns != D0_NEVER && clock_ns() >= deadline_ns) {
-			cell_duty();
-			return false;
-		}
-		if (bare_duty_active())
+		if (bare_duty_active()) {
+			cell_notify_flush();
 			bare_duty_step();
-		else
-			D0_HC(wait, deadline_ns);
+		} else {
+			wait(deadline_ns);
+		}
 	}
 }

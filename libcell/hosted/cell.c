@@ -193,6 +193,15 @@ int cell_notify(unsigned channel)
 	return D0_OK;
 }
 
+void cell_notify_later(unsigned channel)
+{
+	cell_notify(channel);
+}
+
+void cell_notify_flush(void)
+{
+}
+
 int cell_irq_done(unsigned channel)
 {
 	return D0_OK;

@@ -38,6 +38,14 @@ static s64 hc_notify(struct vcpu *v, u64 channel, u64 b, u64 c, u64 d)
 	return channel > D0_CHANNELS_MAX ? D0_ENOENT : channel_notify(v->cell, (u32)channel);
 }
 
+/* The channel's result; what came meanwhile shows in the events. */
+static s64 hc_notify_wait(struct vcpu *v, u64 channel, u64 deadline, u64 c, u64 d)
+{
+	s64 result = hc_notify(v, channel, 0, 0, 0);
+	hc_wait(v, deadline, 0, 0, 0);
+	return result;
+}
+
 static s64 hc_log(struct vcpu *v, u64 at, u64 size, u64 c, u64 d)
 {
 	char text[TEXT_MAX], line[TEXT_MAX + D0_NAME_MAX + 4];

@@ -62,6 +62,13 @@ uint64_t cell_flags_take(uint64_t mask);
 /* Sets the channel's event at the peer. D0_OK or a D0_E value; never blocks. */
 int cell_notify(unsigned channel);
 
+/*
+ * The same, but it may be put off until the cell notifies another channel so, waits or flushes:
+ * for a loop that is about to wait, which then costs one hypercall instead of two.
+ */
+void cell_notify_later(unsigned channel);
+void cell_notify_flush(void);
+
 /* A level-triggered interrupt was served. */
 int cell_irq_done(unsigned channel);
 
