@@ -22,6 +22,11 @@
  * There are no threads in the nucleus: each CPU has one stack and is in this loop, in a
  * guest, or halted.
  *
+ * A cell can be ended and started anew while the CPU that ran it is between the exit and the
+ * lock: the vCPU is READY again, and that CPU still in run() with it. So a vCPU has a `holder`,
+ * and nobody takes it before the holder has let go; the holder sees that it is not RUNNING any
+ * more and drops the exit, which belonged to the life before.
+ *
  * Invariants: READY = in a queue; RUNNING = cpu->running of one CPU or about to be;
  * BLOCKED = in neither, perhaps in the timer heap. No wake-up is lost: events are
  * set and looked for under the lock, and a CPU looks at `resched` with interrupts off
@@ -130,12 +135,21 @@ static struct cpu *lesser_cpu(const struct vcpu *v)
 	return self->current && self->current->queue < v->queue ? self : NULL;
 }
 
+/* The first that no CPU is still on its way out of. */
+static struct vcpu *first_free(u32 q)
+{
+	struct vcpu *v = queue[q].first;
+	while (v && v->holder)
+		v = v->next;
+	return v;
+}
+
 static struct vcpu *first_waiting(void)
 {
-	for (u32 q = QUEUES; q-- > 0;)
-		if (queue[q].first)
-			return queue[q].first;
-	return NULL;
+	struct vcpu *v = NULL;
+	for (u32 q = QUEUES; q-- > 0 && !v;)
+		v = first_free(q);
+	return v;
 }
 
 /* Somebody waits while this CPU is about to enter a guest: say for how long that may be. */
@@ -240,7 +254,7 @@ static struct vcpu *pick(u64 now)
 	forgive(now);
 	struct vcpu *best = NULL;
 	for (u32 q = QUEUES; q-- > 0;) {
-		struct vcpu *v = queue[q].first;
+		struct vcpu *v = first_free(q);
 		if (v && !best)
 			best = v;
 		else if (v && q > 0 && now - v->ready_ns > STARVED && now > v->ready_ns)
@@ -283,6 +297,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 	v->state = VCPU_RUNNING;
 	switches++;
 	cpu->current = v;
+	v->holder = cpu;
 	cpu->handover = D0_NEVER;
 	while (v->state == VCPU_RUNNING && !cpu->resched && now < end) {
 		watch_handover(cpu, now);
@@ -295,6 +310,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 			tick(now);
 	}
 	cpu->current = NULL;
+	v->holder = NULL;
 	fpu_put(); /* it may go on at another CPU, which takes its registers from memory */
 	if (v->state == VCPU_OFF)
 		return;

@@ -38,7 +38,10 @@ bool vm_hypervisor_init_cpu(void)
 
 bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index, enum vcpu_kind kind)
 {
+	/* Its CPU may not have come out of the cell's life before this one yet. */
+	struct cpu *holder = v->holder;
 	memset(v, 0, sizeof(*v));
+	v->holder = holder;
 	v->cell = cell;
 	v->index = index;
 	v->deadline = v->timer = D0_NEVER;

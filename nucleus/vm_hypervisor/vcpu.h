@@ -68,6 +68,7 @@ struct vcpu {
 	u64 deadline; /* of d0_hc_wait, D0_NEVER: none */
 	u64 timer;    /* of d0_hc_timer */
 	struct cpu *last_cpu;
+	struct cpu *holder; /* the CPU that is in run() with it; nobody else may take it */
 	u32 asid, asid_generation;
 	u32 tlb_seen; /* cell->tlb_generation at the last entry */
 	/* scheduling */
