@@ -96,8 +96,8 @@ def test_what_a_container_writes_is_there_after_a_reboot(boot, tmp_path):
 
 def test_a_restart_of_the_store_does_not_end_a_transfer(boot, tmp_path):
     part = "".join(f"{n}\n" for n in range(1, 100001))
-    want = hashlib.sha256("".join(f"part {n}\n{part}" for n in range(1, 17)).encode()).hexdigest()
-    script = ("cd /www; [ -f big ] || { seq 1 100000 > a; for n in `seq 1 16`; do echo part $n; cat a; done > b; "
+    want = hashlib.sha256("".join(f"part {n}\n{part}" for n in range(1, 33)).encode()).hexdigest()
+    script = ("cd /www; [ -f big ] || { seq 1 100000 > a; for n in `seq 1 32`; do echo part $n; cat a; done > b; "
               "mv b big; sync; }; exec httpd -f -p 80 -h /www")
     archive, disk = prepare(tmp_path, "--cmd", f"/bin/sh -c '{script}'")
     port = free_port()
