@@ -1,8 +1,8 @@
 // The controller's end of the container control protocol (d0/conctl.h).
 //
-// Model: one thread per container reads frames; output goes into the pipe that the engine
-// reads, so a program whose output nobody takes stands still, and with it the container's
-// other programs. Each program with an input has a thread that carries it over, within the
+// Model: one thread per container reads frames and never waits for anything else; output
+// goes on through buffers (output.c), so a program whose output nobody takes stands still
+// alone. Each program with an input has a thread that carries it over, within the
 // window. Frames are written whole under wlock, which nobody holds while taking `lock`.
 // Failure: when the channel closes (the cell ended or failed) every program that was not
 // reported has ended with 137.
@@ -76,36 +76,12 @@ int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t f
 
 // ---- what the cell says ----
 
-static void far_close(struct be_proc *p)
-{
-	for (int i = 1; i < 3; i++) {
-		if (p->far[i] >= 0)
-			close(p->far[i]);
-		p->far[i] = -1;
-	}
-}
-
 static void ended(struct be_proc *p, int code)
 {
 	if (p->exited)
 		return;
 	p->exited = true;
 	p->code = code;
-	far_close(p);
-}
-
-// Bytes of output: the pipe's far end is this thread's alone, so no lock while it blocks.
-static void output(struct box *x, const struct d0_con_frame *f, const char *data)
-{
-	int fd = -1;
-
-	pthread_mutex_lock(&x->lock);
-	for (struct be_proc *p = x->procs; p; p = p->next)
-		if (p->id == f->id && !p->exited)
-			fd = p->far[f->type == D0_CON_STDERR ? 2 : 1];
-	pthread_mutex_unlock(&x->lock);
-	if (fd >= 0 && fd_write_all(fd, data, f->len) < 0)
-		errno = 0; // nobody reads any more
 }
 
 static void take(struct box *x, const struct d0_con_frame *f, const char *data)
@@ -150,7 +126,7 @@ static void *read_main(void *arg)
 	while (fd_read_all(x->ctl, &f, sizeof(f), -1) == 0 && f.len <= D0_CON_MAX &&
 	       fd_read_all(x->ctl, data, f.len, -1) == 0)
 		if (f.type == D0_CON_STDOUT || f.type == D0_CON_STDERR)
-			output(x, &f, data);
+			outputs_put(x, &f, data);
 		else
 			take(x, &f, data);
 	pthread_mutex_lock(&x->lock);
@@ -216,7 +192,7 @@ static int make_pipes(struct be_proc *p, struct err *e)
 		p->far[i] = fd[i ? 1 : 0];
 		*(i == 0 ? &p->io.in : i == 1 ? &p->io.out : &p->io.err) = fd[i ? 0 : 1];
 	}
-	return 0;
+	return outputs_begin(p, e);
 }
 
 // As Docker's runtime words it: the client's exit code depends on it.

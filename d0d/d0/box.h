@@ -7,6 +7,16 @@
 
 #define BOX_PREFIX "ct-" // of containers' cells' names; then 12 digits of the id
 
+// One output of a program on its way to the engine's pipe: output.c.
+struct be_out {
+	struct be_proc *proc;
+	int which;         // 1 stdout, 2 stderr
+	char *buf;         // a ring; guarded by the box's lock, as head and tail
+	size_t head, tail; // bytes taken from it, put into it, ever
+	pthread_t thread;
+	bool running;
+};
+
 struct be_proc {
 	struct be_proc *next;
 	struct box *box; // a reference
@@ -22,6 +32,7 @@ struct be_proc {
 	uint32_t in_flight; // bytes of stdin not yet acknowledged
 	pthread_t feeder;
 	bool feeding;
+	struct be_out out[2];
 };
 
 // A volume mounted in the container.
@@ -77,6 +88,11 @@ int box_sync(struct box *x, bool forget);
 char *box_tasks(struct box *x);
 int fd_write_all(int fd, const void *buf, size_t n);
 int fd_read_all(int fd, void *buf, size_t n, int timeout_ms); // <0: no limit
+
+// ---- output.c: what programs write ----
+int outputs_begin(struct be_proc *p, struct err *e); // once its pipes are there
+void outputs_put(struct box *x, const struct d0_con_frame *f, const char *data);
+void outputs_end(struct be_proc *p); // after it ended and the engine's ends were closed
 
 // ---- start.c: the words of a START frame ----
 void start_words(struct sbuf *b, const struct be_spec *s, bool init);

@@ -262,6 +262,11 @@ static void proc_free(struct be_proc *p)
 	if (p->feeding)
 		pthread_join(p->feeder, NULL);
 	pthread_mutex_lock(&x->lock);
+	p->exited = true; // of one that never started or is let go while it runs
+	pthread_cond_broadcast(&x->changed);
+	pthread_mutex_unlock(&x->lock);
+	outputs_end(p);
+	pthread_mutex_lock(&x->lock);
 	for (struct be_proc **at = &x->procs; *at; at = &(*at)->next)
 		if (*at == p) {
 			*at = p->next;

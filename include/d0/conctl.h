@@ -14,9 +14,12 @@
  * the stream restarts (d0d was restarted), the cell sends HELLO and a STARTED for each program
  * that still runs; output produced meanwhile waits.
  *
- * Flow control. Output: the cell stops reading a program's pipe while the stream is full.
- * Input: the controller may have D0_CON_WINDOW bytes of STDIN per program unacknowledged; each
- * STDIN_ACK says how many bytes more were taken.
+ * Flow control. Output: each output of each program may have D0_CON_OUT_WINDOW bytes
+ * unacknowledged; the cell reads no more of that program's pipe until OUTPUT_ACK says how many
+ * were taken. The controller reads the stream always, so that one program's output never
+ * holds up another's. HELLO begins all windows anew. Input: the controller may have
+ * D0_CON_WINDOW bytes of STDIN per program unacknowledged; each STDIN_ACK says how many bytes
+ * more were taken.
  *
  * A frame that breaks a rule (unknown type, len above the maximum, unknown id) is
  * answered with ERROR and skipped; the cell never ends for it.
@@ -27,10 +30,13 @@
 #include <stdint.h>
 
 #define D0_CON_LABEL   "conctl"
-#define D0_CON_VERSION 1
+#define D0_CON_VERSION 2
 #define D0_CON_MAX     65536u /* bytes of a frame's payload */
 #define D0_CON_DATA    4096u  /* bytes of a STDOUT or STDERR payload */
 #define D0_CON_WINDOW  65536u
+
+#define D0_CON_OUT_WINDOW  32768u
+#define D0_CON_FLAG_STDERR 1u /* of OUTPUT_ACK */
 
 struct d0_con_frame {
 	uint16_t type; /* enum d0_con_type */
@@ -73,6 +79,7 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
 	X(5, SIGNAL, "arg: signal for it; flags 1: for its whole process group")        \
 	X(6, PROCS, "ask for the list of processes")                                    \
 	X(7, SYNC, "write all files back; arg 1: and forget what is cached of them")    \
+	X(8, OUTPUT_ACK, "arg: how many more bytes were taken; flags 1: of stderr")     \
 	X(64, HELLO, "arg: D0_CON_VERSION")                                             \
 	X(65, STARTED, "arg: its pid in the container")                                 \
 	X(66, START_FAILED, "arg: errno; payload: text")                                \

@@ -153,6 +153,21 @@ def test_exec_pause_and_stop(loaded):
     loaded.ok("rm", "one")
 
 
+def test_output_that_nobody_takes_holds_up_nobody_else(loaded):
+    loaded.ok("run", "-d", "--name", "one", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    with subprocess.Popen([DOCKER, "-H", loaded.endpoint, "exec", "one", "sh", "-c",
+                           "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"],
+                          stdout=subprocess.PIPE) as stuck:
+        time.sleep(3)
+        for _ in range(3):
+            assert loaded.ok("exec", "one", "echo", "hi", timeout=20) == "hi\n"
+        start = time.monotonic()
+        loaded.ok("stop", "-t", "1", "one")
+        assert time.monotonic() - start < 4 * PATIENCE
+        assert loaded.ok("inspect", "-f", "{{.State.ExitCode}}", "one") == "137\n"
+        stuck.kill()
+
+
 def test_two_cpus_on_one(boot, tmp_path):
     """A host that runs both CPUs on one of its own: waiting for a lock whose next owner isn't
     running must not stop the others."""

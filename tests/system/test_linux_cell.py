@@ -127,7 +127,7 @@ def test_control_channel(archive, boot, tree):
     conf = (cell("d", "argv=/usr/bin/python3,/controller.py", user="120M", data="big.tar") +
             cell("c1", "") + "channel d c1 protocol=console ring=64K label=conctl\n")
     vm = boot(archive(conf, high=["linux"], data={"root.tar": small, "big.tar": pack(big)}), mem="512M")
-    vm.expect(r"d: frame hello 0 1 0", timeout=90)
+    vm.expect(r"d: frame hello 0 2 0", timeout=90)
     vm.expect(r"cell d ended: code 0", timeout=90)
     log = vm.log
     for line in (r"started 1 1 0", r"out 1 0 0 'box\\n'", r"out 2 0 0 'ping\\n'", r"ack 2 5 0",

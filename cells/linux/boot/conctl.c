@@ -3,14 +3,19 @@
  * The cell's end of the container control protocol (d0/conctl.h).
  *
  * One kernel thread reads frames and acts on them; each started program has a thread per
- * output that carries its pipe (or terminal) to the stream. Frames are written whole under
- * one lock. EXIT follows the last byte of output that the program itself wrote.
+ * output that carries its pipe (or terminal) to the stream, as far as the output's window
+ * lets it: so only the program waits whose output is not taken. Frames are written whole under
+ * one lock. EXIT follows the last byte of output that the program itself wrote, unless
+ * nobody takes that.
  */
 #include "cells/linux/inc/channel.h"
 #include "cells/linux/inc/config.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/tty.h"
 #include "d0/conctl.h"
+
+/* A program has ended and its last output isn't taken: how long that may last. */
+#define OUTPUT_STALL_NS (NS_PER_SEC / 2)
 
 struct con_proc {
 	struct list link;
@@ -21,6 +26,9 @@ struct con_proc {
 	struct file *in, *out[2]; /* our ends; out[0] is the master of a terminal */
 	u32 busy[2];              /* a pump holds bytes that are not in the stream yet */
 	bool pump_done[2];
+	u32 underway[2]; /* bytes of output sent and not yet acknowledged */
+	u64 sent;        /* bytes of output ever */
+	struct waitq out_wait;
 	bool exited, reported, init;
 	u32 status;
 	/* stdin that came and was not yet taken */
@@ -100,13 +108,20 @@ static void pump(struct con_proc *c, int which)
 		struct iovec_k iov;
 		struct uio u;
 		u64 pos = 0;
+		u32 room = D0_CON_OUT_WINDOW - c->underway[which];
 		ssize n;
 
-		uio_kernel(&u, &iov, buf, D0_CON_DATA);
+		if (!room) {
+			wait_on(&c->out_wait, NEVER, false);
+			continue;
+		}
+		uio_kernel(&u, &iov, buf, MIN(room, D0_CON_DATA));
 		n = f->ops->read(f, &u, &pos);
 		if (n <= 0)
 			break;
 		c->busy[which] = 1;
+		c->underway[which] += (u32)n;
+		c->sent += (u64)n;
 		send_frame(which ? D0_CON_STDERR : D0_CON_STDOUT, c->id, 0, 0, buf, (u32)n);
 		c->busy[which] = 0;
 		wake_all(&exit_wait);
@@ -195,10 +210,14 @@ static bool drained(struct con_proc *c)
 static void report_exit(struct con_proc *c)
 {
 	u32 sig = c->status & 0x7f, code = sig ? 128 + sig : c->status >> 8 & 0xff;
-	u64 deadline = clock_now() + 5 * NS_PER_SEC;
+	u64 deadline = clock_now() + OUTPUT_STALL_NS, sent = c->sent;
 
-	while (!drained(c) && clock_now() < deadline)
+	while (!drained(c) && clock_now() < deadline) {
 		wait_on(&exit_wait, clock_now() + 2000000, false);
+		if (c->sent != sent)
+			deadline = clock_now() + OUTPUT_STALL_NS;
+		sent = c->sent;
+	}
 	c->reported = true;
 	send_frame(D0_CON_EXIT, c->id, code, sig, NULL, 0);
 	wake_all(&exit_wait);
@@ -607,6 +626,12 @@ static void do_sync(u32 id, bool forget)
 	send_frame(D0_CON_SYNCED, id, 0, 0, NULL, 0);
 }
 
+static void take_ack(struct con_proc *c, u32 n, bool err)
+{
+	c->underway[err] -= MIN(n, c->underway[err]);
+	wake_all(&c->out_wait);
+}
+
 static void take_frame(const struct d0_con_frame *f, u8 *data)
 {
 	struct con_proc *c = find(f->id);
@@ -624,6 +649,8 @@ static void take_frame(const struct d0_con_frame *f, u8 *data)
 		do_sync(f->id, f->arg == 1);
 		return;
 	}
+	if (!c && f->type == D0_CON_OUTPUT_ACK)
+		return; /* of a program that has ended meanwhile */
 	if (!c) {
 		send_error(D0_CON_ERROR, f->id, -ESRCH, "no such program");
 		return;
@@ -635,6 +662,9 @@ static void take_frame(const struct d0_con_frame *f, u8 *data)
 	case D0_CON_STDIN_EOF:
 		c->in_eof = true;
 		wake_all(&c->in_wait);
+		break;
+	case D0_CON_OUTPUT_ACK:
+		take_ack(c, f->arg, f->flags & D0_CON_FLAG_STDERR);
 		break;
 	case D0_CON_RESIZE:
 		ws = (struct winsize_k){(u16)(f->arg >> 16), (u16)f->arg, 0, 0};
@@ -653,6 +683,11 @@ static void hello(void)
 {
 	struct con_proc *c;
 
+	list_each(c, &procs, link)
+	{
+		take_ack(c, D0_CON_OUT_WINDOW, false);
+		take_ack(c, D0_CON_OUT_WINDOW, true);
+	}
 	send_frame(D0_CON_HELLO, 0, D0_CON_VERSION, 0, NULL, 0);
 	list_each(c, &procs, link) if (!c->exited && c->pid)
 	    send_frame(D0_CON_STARTED, c->id, c->pid, 0, NULL, 0);

@@ -6,7 +6,7 @@ import os
 import struct
 
 FRAME = struct.Struct("<HHIII")
-START, STDIN, STDIN_EOF, RESIZE, SIGNAL = 1, 2, 3, 4, 5
+START, STDIN, STDIN_EOF, RESIZE, SIGNAL, OUTPUT_ACK = 1, 2, 3, 4, 5, 8
 NAMES = {64: "hello", 65: "started", 66: "failed", 67: "out", 68: "err", 69: "ack", 70: "exit",
          71: "oom", 72: "procs", 73: "error"}
 channel = os.open("/dev/d0/chan0", os.O_RDWR)
