@@ -6,6 +6,7 @@ set -eu
 d0d=$1 out=$2 tls=${3:-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+chmod 755 "$dir"
 mkdir -p "$dir/bin" "$dir/etc" "$dir/tmp" "$dir/var/lib/d0"
 strip -o "$dir/bin/d0d" "$d0d"
 echo 'root:x:0:0:root:/:/bin/sh' >"$dir/etc/passwd"

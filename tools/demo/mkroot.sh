@@ -6,6 +6,7 @@ set -eu
 out=$1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+chmod 755 "$dir"
 mkdir -p "$dir/bin" "$dir/www" "$dir/tmp" "$dir/etc"
 cp /bin/busybox "$dir/bin/busybox"
 for name in sh httpd ls cat echo ps uname mount ip; do
