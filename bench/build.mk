@@ -10,3 +10,8 @@ BENCHES += nucleus
 .PHONY: bench-nucleus
 bench-nucleus: all size $(B)/bench/initrd ## the nucleus beside a Linux kernel in the same QEMU
 	@$(PYTHON) bench/nucleus.py
+
+BENCHES += linux
+.PHONY: bench-linux
+bench-linux: all ## the linux cell beside Linux with crun and overlayfs in the same QEMU
+	@$(PYTHON) bench/linux.py

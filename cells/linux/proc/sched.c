@@ -404,7 +404,7 @@ static void arm_timer(struct cpu *c)
 	if (run_count)
 		next = MIN(next, c->slice_end);
 	else
-		next = MIN(next, clock_now() + NS_PER_SEC);
+		next = MIN(next, c->current_thread->stamp + NS_PER_SEC);
 	if (next < c->timer_set || c->timer_set < c->current_thread->stamp) {
 		hc_call(D0_HC_timer, next, 0, 0);
 		c->timer_set = next;
@@ -427,7 +427,8 @@ void thread_enter_user_frame(struct regs *r)
 			sig_deliver(r);
 			continue;
 		}
-		if (run_count && (c->need_resched || clock_now() >= c->slice_end)) {
+		/* The stamp is fresh: reading the clock is a good part of a short call. */
+		if (run_count && (c->need_resched || t->stamp >= c->slice_end)) {
 			schedule();
 			continue;
 		}
@@ -438,7 +439,7 @@ void thread_enter_user_frame(struct regs *r)
 		break;
 	}
 	if (run_count && !c->slice_end)
-		c->slice_end = clock_now() + SLICE_NS;
+		c->slice_end = t->stamp + SLICE_NS;
 	arm_timer(c);
 	monitor_leave();
 }
