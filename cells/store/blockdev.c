@@ -17,7 +17,8 @@
  * device works in.
  *
  * Doorbells. Telling the device of a request costs a VM exit where the device is emulated, so
- * requests that nobody waits for are told BATCH at a time; whoever waits tells first.
+ * requests that nobody waits for are told BATCH at a time; whoever waits tells first, and so
+ * does the main loop before it sleeps.
  *
  * Flush. Waits for every write, then has the device make its cache durable. The error of any
  * write since the mount is returned by every later flush: h2 then turns read-only, which is
@@ -132,7 +133,7 @@ static void poll_disk(struct blkdev *b)
 	}
 }
 
-static void kick(struct blkdev *b)
+void blkdev_kick(struct blkdev *b)
 {
 	if (b->untold && b->disk.drv->kick && !b->disk.failed)
 		b->disk.drv->kick(&b->disk);
@@ -141,7 +142,7 @@ static void kick(struct blkdev *b)
 
 void blkdev_poll(struct blkdev *b)
 {
-	kick(b);
+	blkdev_kick(b);
 	if (!b->disk.failed)
 		poll_disk(b);
 }
@@ -160,7 +161,7 @@ static void poll_or_sleep(struct blkdev *b, uint64_t deadline)
 	uint64_t irqs = b->disk.irqs;
 	unsigned before = b->disk.in_flight;
 
-	kick(b);
+	blkdev_kick(b);
 	poll_disk(b);
 	if (b->disk.failed) {
 		if (b->disk.in_flight)
@@ -199,7 +200,7 @@ static int submit(struct blkdev *b, struct blk_req *r)
 			if (!b->disk.drv->submit(&b->disk, r)) {
 				b->disk.requests++;
 				if (++b->untold >= BATCH)
-					kick(b);
+					blkdev_kick(b);
 				return 0;
 			}
 			b->disk.in_flight--;
@@ -315,7 +316,7 @@ static void read_ahead(struct blkdev *b, uint64_t off)
 			break;
 		start_slot(b, s, BLK_READ, off, SLOT_BYTES);
 	}
-	kick(b);
+	blkdev_kick(b);
 }
 
 static int read_direct(struct blkdev *b, uint64_t off, uint64_t dma, size_t len)

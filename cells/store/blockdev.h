@@ -92,6 +92,8 @@ struct blkdev *blkdev_open(unsigned n, size_t write_behind);
 /* How many granted devices have a driver; touches no device. */
 unsigned blkdev_count(void);
 const struct blk_disk *blkdev_disk(const struct blkdev *b);
+/* Tell the device of requests it has not heard of: before the cell sleeps. */
+void blkdev_kick(struct blkdev *b);
 /* Take interrupts and requests that ended since somebody last waited. */
 void blkdev_poll(struct blkdev *b);
 void blkdev_close(struct blkdev *b);

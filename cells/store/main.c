@@ -57,6 +57,7 @@ int cell_main(const struct d0_info *info)
 		more |= admin_job_step(&store);
 		more |= signed_step(&store);
 		more |= store_mirror_step(&store);
+		store_kick(&store);
 		if (more)
 			events_collect();
 		else

@@ -27,6 +27,8 @@ struct store {
 
 /* volume.c: 0, or -1 with the reason logged and nothing written. */
 int store_open(struct store *s, const char *args);
+/* Tell the disk of what is queued; at the end of a round. */
+void store_kick(struct store *s);
 /* Work on the mirror that is left; true: there is more. */
 bool store_mirror_step(struct store *s);
 /* Take what the disk has finished; at the begin of a round of the main loop. */

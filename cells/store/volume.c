@@ -293,6 +293,14 @@ int store_open(struct store *s, const char *args)
 	return 0;
 }
 
+void store_kick(struct store *s)
+{
+	if (s->blk)
+		blkdev_kick(s->blk);
+	if (s->blk2)
+		blkdev_kick(s->blk2);
+}
+
 void store_poll(struct store *s)
 {
 	if (s->blk)
