@@ -116,6 +116,17 @@ int oci_image_write(struct oci_store *st, const struct oci_image *img);
 int oci_fail(struct oci_store *st, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ---- root.c ---- */
+/* Read all of a PFS, on after errors; the first of them. */
+int oci_tree_read(struct oci_store *st, const char *label);
+
+/* ---- import.c ---- */
+#define OCI_CHUNK (256u << 10)
+typedef int oci_layer_cb(void *arg, const char *blob);
+/* The blobs of the layers of the image in this source. */
+int oci_source_layers(struct oci_store *st, const struct oci_source *src, oci_layer_cb *cb,
+		      void *arg);
+
 /* ---- sign.c ---- */
 /* Name of a PFS's file in /origins. */
 void oci_fsid_hex(const struct h2_pfs_info *info, char out[OCI_HEX]);

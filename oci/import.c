@@ -22,8 +22,6 @@
 #include <string.h>
 #include "oci/impl.h"
 
-#define CHUNK (256u << 10)
-
 struct import {
 	struct oci_store *st;
 	const struct oci_source *src;
@@ -283,6 +281,25 @@ static int read_documents(struct import *im)
 	return err ? err : take_config(im);
 }
 
+int oci_source_layers(struct oci_store *st, const struct oci_source *src, oci_layer_cb *cb,
+		      void *arg)
+{
+	struct import *im = calloc(1, sizeof(*im));
+	int err;
+
+	if (!im)
+		return -H2_ENOMEM;
+	im->st = st;
+	im->src = src;
+	err = read_documents(im);
+	for (unsigned i = 0; !err && i < im->img.layers; i++)
+		err = cb(arg, im->blob[i]);
+	free(im->manifest);
+	free(im->config);
+	free(im);
+	return err;
+}
+
 /* ---- layers ---- */
 
 static void label_of(const char *prefix, const char *hex, char out[96])
@@ -345,7 +362,7 @@ static int on_tar(void *ctx, const uint8_t *p, size_t len)
 static int stream(struct import *im, unsigned i, struct feed *f)
 {
 	struct oci_inflate *z = oci_inflate_new(on_tar, f);
-	uint8_t *buf = malloc(CHUNK);
+	uint8_t *buf = malloc(OCI_CHUNK);
 	struct oci_sha sha;
 	char got[OCI_HEX];
 	uint64_t off = 0;
@@ -353,7 +370,8 @@ static int stream(struct import *im, unsigned i, struct feed *f)
 	long n = 1;
 
 	oci_sha_init(&sha);
-	while (!err && (n = im->src->read(im->src->ctx, im->blob[i], off, buf, CHUNK)) > 0) {
+	while (!err &&
+	       (n = im->src->read(im->src->ctx, im->blob[i], off, buf, OCI_CHUNK)) > 0) {
 		oci_sha_add(&sha, buf, (size_t)n);
 		err = oci_inflate_push(z, buf, (size_t)n);
 		off += (uint64_t)n;
@@ -503,6 +521,32 @@ static int publish(struct import *im)
 	return err ? err : h2_sync(vol);
 }
 
+static void read_layer(struct import *im, unsigned i)
+{
+	char label[96];
+
+	label_of("lay", im->img.layer[i].chain, label);
+	oci_tree_read(im->st, label);
+}
+
+/*
+ * Read what is there; what is bad of it is looked for in the archive and is good when it is
+ * read again. What this can't mend is made anew as a whole.
+ */
+static void mend_in_place(struct import *im)
+{
+	uint64_t before = oci_mend_missing(im->st->mend);
+
+	for (unsigned i = 0; i < im->img.layers; i++)
+		read_layer(im, i);
+	if (oci_mend_missing(im->st->mend) == before)
+		return;
+	oci_mend_scan(im->st->mend, im->st, im->src);
+	for (unsigned i = 0; i < im->img.layers; i++)
+		read_layer(im, i);
+	im->st->err[0] = 0;
+}
+
 static int import_layers(struct import *im)
 {
 	struct oci_image *old = malloc(sizeof(*old));
@@ -518,6 +562,8 @@ static int import_layers(struct import *im)
 	    !oci_image_read(im->st, im->img.id, old) && !h2_pfs_stat(im->st->vol, label, &info);
 	free(old);
 	im->st->err[0] = 0;
+	if (known && im->st->mend)
+		mend_in_place(im);
 	while (im->first_new < im->img.layers &&
 	       layer_good(im, &im->img.layer[im->first_new], known))
 		im->first_new++;

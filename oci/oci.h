@@ -56,6 +56,9 @@ struct oci_store {
 	 * half done: whoever shares the volume may use it then (may be NULL). */
 	void (*yield)(void *ctx);
 	void *yield_ctx;
+	/* Bad blocks of an image that is imported again are made good in place, if the volume's
+	 * second_copy asks this (may be NULL). */
+	struct oci_mend *mend;
 };
 
 /* Opens "d0.images", making it if `create`. 0, or < 0 (-H2_ENOENT: no images here). */
@@ -150,6 +153,19 @@ void oci_layer_free(struct oci_layer *l);
 
 /* Hash of a PFS's tree that does not depend on where blocks lie. Reads everything. */
 int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX]);
+
+/* ---- bad blocks made good from an archive, see mend.c ---- */
+
+/* NULL: no memory. */
+struct oci_mend *oci_mend_new(void);
+void oci_mend_free(struct oci_mend *m);
+/* For h2_env.second_copy: gives a block that was found, remembers one that is missing. */
+int oci_mend_second_copy(struct oci_mend *m, const struct h2_event *ev, void *buf);
+uint64_t oci_mend_missing(const struct oci_mend *m);
+/* Look for missing blocks in an image's layers; what was found comes with the next read. */
+int oci_mend_scan(struct oci_mend *m, struct oci_store *st, const struct oci_source *src);
+/* A block of another volume, as stored there: perhaps one that is missing. */
+void oci_mend_offer(struct oci_mend *m, const void *stored, size_t len);
 
 /* ---- signatures, see sign.c ---- */
 

@@ -25,7 +25,31 @@ struct walk {
 	struct h2_pfs *pfs;
 	uint8_t *buf;
 	char *xattr;
+	bool go_on; /* after errors: oci_tree_read() */
+	int err;    /* the first of them */
 };
+
+/* 0: the walk goes on without it. */
+static int met(struct walk *w, int err)
+{
+	if (!w->go_on || err == -H2_ENOMEM)
+		return err;
+	w->err = w->err ? w->err : err;
+	return 0;
+}
+
+/* A piece that can't be read as a whole, block by block. */
+static long read_blocks(struct walk *w, uint64_t ino, uint64_t off)
+{
+	for (uint64_t at = off; at < off + BUF; at += H2_BLOCK_SIZE) {
+		long n = h2_read(w->pfs, ino, at, w->buf, H2_BLOCK_SIZE);
+		int err = n < 0 ? met(w, (int)n) : 0;
+
+		if (err)
+			return err;
+	}
+	return BUF;
+}
 
 struct child {
 	uint64_t ino;
@@ -80,6 +104,8 @@ static int hash_content(struct walk *w, uint64_t ino, uint64_t size, uint8_t out
 	while (off < size) {
 		long n = h2_read(w->pfs, ino, off, w->buf, BUF);
 
+		if (n < 0 && w->go_on)
+			n = read_blocks(w, ino, off);
 		if (n <= 0)
 			return n ? (int)n : -H2_EIO;
 		oci_sha_add(&s, w->buf, (size_t)n);
@@ -132,7 +158,7 @@ static int hash_dir(struct walk *w, uint64_t ino, unsigned depth, uint8_t out[32
 		qsort(l.c, l.n, sizeof(*l.c), by_name);
 	for (size_t i = 0; i < l.n; i++) {
 		if (!err)
-			err = hash_object(w, l.c[i].ino, l.c[i].name, depth + 1, &s);
+			err = met(w, hash_object(w, l.c[i].ino, l.c[i].name, depth + 1, &s));
 		free(l.c[i].name);
 	}
 	free(l.c);
@@ -191,4 +217,22 @@ int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
 	free(w.buf);
 	free(w.xattr);
 	return err;
+}
+
+int oci_tree_read(struct oci_store *st, const char *label)
+{
+	struct walk w = {
+	    .st = st, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX), .go_on = true};
+	struct oci_sha s;
+	int err =
+	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;
+
+	oci_sha_init(&s);
+	if (!err) {
+		err = hash_object(&w, H2_ROOT_INO, "", 0, &s);
+		h2_pfs_close(w.pfs);
+	}
+	free(w.buf);
+	free(w.xattr);
+	return err ? err : w.err;
 }

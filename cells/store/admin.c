@@ -454,8 +454,11 @@ static int import_commit(struct session *c, struct store *s, char why[256])
 	c->manifest = admin_arg(c, 1);
 	img = calloc(1, sizeof(*img));
 	busy = true;
+	st.mend = s->mend = oci_mend_new();
 	err = img ? oci_import(&st, &src, *tag ? tag : NULL, img) : -H2_ENOMEM;
 	busy = false;
+	oci_mend_free(s->mend);
+	s->mend = NULL;
 	memcpy(why, st.err, sizeof(st.err));
 	if (!err)
 		admin_frame(c, 0, D0_ADMIN_MORE, img->id, 64);

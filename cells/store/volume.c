@@ -19,6 +19,7 @@
 #include "libcell/counters.h"
 #include "libcell/log.h"
 #include "libcell/random.h"
+#include "oci/oci.h"
 
 #define BLANK_BYTES (1u << 20)
 #define H2_MAGIC    0x48414d3205172011ull /* first word of a volume header */
@@ -104,9 +105,15 @@ static void mirror_event(void *ctx, unsigned side, const char *what)
 	log_warn("mirror: %s: %s", b ? blkdev_disk(b)->name : side ? "disk 2" : "disk 1", what);
 }
 
+/* The other disk; or the archive of an image that is imported again. */
 static int env_second_copy(void *ctx, const struct h2_event *ev, void *buf)
 {
-	return mirror_second_copy(((struct store *)ctx)->mirror, ev, buf);
+	struct store *s = ctx;
+
+	if (s->mirror && !mirror_second_copy(s->mirror, ev, buf) &&
+	    h2_code_is(ev->methods, ev->code, buf, ev->len))
+		return 0;
+	return s->mend ? oci_mend_second_copy(s->mend, ev, buf) : -H2_EIO;
 }
 
 static void env_scrubbed(void *ctx, uint64_t off, const void *stored, size_t len)
@@ -149,7 +156,6 @@ static int open_mirror(struct store *s)
 	s->env.dev = m;
 	s->env.dev_size = m->size;
 	s->env.dev_readonly = s->config.readonly;
-	s->env.second_copy = env_second_copy;
 	s->env.scrubbed = env_scrubbed;
 	return 0;
 }
@@ -266,6 +272,7 @@ int store_open(struct store *s, const char *args)
 				 .now = store_now,
 				 .entropy = env_entropy,
 				 .event = env_event,
+				 .second_copy = env_second_copy,
 				 .codec = &h2_codec_std};
 	s->c_requests = counter_register("fs_requests");
 	s->c_errors = counter_register("fs_errors");

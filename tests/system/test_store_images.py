@@ -260,6 +260,42 @@ def test_reimport_repairs(volume, tmp_path):
     assert d0fs("cat", volume, f"img-{image}:/big") == BIG
 
 
+@pytest.mark.parametrize("source", ["archive", "volume", "import"])
+def test_bad_blocks_are_mended_in_place(volume, tmp_path, source):
+    """... for the image and for a container that shares them; what the container wrote stays."""
+    names_of = [f"f{n}" for n in range(12)]
+    contents = {n: os.urandom(70000 + 9000 * i) + b"compress me " * 9000 for i, n in enumerate(names_of)}
+    image = make_oci(tmp_path / "oci", [layer(lambda t: [member(t, n, d) for n, d in contents.items()])])
+    d0fs("import", volume, tmp_path / "oci")
+    d0fs("snapshot", volume, f"img-{image}", "box")
+    (tmp_path / "mine").write_bytes(b"my own")
+    d0fs("cp", volume, tmp_path / "mine", "box:/mine")
+    other = tmp_path / "other"
+    d0fs("newfs", "-s", "64M", other)
+    d0fs("mkdir", other, "LOCAL:/elsewhere")  # its blocks lie at other places
+    d0fs("import", other, tmp_path / "oci")
+
+    data = bytearray(volume.read_bytes())
+    hits = 0
+    for content in contents.values():
+        at = data.find(content[:64])
+        assert at > 0
+        data[at + 17] ^= 0x20
+        hits += 1
+    volume.write_bytes(data)
+    assert "check code" in d0fs("scrub", volume, code=4)
+    if source == "import":
+        d0fs("import", volume, tmp_path / "oci")
+    else:
+        d0fs("scrub", "--repair-from", tmp_path / "oci" if source == "archive" else other, volume)
+    d0fs("scrub", volume)
+    d0fs("check", volume)
+    for name, content in contents.items():
+        assert d0fs("cat", volume, f"box:/{name}") == content
+    assert d0fs("cat", volume, "box:/mine") == b"my own"
+    d0fs("images", volume, "verify", "demo:1")
+
+
 def test_signatures(volume, tmp_path):
     """An image is signed by its ID, manifest and tree; what was changed since is told."""
     key, other = tmp_path / "key", tmp_path / "other"

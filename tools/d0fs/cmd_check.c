@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /* check, scrub, bulkfree. */
+#include <errno.h>
 #include <getopt.h>
+#include <string.h>
+#include <sys/stat.h>
 
+#include "oci/oci.h"
 #include "tools/d0fs/d0fs.h"
+#include "tools/d0fs/source.h"
 
 static void finding_text(void *arg, const struct h2_finding *f)
 {
@@ -108,64 +113,163 @@ static void report(const char *what, const struct h2_progress *p)
 	putchar('\n');
 }
 
-/* The mirror holds the same bytes at the same place. */
-static int from_mirror(void *ctx, const struct h2_event *ev, void *buf)
+static int run_scrub(struct d0fs_vol *v, struct h2_progress *p)
 {
-	struct d0fs_dev *mirror = ctx;
-
-	if (ev->off > mirror->size || ev->len > mirror->size - ev->off)
-		return -H2_EIO;
-	return mirror->env.dev_ops->read(mirror, ev->off, buf, ev->len);
-}
-
-static int run_scrub(struct d0fs_vol *v)
-{
-	struct h2_progress p = {0};
 	struct h2_scrub *s;
 	int err = h2_scrub_begin(v->vol, &s);
 
+	memset(p, 0, sizeof(*p));
 	if (!err) {
-		while ((err = h2_scrub_step(s, 64u << 20, &p)) > 0)
-			d0fs_progress("scrub", p.done_bytes, p.total_bytes);
+		while ((err = h2_scrub_step(s, 64u << 20, p)) > 0)
+			d0fs_progress("scrub", p->done_bytes, p->total_bytes);
 		h2_scrub_end(s);
 	}
 	d0fs_progress_end();
+	return err ? d0fs_fail(d0fs_code(err), "%s", h2_strerror(err)) : 0;
+}
+
+/*
+ * Where second copies come from: an image archive, or another volume: there first the block at
+ * the same place, then the same bytes wherever they lie.
+ */
+struct mender {
+	const char *path;
+	bool volume;
+	struct d0fs_dev dev; /* of the other volume */
+	struct oci_mend *mend;
+};
+
+static int second_copy(void *ctx, const struct h2_event *ev, void *buf)
+{
+	struct mender *m = ctx;
+
+	if (m->volume && ev->off <= m->dev.size && ev->len <= m->dev.size - ev->off &&
+	    !m->dev.env.dev_ops->read(&m->dev, ev->off, buf, ev->len) &&
+	    h2_code_is(ev->methods, ev->code, buf, ev->len))
+		return 0;
+	return oci_mend_second_copy(m->mend, ev, buf);
+}
+
+static void offer(void *ctx, uint64_t off, const void *stored, size_t len)
+{
+	oci_mend_offer(ctx, stored, len);
+}
+
+static void hush(void *ctx, const struct h2_event *ev)
+{
+}
+
+/* Everything the other volume holds. */
+static int search_volume(struct mender *m)
+{
+	struct h2_mount_opts o = {.cache_bytes = H2_CACHE_DEFAULT, .readonly = true};
+	struct h2_env env = m->dev.env;
+	struct h2_progress p;
+	struct d0fs_vol v;
+	int err, code;
+
+	env.ctx = m->mend;
+	env.second_copy = NULL;
+	env.event = hush;
+	env.scrubbed = offer;
+	err = h2_mount(&env, &o, &v.vol);
 	if (err)
-		return d0fs_fail(d0fs_code(err), "%s", h2_strerror(err));
-	report("scrub", &p);
-	return p.bad ? D0FS_DAMAGED : D0FS_OK;
+		return d0fs_fail(d0fs_code(err), "%s: %s", m->path, h2_strerror(err));
+	code = run_scrub(&v, &p);
+	h2_abandon(v.vol);
+	return code;
+}
+
+static int search_archive(struct mender *m)
+{
+	struct oci_store st = {0};
+	struct d0fs_source src;
+	int code = d0fs_source_open(&src, m->path);
+	int err = code ? 0 : oci_mend_scan(m->mend, &st, &src.source);
+
+	d0fs_source_close(&src);
+	if (err)
+		code = d0fs_fail(d0fs_code(err), "%s: %s", m->path,
+				 st.err[0] ? st.err : h2_strerror(err));
+	return code;
+}
+
+static int mender_open(struct mender *m, const char *path)
+{
+	struct h2_vol_info info;
+	struct stat st;
+
+	m->path = path;
+	m->mend = oci_mend_new();
+	if (!m->mend || stat(path, &st))
+		return d0fs_fail(D0FS_FAILED, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode)) {
+		int code = d0fs_dev_open(&m->dev, path, D0FS_RDONLY, 0);
+
+		if (code)
+			return code;
+		m->volume = !h2_probe(&m->dev.env, &info);
+		if (!m->volume)
+			d0fs_dev_close(&m->dev);
+	}
+	d0fs_second_copy = second_copy;
+	d0fs_second_copy_ctx = m;
+	return 0;
+}
+
+/* First what is missing, then where it might be, then again: h2 mends as it reads. */
+static int scrub_and_mend(struct d0fs_vol *v, struct mender *m, struct h2_progress *p)
+{
+	uint64_t mended;
+	int code = run_scrub(v, p);
+
+	if (code || !m->mend || !oci_mend_missing(m->mend))
+		return code;
+	mended = p->repaired;
+	code = m->volume ? search_volume(m) : search_archive(m);
+	if (code)
+		return code;
+	code = run_scrub(v, p);
+	p->repaired += mended;
+	return code;
 }
 
 static int scrub(int argc, char **argv)
 {
-	const char *mirror_path = NULL;
-	struct d0fs_dev mirror;
+	static const struct option opts[] = {{"repair-from", required_argument, NULL, 'm'},
+					     {NULL, 0, NULL, 0}};
+	struct h2_progress p = {0};
+	struct mender m = {0};
 	struct d0fs_vol v;
-	int c, code;
+	int c, code = 0;
 
-	while ((c = getopt(argc, argv, "m:")) != -1) {
-		if (c != 'm')
+	while ((c = getopt_long(argc, argv, "m:", opts, NULL)) != -1) {
+		if (c != 'm' || m.path)
 			return d0fs_usage();
-		mirror_path = optarg;
+		m.path = optarg;
 	}
 	if (optind + 1 != argc)
 		return d0fs_usage();
-	if (mirror_path) {
-		code = d0fs_dev_open(&mirror, mirror_path, D0FS_RDONLY, 0);
-		if (code)
-			return code;
-		d0fs_second_copy = from_mirror;
-		d0fs_second_copy_ctx = &mirror;
-	}
-	code = d0fs_open(&v, argv[optind], mirror_path ? 0 : D0FS_RDONLY, 0);
+	if (m.path)
+		code = mender_open(&m, m.path);
 	if (!code)
-		code = d0fs_close(&v, run_scrub(&v));
-	if (mirror_path)
-		d0fs_dev_close(&mirror);
+		code = d0fs_open(&v, argv[optind], m.path ? 0 : D0FS_RDONLY, 0);
+	if (!code) {
+		code = scrub_and_mend(&v, &m, &p);
+		if (!code) {
+			report("scrub", &p);
+			code = p.bad ? D0FS_DAMAGED : D0FS_OK;
+		}
+		code = d0fs_close(&v, code);
+	}
+	if (m.volume)
+		d0fs_dev_close(&m.dev);
+	oci_mend_free(m.mend);
 	return code;
 }
-D0FS_COMMAND(scrub, "scrub", "[-m MIRROR] [--json] VOLUME",
-	     "read and verify everything reachable; -m mends from an equal volume", scrub);
+D0FS_COMMAND(scrub, "scrub", "[--repair-from ARCHIVE|LAYOUT|VOLUME] [--json] VOLUME",
+	     "read and verify everything reachable; mend it from an image or another volume",
+	     scrub);
 
 static int bulkfree(int argc, char **argv)
 {

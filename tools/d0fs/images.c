@@ -77,6 +77,11 @@ static void print_image(const struct oci_image *img, const char *tag)
 	js_close('}');
 }
 
+static int mend(void *ctx, const struct h2_event *ev, void *buf)
+{
+	return ctx ? oci_mend_second_copy(ctx, ev, buf) : -H2_EIO;
+}
+
 static int import_signed(struct oci_store *st, const struct d0fs_source *src, const char *what,
 			 const char *tag, const char *key)
 {
@@ -84,6 +89,9 @@ static int import_signed(struct oci_store *st, const struct d0fs_source *src, co
 	int err, code = 0;
 
 	st->progress = on_progress;
+	st->mend = oci_mend_new();
+	d0fs_second_copy = mend;
+	d0fs_second_copy_ctx = st->mend;
 	err = img ? oci_import(st, &src->source, tag, img) : -H2_ENOMEM;
 	d0fs_progress_end();
 	if (err)
@@ -95,6 +103,9 @@ static int import_signed(struct oci_store *st, const struct d0fs_source *src, co
 		if (d0fs_json)
 			js_end();
 	}
+	d0fs_second_copy = NULL;
+	oci_mend_free(st->mend);
+	st->mend = NULL;
 	free(img);
 	return code;
 }
