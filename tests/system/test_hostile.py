@@ -157,3 +157,45 @@ def test_spinning_cell_starves_nobody(boot, archive, pair, monitor):
     m.command("ps", r"x-spin +hostile +running")  # it does not listen
     m.command("restart x-spin", r"^monitor: x-spin: restarted")
     beats_on(m, 1)
+
+
+NIC_ATTACKS = ["nic-indexes", "nic-lengths", "nic-epochs", "nic-garbage", "nic-scribble"]
+SOCKET_ATTACKS = ["pvs-indexes", "pvs-requests", "pvs-generations", "pvs-scribble"]
+
+
+def stack_for(attacks, channel):
+    """Each attacker gets a transport cell of its own."""
+    lines = []
+    for name in attacks:
+        lines += [f"cell v-{name} image=transport heap=2M stack=64K state=1M channels=8 priority=4",
+                  f"args v-{name} ip=10.77.0.2/24", channel.format(v=f"v-{name}", x=f"x-{name}")]
+    return "\n".join(lines) + "\n"
+
+
+def stack_lives(m, name, word):
+    """Not just alive: it works for whoever plays by the rules afterwards."""
+    said = m_find_or_expect(m, rf"^x-{name}: (hostile {name} survived|transport .*)$", 90)
+    said = said[0] if isinstance(said, list) else said
+    assert said.group(1) == f"transport {word}", f"{name}: {said.group()}\n{m.tail(60)}"
+    assert not m.find(rf"cell v-{name} (failed|ended)"), m.tail(60)
+    assert not m.find(rf"^v-{name}: panic"), m.tail(60)
+
+
+def test_a_hostile_nic_cell(boot, archive, pair):
+    conf = pair + conf_of(NIC_ATTACKS) + stack_for(
+        NIC_ATTACKS, "channel {x} {v} protocol=net ring=256K label=eth0")
+    m = boot(archive(conf, ["heartbeat", "hostile", "transport"]), smp=2)
+    m.expect(READY, timeout=60)
+    for name in NIC_ATTACKS:
+        stack_lives(m, name, "answers")
+    beats_on(m)
+
+
+def test_a_hostile_client_of_sockets(boot, archive, pair):
+    conf = pair + conf_of(SOCKET_ATTACKS) + stack_for(
+        SOCKET_ATTACKS, "channel {v} {x} protocol=socket ring=256K label=sockets")
+    m = boot(archive(conf, ["heartbeat", "hostile", "transport"]), smp=2)
+    m.expect(READY, timeout=60)
+    for name in SOCKET_ATTACKS:
+        stack_lives(m, name, "serves")
+    beats_on(m)

@@ -630,6 +630,7 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 	local = addr_apparent(st, s);
 	pv_addr_out(s, &local, s->app_port, &r->u.accepted.local);
 	tcp_window_check(st, s);
+	pv_publish(st, s);
 	return 0;
 }
 
@@ -830,6 +831,9 @@ static void serve(struct tp_stack *st, const struct pvs_req *q)
 		r.ret = sock_command(st, q, &r);
 	if (r.ret == -TE_PROTO)
 		STAT(st, Pv_BadRequests);
+	/* Who has the answer may look at the slot at once: ENOTCONN would be wrong by then. */
+	if (q->cmd == PVS_CMD_CONNECT && r.ret != -TE_BADF)
+		pv_publish(st, SOCK(st, st->pv.map[q->sock]));
 	if (q->cmd != PVS_CMD_RELEASE || r.ret != PENDING)
 		respond(st, &r);
 }
