@@ -709,6 +709,8 @@ static int unix_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	return -ENOPROTOOPT;
 }
 
+s64 netdev_ioctl(u32 cmd, u64 arg);
+
 static s64 unix_ioctl(struct sock *s, u32 cmd, u64 arg)
 {
 	struct usock *u = us(s);
@@ -728,7 +730,7 @@ static s64 unix_ioctl(struct sock *s, u32 cmd, u64 arg)
 		n = u->peer ? (int)u->peer->queued : 0;
 		return put_user(n, arg);
 	}
-	return -ENOTTY;
+	return netdev_ioctl(cmd, arg); /* the C library asks any socket for interfaces */
 }
 
 static void unix_release(struct sock *s)
