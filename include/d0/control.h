@@ -5,7 +5,8 @@
  * structure in the caller's memory, passed to d0_hc_control(address, length): it begins
  * with struct d0_ctl; the nucleus copies it in, validates it, acts, and copies it back
  * with `status` and the output fields filled. Nothing blocks. The hypercall's own result
- * is the status again. Requests with a [R] need D0_CAP_INSPECT only, [P] D0_CAP_POWER.
+ * is the status again. Requests with a [R] need D0_CAP_INSPECT only, [P] D0_CAP_POWER; [H]
+ * D0_CAP_HEAL will do.
  */
 #ifndef D0_CONTROL_H
 #define D0_CONTROL_H
@@ -17,12 +18,13 @@
 	X(1, cell_create, "make a stopped cell from an image of the boot archive") \
 	X(2, cell_start, "start it (first or again)")                              \
 	X(3, cell_stop, "ask it to end (D0_EV_STOP), or end it now with force")    \
-	X(4, cell_restart, "end it and start it anew; state regions stay")         \
+	X(4, cell_restart, "[H] end it and start it anew; state regions stay")     \
 	X(5, cell_destroy, "free everything it had; its number may be used again") \
 	X(6, cell_pause, "take its vCPUs off the CPUs, or put them back")          \
 	X(7, channel_create, "connect two cells, running or not")                  \
 	X(8, channel_destroy, "disconnect")                                        \
 	X(9, device_grant, "give a device to a stopped cell")                      \
+	X(11, channel_status, "[R] one channel of a cell, as that cell sees it")   \
 	X(16, cell_status, "[R] one cell")                                         \
 	X(17, cell_regions, "[R] its regions")                                     \
 	X(18, cell_counters, "[R] the counters it exports")                        \
@@ -93,6 +95,13 @@ struct d0_ctl_channel_destroy {
 };
 
 /* The device at an address, or the `index`th of a class or, class 0, of a vendor's kind. */
+struct d0_ctl_channel_status {
+	struct d0_ctl h;
+	uint32_t channel;
+	uint32_t pad;
+	struct d0_channel info; /* out */
+};
+
 struct d0_ctl_device_grant {
 	struct d0_ctl h;
 	uint32_t address; /* as d0_device.address, or D0_CTL_BY_KIND */

@@ -20,6 +20,7 @@ static union {
 	struct d0_ctl_cell_op op;
 	struct d0_ctl_channel_create channel;
 	struct d0_ctl_channel_destroy channel_destroy;
+	struct d0_ctl_channel_status channel_status;
 	struct d0_ctl_device_grant grant;
 	struct d0_ctl_cell_status status;
 	struct d0_ctl_cell_regions regions;
@@ -144,6 +145,15 @@ static int ctl_channel_destroy(struct cell *caller, struct cell *cell)
 	channel_close(cell, n);
 	if (peer.cell)
 		channel_close(peer.cell, peer.number);
+	return D0_OK;
+}
+
+static int ctl_channel_status(struct cell *caller, struct cell *cell)
+{
+	struct d0_ctl_channel_status *r = &request.channel_status;
+	if (r->channel >= cell->config.channels || !cell->slot[r->channel].channel)
+		return D0_ENOENT;
+	r->info = cell->channel_table[r->channel];
 	return D0_OK;
 }
 
@@ -290,11 +300,12 @@ static const struct {
     CTL(cell_create, D0_CAP_CONTROL, false),
     CTL_AS(cell_start, cell_op, D0_CAP_CONTROL, true),
     CTL_AS(cell_stop, cell_op, D0_CAP_CONTROL, true),
-    CTL_AS(cell_restart, cell_op, D0_CAP_CONTROL, true),
+    CTL_AS(cell_restart, cell_op, D0_CAP_CONTROL | D0_CAP_HEAL, true),
     CTL_AS(cell_destroy, cell_op, D0_CAP_CONTROL, true),
     CTL_AS(cell_pause, cell_op, D0_CAP_CONTROL, true),
     CTL(channel_create, D0_CAP_CONTROL, true),
     CTL(channel_destroy, D0_CAP_CONTROL, true),
+    CTL(channel_status, D0_CAP_INSPECT, true),
     CTL(device_grant, D0_CAP_CONTROL, true),
     CTL(cell_status, D0_CAP_INSPECT, true),
     CTL(cell_regions, D0_CAP_INSPECT, true),
