@@ -14,6 +14,7 @@
  *	publish=PROTO:HOST:PORT:PORT,...	HOST "*": the shared address
  *	svc=A server=A share=A/N gw=A block=LO-HI	of the channel "up"
  *	socks=N                     table size, default 256, bounded by the memory given
+ *	ephemeral=LO-HI             ports for sockets without one of their own choice
  *	cc=reno, ecn, nocontrol, noipv6
  *
  * Restart. The state region keeps connections; core/state.c says how they are adopted.
@@ -58,7 +59,7 @@ struct cell {
 	uint8_t *frame; /* private copy of the frame being received */
 	uint32_t begun; /* interface whose frame is being built */
 	uint64_t counters_at;
-	uint64_t *counter[16];
+	uint64_t *counter[16], *traffic[4], *links;
 };
 
 static struct cell cell;
@@ -154,15 +155,21 @@ static bool rx_poll(unsigned ifi)
 
 /* ---- interfaces ---- */
 
-static void net_up(unsigned ifi)
+/*
+ * Tells the stack of the interface; `attached`: the nic cell has. Addresses and routes are
+ * there before that, so that nothing meant for a segment leaves by another interface.
+ */
+static void net_tell(unsigned ifi, bool attached)
 {
 	struct net *n = &cell.net[ifi];
 	const struct d0_channel *ch = cell_channel((unsigned)n->channel);
-	struct tp_if_config c = {.mtu = n->port.mtu, .name = "eth0"};
+	struct tp_if_config c = {.mtu = n->port.mtu, .name = "eth0", .no_carrier = !attached};
 	const char *args[2] = {ch ? ch->args : "", ifi == 1 ? cell_info()->args : ""};
 
 	memcpy(c.mac, n->port.mac, 6);
 	c.name[3] = (char)('0' + ifi - 1);
+	if (ifi == UPLINK)
+		memcpy(c.name, "up", 3);
 	if (n->port.features & D0_VNET_F(CSUM))
 		c.caps |= TP_CAP_CSUM;
 	if (n->port.features & D0_VNET_F(HOST_TSO4))
@@ -178,7 +185,10 @@ static void net_up(unsigned ifi)
 				   : tp_conf_addresses(cell.st, ifi, args, 2)))
 		log_error("bad address in arguments: %s %s", args[0], args[1]);
 	n->known = true;
+	if (!attached)
+		return;
 	tp_if_link(cell.st, ifi, n->port.link_up);
+	cell.counters_at = 0; /* d0d waits for it */
 	log_info("%s up, mtu %u, %02x:%02x:%02x:%02x:%02x:%02x", c.name, n->port.mtu, c.mac[0],
 		 c.mac[1], c.mac[2], c.mac[3], c.mac[4], c.mac[5]);
 }
@@ -194,7 +204,7 @@ static void net_poll_events(unsigned ifi)
 	if (ev & VNET_EV_DOWN && n->known)
 		tp_if_link(cell.st, ifi, 0);
 	if (ev & VNET_EV_UP)
-		net_up(ifi);
+		net_tell(ifi, true);
 	else if (ev & VNET_EV_CONFIG && n->known)
 		tp_if_link(cell.st, ifi, n->port.link_up);
 	if (n->full && vnet_port_live(&n->port)) {
@@ -219,7 +229,9 @@ static void net_open(unsigned ifi, int channel)
 	if (!cfg.ring || vnet_port_open(&n->port, &cfg)) {
 		log_error("channel %d: no usable ring", channel);
 		n->channel = -1;
+		return;
 	}
+	net_tell(ifi, false);
 }
 
 /* ---- channels come and go ---- */
@@ -328,17 +340,22 @@ static const char *const exported[] = {
     "Tcp.InErrs",         "Tcp.OutRsts",     "Tcp.Timeouts",     "Tcp.ChallengeACK",
     "Tcp.SyncookiesSent", "Udp.InDatagrams", "Pv.Notifies"};
 #define EXPORTED (sizeof(exported) / sizeof(exported[0]))
+/* Over all ports, as what `docker stats` shows. */
+static const char *const traffic[4] = {"rx_bytes", "rx_packets", "tx_bytes", "tx_packets"};
 
 static void counters_init(void)
 {
 	for (unsigned i = 0; i < EXPORTED; i++)
 		cell.counter[i] = counter_register(exported[i]);
 	cell.counter[EXPORTED] = counter_register("sockets");
+	for (unsigned i = 0; i < 4; i++)
+		cell.traffic[i] = counter_register(traffic[i]);
+	cell.links = counter_register("links_up");
 }
 
 static void counters_update(void)
 {
-	uint64_t now = clock_ns();
+	uint64_t now = clock_ns(), sum[4] = {0}, links = 0;
 
 	if (now < cell.counters_at)
 		return;
@@ -346,6 +363,20 @@ static void counters_update(void)
 	for (unsigned i = 0; i < EXPORTED; i++)
 		counter_set(cell.counter[i], tp_stat(cell.st, exported[i]));
 	counter_set(cell.counter[EXPORTED], tp_sock_count(cell.st));
+	for (unsigned i = 1; i < TP_MAX_IF; i++) {
+		const struct vnet_port *p = &cell.net[i].port;
+
+		if (cell.net[i].channel < 0)
+			continue;
+		links += cell.net[i].known && vnet_port_live(p);
+		sum[0] += p->rx_bytes;
+		sum[1] += p->rx_packets;
+		sum[2] += p->tx_bytes;
+		sum[3] += p->tx_packets;
+	}
+	for (unsigned i = 0; i < 4; i++)
+		counter_set(cell.traffic[i], sum[i]);
+	counter_set(cell.links, links);
 }
 
 /* ---- the loop ---- */

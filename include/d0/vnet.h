@@ -110,6 +110,9 @@ enum d0_vnet_mode {
  */
 #define D0_VNET_SERVICE      0xa9fe0001u /* 169.254.0.1 */
 #define D0_VNET_SERVICE_PORT 53u
+/* Ports of the host address from here on are for what the management cell opens itself;
+ * containers' blocks lie below. */
+#define D0_VNET_HOST_PORTS 61440u
 
 /* d0_vnet_dev.error: why a driver was not accepted */
 enum d0_vnet_error {

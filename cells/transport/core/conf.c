@@ -37,6 +37,25 @@ bool tp_conf_has(const char *s, const char *word)
 	return find(s, word, ' ') != NULL;
 }
 
+static unsigned number(const char **s)
+{
+	unsigned v = 0;
+
+	while (**s >= '0' && **s <= '9' && v < 100000)
+		v = v * 10 + (unsigned)(*(*s)++ - '0');
+	return v;
+}
+
+/* "LO-HI", ports. */
+static int range(const char *s, unsigned *lo, unsigned *hi)
+{
+	*lo = number(&s);
+	if (*s++ != '-')
+		return -TE_INVAL;
+	*hi = number(&s);
+	return *s || !*lo || *hi > 65535 || *lo > *hi ? -TE_INVAL : 0;
+}
+
 void tp_conf_stack(struct tp_config *c, const char *args)
 {
 	char v[16];
@@ -47,6 +66,14 @@ void tp_conf_stack(struct tp_config *c, const char *args)
 	c->no_control = tp_conf_has(args, "nocontrol");
 	c->no_ipv6 = tp_conf_has(args, "noipv6");
 	c->always_cookies = tp_conf_has(args, "cookies");
+	if (tp_conf_get(args, "ephemeral", v, sizeof(v)) > 0) {
+		unsigned lo, hi;
+
+		if (!range(v, &lo, &hi)) {
+			c->eph_lo = (uint16_t)lo;
+			c->eph_hi = (uint16_t)hi;
+		}
+	}
 }
 
 void tp_conf_if(struct tp_if_config *c, const char *const *args, unsigned n)
@@ -61,15 +88,6 @@ void tp_conf_if(struct tp_if_config *c, const char *const *args, unsigned n)
 	}
 	/* An address given is an answer: "dhcp" is for where none is. */
 	c->dhcp &= !fixed;
-}
-
-static unsigned number(const char **s)
-{
-	unsigned v = 0;
-
-	while (**s >= '0' && **s <= '9' && v < 100000)
-		v = v * 10 + (unsigned)(*(*s)++ - '0');
-	return v;
 }
 
 static int get_first(const char *const *args, unsigned n, const char *key, char *v,
@@ -180,13 +198,8 @@ int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args)
 	plen = number(&s);
 	if (*s || tp_parse_addr(v, a) || tp_conf_get(args, "block", w, sizeof(w)) <= 0)
 		return -TE_INVAL;
-	s = w;
-	lo = number(&s);
-	if (*s++ != '-')
-		return -TE_INVAL;
-	hi = number(&s);
 	memcpy(b, none.b, 16);
-	if (*s || hi > 65535 || lo > hi ||
+	if (range(w, &lo, &hi) ||
 	    (tp_conf_get(args, "gw", v, sizeof(v)) > 0 && tp_parse_addr(v, b)))
 		return -TE_INVAL;
 	return tp_share(st, ifi, a, plen, b, (uint16_t)lo, (uint16_t)hi);

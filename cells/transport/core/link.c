@@ -375,8 +375,9 @@ void arp_input(struct tp_stack *st, struct pkt *p)
 	dhcp_conflict(st, w);
 	memcpy(&w, a.tpa, 4);
 	tpa = ipa_from4(w);
-	if (!memcmp(a.sha, st->s->ifs[p->ifi].mac, 6))
-		return; /* our own, reflected */
+	if (!memcmp(a.sha, st->s->ifs[p->ifi].mac, 6) &&
+	    (!st->s->ifs[p->ifi].same_mac || addr_find(st, &spa)))
+		return; /* our own, reflected; not another's with the same MAC */
 	mine = addr_find(st, &spa);
 	if (mine && mine->ifi == p->ifi) {
 		arp_conflict(st, p->ifi, &spa);

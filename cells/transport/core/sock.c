@@ -294,9 +294,6 @@ static bool bind_conflict(struct tp_stack *st, const struct sock *s, const struc
 	return false;
 }
 
-#define EPHEMERAL_FIRST 32768u
-#define EPHEMERAL_COUNT 28232u
-
 /* RFC 6056 algorithm 3: a keyed offset per destination plus a counter. */
 static uint16_t port_candidate(struct tp_stack *st, const struct sock *s, uint32_t n,
 			       uint32_t first, uint32_t count)
@@ -337,7 +334,8 @@ static int port_pick(struct tp_stack *st, struct sock *s, const struct ipa *a)
 	if (sh->used && (leaves || s->kind != SK_TCP))
 		p = port_pick_in(st, s, a, sh->lo, sh->hi - sh->lo + 1u);
 	if (p < 0 && !leaves)
-		p = port_pick_in(st, s, a, EPHEMERAL_FIRST, EPHEMERAL_COUNT);
+		p = port_pick_in(st, s, a, st->cfg.eph_lo,
+				 st->cfg.eph_hi - st->cfg.eph_lo + 1u);
 	return p;
 }
 

@@ -45,6 +45,10 @@ static void config_defaults(struct tp_config *c)
 	c->wscale = c->wscale ? MIN(c->wscale, 14) : TCP_WSCALE;
 	c->initcwnd = c->initcwnd ? MIN(c->initcwnd, 64u) : 10;
 	c->time_wait_ms = c->time_wait_ms ? c->time_wait_ms : 60000;
+	if (!c->eph_lo || c->eph_hi < c->eph_lo) {
+		c->eph_lo = 32768; /* Linux's */
+		c->eph_hi = 60999;
+	}
 	c->syn_backlog = c->syn_backlog ? c->syn_backlog : MAX(c->max_socks / 4, 8u);
 }
 
@@ -199,15 +203,18 @@ void tp_logf(struct tp_stack *st, const char *what, const struct ipa *a, uint32_
 
 int tp_if_add(struct tp_stack *st, unsigned ifi, const struct tp_if_config *cfg)
 {
+	static const uint8_t no_mac[6];
 	struct netif *n;
 	bool had;
 
 	if (!ifi || ifi >= TP_MAX_IF)
 		return -TE_INVAL;
 	n = &st->s->ifs[ifi];
-	had = n->used;
-	n->used = n->up = n->link = 1;
-	memcpy(n->mac, cfg->mac, 6);
+	had = n->used && memcmp(n->mac, no_mac, 6);
+	n->used = n->up = 1;
+	n->link = !cfg->no_carrier;
+	if (!cfg->no_carrier)
+		memcpy(n->mac, cfg->mac, 6);
 	memcpy(n->name, cfg->name, sizeof(n->name) - 1);
 	n->mtu = cfg->mtu ? MIN(MAX(cfg->mtu, 576), 65535 - 14) : 1500;
 	n->ip6_mtu = n->mtu;
@@ -218,6 +225,8 @@ int tp_if_add(struct tp_stack *st, unsigned ifi, const struct tp_if_config *cfg)
 	n->hidden = cfg->hidden;
 	n->same_mac = cfg->same_mac;
 	route_changed(st);
+	if (cfg->no_carrier)
+		return 0;
 	if (!st->cfg.no_ipv6 && !n->hidden)
 		nd_if_up(st, ifi);
 	if (n->dhcp && !had)

@@ -74,6 +74,7 @@ struct tp_config {
 	uint8_t no_rst;     /* do not answer strangers (scripts under packetdrill) */
 	uint8_t no_control; /* the client may not change addresses, routes, links */
 	uint8_t ipv6_no_dad;
+	uint16_t eph_lo, eph_hi; /* ports for sockets without one, default 32,768 to 60,999 */
 };
 
 struct tp_if_config {
@@ -86,7 +87,8 @@ struct tp_if_config {
 	/* Link-local IPv4 neighbours have this interface's own MAC (nic's modes ipvlan, share).
 	 */
 	uint8_t same_mac;
-	uint8_t hidden; /* no IPv6, and the application doesn't see it: for tp_share */
+	uint8_t no_carrier; /* not attached yet: addresses and routes count, nothing is sent */
+	uint8_t hidden;     /* no IPv6, and the application doesn't see it: for tp_share */
 };
 
 struct tp_stack;
