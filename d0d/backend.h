@@ -284,6 +284,11 @@ struct backend_ops {
 	// A UDP socket on which DNS queries of this network's containers arrive (they ask its
 	// gateway address, port 53); the caller's to close. -1: none, names don't resolve.
 	int (*net_dns)(struct backend *b, const struct be_network *n, struct err *e);
+	// Instead of net_dns, where one socket serves every network: that socket; who asks from
+	// an address; and where containers send their questions. All three or none.
+	int (*net_names)(struct backend *b, struct err *e);
+	bool (*net_asker)(struct backend *b, struct in_addr from, char id[ID_LEN + 1]);
+	struct in_addr (*net_resolver)(struct backend *b);
 
 	// Starts a container and returns when its program runs. Docker's messages when it
 	// can't: 400 `exec: "x": executable file not found in $PATH`, `permission denied`,

@@ -1,10 +1,11 @@
 // Container DNS.
 //
 // In a network of the user's, containers find each other by name, alias or short id; every
-// other name goes to the upstream resolver. One thread for each network polls two sockets:
-// the one containers ask (the backend gives it: it is where the network's gateway address
-// is) and one towards upstream. Forwarded queries get a random id of ours, and only an
-// answer with that id from the upstream's address is passed on.
+// other name goes to the upstream resolver. One thread for each network (or one for all, where
+// the backend knows an asker by its address) polls two sockets: the one containers ask (the
+// backend gives it: it is where the network's gateway address is) and one towards upstream.
+// Forwarded queries get a random id of ours, and only an answer with that id from the
+// upstream's address is passed on.
 #include "d0d/dns.h"
 
 #include <arpa/inet.h>
@@ -130,6 +131,7 @@ struct dns {
 	int fd, up, stop;
 	pthread_t thread;
 	struct pending p[PENDING];
+	struct sockaddr_in from; // whose question is being looked at
 };
 
 static struct dns *servers; // engine lock
@@ -148,19 +150,44 @@ static bool names(const struct container *c, const struct endpoint *ep, const ch
 	return false;
 }
 
+static enum dns_found lookup_locked(struct dns *d, const char *network, const char *name,
+				    struct in_addr *ip)
+{
+	for (struct container *c = d->e->containers; c; c = c->next)
+		for (int i = 0; i < c->nep && container_running(c); i++)
+			if (strcmp(c->ep[i].network, network) == 0 &&
+			    names(c, &c->ep[i], name)) {
+				*ip = c->ep[i].ip;
+				return DNS_ADDRESS;
+			}
+	return DNS_UNKNOWN;
+}
+
+// Where one socket serves every network: the names of those that the asker is in.
+static enum dns_found lookup_asker(struct dns *d, const char *name, struct in_addr *ip)
+{
+	enum dns_found found = DNS_UNKNOWN;
+	char id[ID_LEN + 1];
+
+	if (!d->e->ops->net_asker(d->e->be, d->from.sin_addr, id))
+		return DNS_UNKNOWN;
+	for (struct container *c = d->e->containers; c; c = c->next)
+		for (int i = 0; strcmp(c->id, id) == 0 && i < c->nep && found == DNS_UNKNOWN;
+		     i++) {
+			struct network *n = network_find_locked(d->e, c->ep[i].network, NULL);
+			if (n && !n->builtin)
+				found = lookup_locked(d, n->id, name, ip);
+		}
+	return found;
+}
+
 static enum dns_found lookup(void *ctx, const char *name, struct in_addr *ip)
 {
 	struct dns *d = ctx;
-	enum dns_found found = DNS_UNKNOWN;
 
 	engine_lock(d->e);
-	for (struct container *c = d->e->containers; c && found == DNS_UNKNOWN; c = c->next)
-		for (int i = 0; i < c->nep && container_running(c); i++)
-			if (strcmp(c->ep[i].network, d->network) == 0 &&
-			    names(c, &c->ep[i], name)) {
-				*ip = c->ep[i].ip;
-				found = DNS_ADDRESS;
-			}
+	enum dns_found found =
+	    *d->network ? lookup_locked(d, d->network, name, ip) : lookup_asker(d, name, ip);
 	engine_unlock(d->e);
 	return found;
 }
@@ -228,6 +255,7 @@ static void from_container(struct dns *d, uint8_t *buf, uint8_t *out)
 
 	if (n < 0)
 		return;
+	d->from = from;
 	m = dns_answer(buf, (size_t)n, out, PACKET, lookup, d);
 	if (m < 0) {
 		uint8_t head[2] = {buf[0], buf[1]};

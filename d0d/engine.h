@@ -90,6 +90,7 @@ struct container {
 	enum cstate state;
 	int exit_code, restart_count;
 	bool oom, stopped_by_user, removing, removed;
+	bool starting; // its addresses are given, it does not run yet
 	char error[300];
 	struct endpoint ep[MAX_ENDPOINTS];
 	int nep;

@@ -153,6 +153,13 @@ int networks_load(struct engine *e, struct err *err)
 	for (struct network *n = e->networks; n; n = n->next)
 		if (bring_up(e, n, &why) < 0)
 			log_msg("network %s: %s", n->name, why.msg);
+	if (e->ops->net_names) {
+		int fd = e->ops->net_names(e->be, &why);
+		if (fd >= 0)
+			dns_start(e, "", fd);
+		else
+			log_msg("%s", why.msg);
+	}
 	return 0;
 }
 
@@ -383,7 +390,7 @@ static bool ip_taken(struct engine *e, const struct endpoint *self, struct in_ad
 		for (int i = 0; i < c->nep; i++)
 			if (&c->ep[i] != self && c->ep[i].ip.s_addr == ip.s_addr &&
 			    strcmp(c->ep[i].network, self->network) == 0 &&
-			    (container_running(c) || c->ep[i].wanted.s_addr))
+			    (container_running(c) || c->starting || c->ep[i].wanted.s_addr))
 				return true;
 	return false;
 }

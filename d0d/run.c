@@ -253,6 +253,7 @@ static int start_failure_code(const char *msg)
 static void start_failed(struct engine *e, struct container *c, const struct err *err)
 {
 	engine_lock(e);
+	c->starting = false;
 	if (c->state == C_RESTARTING)
 		c->state = C_EXITED;
 	c->exit_code = start_failure_code(err->msg);
@@ -270,6 +271,7 @@ static void record_start(struct engine *e, struct container *c, struct be_proc *
 	engine_lock(e);
 	c->proc = p;
 	c->pid = e->ops->pid(p);
+	c->starting = false;
 	c->state = C_RUNNING;
 	c->started_ns = now_ns();
 	c->oom = false;
@@ -303,6 +305,7 @@ static int start_held(struct engine *e, struct container *c, bool autostart, str
 	}
 	for (int i = 0; i < c->nep && rc == 0; i++)
 		rc = endpoint_assign_locked(e, &c->ep[i], err);
+	c->starting = rc == 0; // nobody else is given these addresses
 	engine_unlock(e);
 	if (rc < 0)
 		return -1;

@@ -293,14 +293,20 @@ static char *make_resolv(struct engine *e, struct container *c)
 	sbuf_adds(&b, "# made by d0d\n");
 	// In a network of the user's the gateway's address answers for containers' names.
 	struct network *n = c->nep ? network_find_locked(e, c->ep[0].network, NULL) : NULL;
-	if (n && !n->builtin && n->gateway.s_addr) {
-		inet_ntop(AF_INET, &n->gateway, ip, sizeof(ip));
+	bool names = n && !n->builtin && (n->gateway.s_addr || e->ops->net_resolver);
+	if (names) {
+		struct in_addr at =
+		    e->ops->net_resolver ? e->ops->net_resolver(e->be) : n->gateway;
+		inet_ntop(AF_INET, &at, ip, sizeof(ip));
 		sbuf_addf(&b, "nameserver %s\noptions ndots:0\n", ip);
 	}
 	for (size_t i = 0; i < json_array_size(own); i++)
 		sbuf_addf(&b, "nameserver %s\n",
 			  json_string_value(json_array_get(own, i)) ?: "");
-	if (!json_array_size(own) && e->cfg.dns) {
+	// Some resolvers ask all servers at once: one that doesn't know the names would win.
+	if (names) {
+		// d0d passes on what it doesn't know itself
+	} else if (!json_array_size(own) && e->cfg.dns) {
 		char *copy = xstrdup(e->cfg.dns), *save = NULL;
 		for (char *s = strtok_r(copy, ",", &save); s; s = strtok_r(NULL, ",", &save))
 			sbuf_addf(&b, "nameserver %s\n", s);

@@ -4,6 +4,7 @@
 
 #include "d0/conctl.h"
 #include "d0d/d0/d0.h"
+#include "d0d/d0/net.h"
 
 #define BOX_PREFIX "ct-" // of containers' cells' names; then 12 digits of the id
 
@@ -46,8 +47,9 @@ struct box {
 	int refs; // b->lock
 	char id[ID_LEN + 1];
 	uint32_t cell;
-	uint32_t channel; // our end of the control channel
-	int ctl;          // its device, -1 closed
+	struct box_net *net; // its transport cell, or NULL
+	uint32_t channel;    // our end of the control channel
+	int ctl;             // its device, -1 closed
 	bool reading, gone, paused;
 	uint64_t memory;
 	char tree[256];
@@ -64,7 +66,7 @@ struct box {
 };
 
 // ---- cell.c: making, finding and ending the cell ----
-int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, struct err *e);
+int box_new(struct d0_backend *b, struct be_spec *s, struct box **out, struct err *e);
 // The cell of a container that an earlier d0d started: 1, 0 if there is none.
 int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out);
 // Ends the cell; handles of programs stay. Nobody finds the box by its container after it.
@@ -113,6 +115,7 @@ int d0_update(struct be_proc *p, const struct be_limits *l, struct err *e);
 int d0_stats(struct be_proc *p, struct be_stats *out, struct err *e);
 int d0_top(struct be_proc *p, be_task_cb *cb, void *ctx, struct err *e);
 int d0_net_connect(struct be_proc *p, const struct be_endpoint *ep, struct err *e);
+int d0_net_disconnect(struct be_proc *p, const struct be_endpoint *ep, struct err *e);
 void d0_release(struct be_proc *p);
 void d0_detach(struct be_proc *p);
 

@@ -156,7 +156,7 @@ static struct box *box_alloc(struct d0_backend *b, const struct be_spec *s)
 	return x;
 }
 
-int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, struct err *e)
+int box_new(struct d0_backend *b, struct be_spec *s, struct box **out, struct err *e)
 {
 	struct box *x = box_alloc(b, s);
 	int rc = cell_make(x, s, e);
@@ -167,6 +167,8 @@ int box_new(struct d0_backend *b, const struct be_spec *s, struct box **out, str
 		rc = files_channel(x, "root", s->tree, false, false, e);
 	if (rc == 0)
 		rc = volumes(x, s, e);
+	if (rc == 0)
+		rc = net_open(b, s, x->cell, &x->net, e);
 	if (rc == 0)
 		rc = cell_do(b, D0_CTL_cell_start, x->cell, 0, e);
 	if (rc == 0) {
@@ -254,6 +256,7 @@ int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 			x->mount[x->nmounts++] = (struct box_mount){xstrdup(s->mounts[i].dest),
 								    xstrdup(s->mounts[i].tree)};
 	x->ctl = control_of(cell, &x->channel);
+	net_adopt(b, s, &x->net);
 	*out = x;
 	return 1;
 }
@@ -297,6 +300,8 @@ void box_end(struct box *x)
 		cell_free(x->b, x->cell);
 	}
 	x->cell = ~0u;
+	net_close(x->net);
+	x->net = NULL;
 }
 
 static void box_free(struct box *x)
@@ -345,4 +350,5 @@ void box_sweep(struct d0_backend *b)
 		store_settle(b);
 		cell_free(b, i);
 	}
+	net_sweep(b);
 }

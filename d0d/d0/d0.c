@@ -49,6 +49,7 @@ static int d0_open(struct backend **out, const struct be_config *cfg, struct err
 		return err_set(e, 500, "/dev/d0ctl: %s", strerror(errno));
 	}
 	find_self(b, cfg->opt);
+	nets_open(b, cfg->dir);
 	store_link_open(b);
 	*out = (struct backend *)b;
 	return 0;
@@ -59,6 +60,7 @@ static void d0_close(struct backend *be)
 	struct d0_backend *b = d0_of(be);
 
 	store_link_close(b);
+	nets_close(b);
 	close(b->ctl);
 	free(b->dir);
 	free(b);
@@ -70,19 +72,6 @@ static void d0_settle(struct backend *be)
 		box_sweep(d0_of(be));
 }
 
-static int not_yet(struct err *e, const char *what)
-{
-	return err_set(e, 501, "the d0 backend can't %s yet", what);
-}
-
-static int d0_net_create(struct backend *b, const struct be_network *n, struct err *e)
-{
-	return not_yet(e, "make networks");
-}
-static int d0_net_remove(struct backend *b, const char *id, struct err *e)
-{
-	return 0; // none was made
-}
 const struct backend_ops backend_d0 = {
     .name = "d0",
     .open = d0_open,
@@ -114,6 +103,9 @@ const struct backend_ops backend_d0 = {
     .layer_tar = d0_layer_tar,
     .net_create = d0_net_create,
     .net_remove = d0_net_remove,
+    .net_names = d0_net_names,
+    .net_asker = d0_net_asker,
+    .net_resolver = d0_net_resolver,
     .start = d0_start,
     .adopt = d0_adopt,
     .settle = d0_settle,
@@ -129,7 +121,7 @@ const struct backend_ops backend_d0 = {
     .stats = d0_stats,
     .top = d0_top,
     .net_connect = d0_net_connect,
-    .net_disconnect = d0_net_connect,
+    .net_disconnect = d0_net_disconnect,
     .release = d0_release,
     .detach = d0_detach,
 };

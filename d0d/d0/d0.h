@@ -10,7 +10,10 @@
 struct store_link;
 struct box;
 
+struct d0_nets; // net.h
+
 struct d0_backend {
+	struct d0_nets *nets;
 	char *dir;
 	int ctl; // /dev/d0ctl
 	bool may_control;

@@ -57,15 +57,6 @@ static char *find_program(struct backend *b, const struct be_spec *s, const char
 	return NULL;
 }
 
-static int supported(const struct be_spec *s, struct err *e)
-{
-	if (s->nports)
-		return err_set(e, 501, "the d0 backend can't publish ports yet");
-	if (s->net_of)
-		return err_set(e, 501, "the d0 backend can't share networks yet");
-	return 0;
-}
-
 static int run(struct box *x, struct be_spec *s, const char *tree, bool init,
 	       struct be_proc **out, struct err *e)
 {
@@ -90,10 +81,12 @@ int d0_start(struct backend *b, struct be_spec *s, struct be_proc **out, struct 
 
 	if (!d->may_control)
 		return err_set(e, 501, "this cell may not make cells (caps=control)");
-	if (supported(s, e) < 0 || box_new(d, s, &x, e) < 0)
+	if (box_new(d, s, &x, e) < 0)
 		return -1;
 	*out = NULL;
 	rc = box_hello(x, e);
+	if (rc == 0)
+		rc = net_ready(x->net, e);
 	if (rc == 0)
 		rc = run(x, s, s->tree, true, out, e);
 	if (rc < 0 && *out)
@@ -216,6 +209,7 @@ int d0_stats(struct be_proc *p, struct be_stats *out, struct err *e)
 	out->online_cpus = sys.cpus;
 	out->mem_usage = out->mem_max = s.memory;
 	out->mem_limit = p->box->memory;
+	net_stats(p->box->net, out);
 	return 0;
 }
 
@@ -246,7 +240,12 @@ int d0_top(struct be_proc *p, be_task_cb *cb, void *ctx, struct err *e)
 
 int d0_net_connect(struct be_proc *p, const struct be_endpoint *ep, struct err *e)
 {
-	return err_set(e, 501, "the d0 backend can't connect networks yet");
+	return net_plug(p->box->net, ep, e);
+}
+
+int d0_net_disconnect(struct be_proc *p, const struct be_endpoint *ep, struct err *e)
+{
+	return net_unplug(p->box->net, ep, e);
 }
 
 // ---- ending ----

@@ -20,27 +20,33 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes long; not part of `make test`")
 
 
+def make_archive(folder, conf, cells=(), high=(), data=None, key=KEY, nucleus=KERNEL, number=1):
+    """A boot archive from the text of a configuration and names of cells of this build. Its
+    path."""
+    conf_path, out = folder / f"conf{number}", folder / f"archive{number}"
+    conf_path.write_text(conf)
+    argv = [MKARCHIVE, "create", "--key", key, "--out", out, "--conf", conf_path,
+            "--nucleus", nucleus]
+    for name in cells:
+        argv += ["--cell", f"{name}={BUILD}/cells/{name}.elf"]
+    for name in high:
+        argv += ["--cell", f"{name}={BUILD}/cells/{name}.elf,high"]
+    for name, path in (data or {}).items():
+        argv += ["--data", f"{name}={path}"]
+    subprocess.run(argv, check=True, timeout=60)
+    return str(out)
+
+
 @pytest.fixture
 def archive(tmp_path):
-    """archive(conf, cells=[...], high=[...], data={...}, key=...): builds a boot archive
-    from the text of a configuration and names of cells of this build. Its path."""
+    """archive(conf, cells=[...], high=[...], data={...}, key=...): make_archive in the test's
+    folder."""
     count = 0
 
-    def make(conf, cells=(), high=(), data=None, key=KEY, nucleus=KERNEL):
+    def make(*args, **kwargs):
         nonlocal count
         count += 1
-        conf_path, out = tmp_path / f"conf{count}", tmp_path / f"archive{count}"
-        conf_path.write_text(conf)
-        argv = [MKARCHIVE, "create", "--key", key, "--out", out, "--conf", conf_path,
-                "--nucleus", nucleus]
-        for name in cells:
-            argv += ["--cell", f"{name}={BUILD}/cells/{name}.elf"]
-        for name in high:
-            argv += ["--cell", f"{name}={BUILD}/cells/{name}.elf,high"]
-        for name, path in (data or {}).items():
-            argv += ["--data", f"{name}={path}"]
-        subprocess.run(argv, check=True, timeout=60)
-        return str(out)
+        return make_archive(tmp_path, *args, number=count, **kwargs)
 
     return make
 

@@ -1,0 +1,93 @@
+// Inside of the D0 backend's networks: net.c (segments, the host's address, its ports),
+// netcell.c (a container's transport cell).
+#ifndef D0D_D0_NET_H
+#define D0D_D0_NET_H
+
+#include "d0d/d0/d0.h"
+
+#define NET_PREFIX   "nt-" // of transport cells' names; then 12 digits of the id, '.', the slot
+#define NET_CHANNELS 12u   // of a transport cell: its client, eight networks, the way out
+
+enum net_driver {
+	NET_BRIDGE,
+	NET_MACVLAN,
+	NET_IPVLAN
+};
+
+// A docker network as the nic cell knows it.
+struct net_seg {
+	struct net_seg *next;
+	char id[ID_LEN + 1];
+	enum net_driver driver;
+	uint32_t number;       // bridge: the private segment
+	unsigned uplink, vlan; // else: where on the wire
+	bool internal, isolated;
+};
+
+// What a container has of the host's ports.
+struct net_port {
+	int proto;
+	uint16_t host_port, port;
+};
+
+// A container's transport cell.
+struct box_net {
+	struct box_net *next; // nets.all
+	struct d0_backend *b;
+	char id[ID_LEN + 1];
+	uint32_t cell; // ~0: none
+	unsigned slot;
+	bool leaves;     // the hidden device has a part of the host's ports
+	char ifname[16]; // of the first endpoint, whose name all traffic counts for
+	char network[NET_CHANNELS][ID_LEN + 1]; // those it is in, "" where none is
+	struct net_port *ports;
+	size_t nports;
+};
+
+// Of the backend; `lock` guards all of it and is taken alone.
+struct d0_nets {
+	pthread_mutex_t lock;
+	char *dir;
+	uint32_t nic; // the nic cell
+	struct in_addr host, gateway;
+	int prefix;
+	struct net_seg *segs;
+	struct box_net *all;
+};
+
+// ---- net.c ----
+void nets_open(struct d0_backend *b, const char *dir);
+void nets_close(struct d0_backend *b);
+int d0_net_create(struct backend *b, const struct be_network *n, struct err *e);
+int d0_net_remove(struct backend *b, const char *id, struct err *e);
+int d0_net_names(struct backend *b, struct err *e);
+bool d0_net_asker(struct backend *b, struct in_addr from, char id[ID_LEN + 1]);
+struct in_addr d0_net_resolver(struct backend *b);
+// A copy of the network's segment; 404.
+int net_seg(struct d0_backend *b, const char *id, struct net_seg *out, struct err *e);
+// Finds the host's address as d0d's own cell has it. Once it is known it stays.
+int net_host(struct d0_backend *b, struct err *e);
+// Takes a slot and the published ports (those left open are chosen); all or none.
+int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e);
+// The same for what an earlier d0d gave it.
+void net_adopted(struct box_net *n, unsigned slot, const struct be_port *ports, size_t nports);
+void net_release(struct box_net *n);
+void net_block(unsigned slot, uint16_t *lo, uint16_t *hi); // its part of the host's ports
+struct in_addr net_service(unsigned slot);                 // its address towards d0d
+
+// ---- netcell.c ----
+// Makes and starts the transport cell for a container whose cell CELL exists and has not been
+// started. *OUT NULL: it has no network. Host ports left open in S are filled in.
+int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_net **out,
+	     struct err *e);
+// Finds the one that an earlier d0d made. *OUT NULL: there is none.
+void net_adopt(struct d0_backend *b, const struct be_spec *s, struct box_net **out);
+int net_ready(struct box_net *n, struct err *e); // waits until it is on all its networks
+void net_close(struct box_net *n);               // ends it; NULL is fine
+int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
+int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
+void net_stats(const struct box_net *n, struct be_stats *out); // NULL is fine
+// Ends transport cells that no container has.
+void net_sweep(struct d0_backend *b);
+
+#endif

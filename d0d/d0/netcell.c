@@ -1,0 +1,442 @@
+// A container's transport cell: making it, its channels to the nic cell and to the container's
+// cell, networks that come and go while it runs, ending it with all that it had.
+//
+// The cell restarts by itself when it fails; its connections are in its state region and its
+// channels stay. Ending: each channel is closed at both its ends, then the cell is destroyed,
+// so that no slot of the nic cell's table stays behind.
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "d0d/d0/net.h"
+#include "d0/vnet.h"
+
+#define HEAP        (1536ull << 10)
+#define STATE       (640ull << 10)
+#define STACK       (64ull << 10)
+#define SOCKETS     512
+#define PORT_RING   (256ull << 10)
+#define SOCKET_RING (2ull << 20)
+#define PRIORITY    5
+#define READY_MS    10000
+
+static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
+		   struct err *e)
+{
+	struct d0_ctl_cell_op r = {.h.cell = cell, .flags = flags};
+
+	return ctl_call(b, &r, op, sizeof(r), e);
+}
+
+static const char *ip_text(struct in_addr ip, char out[INET_ADDRSTRLEN])
+{
+	return inet_ntop(AF_INET, &ip, out, INET_ADDRSTRLEN);
+}
+
+// ---- arguments ----
+
+// "t8080-8083+u53": what the switch steers here beside the block.
+static void ports_text(const struct box_net *n, struct sbuf *b)
+{
+	for (size_t i = 0; i < n->nports; i++) {
+		const struct net_port *p = &n->ports[i];
+		uint16_t last = p->host_port;
+
+		while (i + 1 < n->nports && n->ports[i + 1].proto == p->proto &&
+		       n->ports[i + 1].host_port == last + 1) {
+			last++;
+			i++;
+		}
+		sbuf_addf(b, "+%c%u", p->proto == IPPROTO_TCP ? 't' : 'u', p->host_port);
+		if (last > p->host_port)
+			sbuf_addf(b, "-%u", last);
+	}
+}
+
+static int cell_args(const struct box_net *n, const struct be_spec *s, char *out, size_t size,
+		     struct err *e)
+{
+	struct sbuf b = {0};
+
+	sbuf_addf(&b, "socks=%d", SOCKETS);
+	if (s->hostname && !strpbrk(s->hostname, " \n"))
+		sbuf_addf(&b, " hostname=%s", s->hostname);
+	for (size_t i = 0; i < n->nports; i++)
+		sbuf_addf(&b, "%s%s:*:%u:%u", i ? "," : " publish=",
+			  n->ports[i].proto == IPPROTO_TCP ? "tcp" : "udp",
+			  n->ports[i].host_port, n->ports[i].port);
+	bool fits = b.len < size;
+	if (fits)
+		memcpy(out, b.p, b.len + 1);
+	sbuf_free(&b);
+	return fits ? 0 : err_set(e, 400, "too many published ports for one container");
+}
+
+static int put(char *out, size_t size, struct err *e, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static int put(char *out, size_t size, struct err *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(out, size, fmt, ap);
+	va_end(ap);
+	return n >= 0 && (size_t)n < size
+		   ? 0
+		   : err_set(e, 400, "too many published ports for one container");
+}
+
+// ---- channels ----
+
+static int channel_make(struct box_net *n, struct d0_ctl_channel_create *r, struct err *e)
+{
+	r->h.cell = n->b->nets->nic;
+	r->client = n->cell;
+	r->protocol = D0_PROTO_NET;
+	r->ring = PORT_RING;
+	return ctl_call(n->b, r, D0_CTL_channel_create, sizeof(*r), e);
+}
+
+static int plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
+{
+	struct d0_ctl_channel_create r = {0};
+	char ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN], mac[18], where[48];
+	struct net_seg s;
+
+	if (net_seg(n->b, ep->network, &s, e) < 0)
+		return -1;
+	ip_text(ep->ip, ip);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", ep->mac[0], ep->mac[1],
+		 ep->mac[2], ep->mac[3], ep->mac[4], ep->mac[5]);
+	if (s.driver == NET_BRIDGE)
+		snprintf(where, sizeof(where), "%sseg=%u",
+			 s.isolated ? "mode=macvlan-private " : "", s.number);
+	else
+		snprintf(where, sizeof(where), "mode=%s uplink=%u vlan=%u",
+			 s.driver == NET_MACVLAN ? "macvlan" : "ipvlan", s.uplink, s.vlan);
+	snprintf(r.label, sizeof(r.label), "%s", ep->ifname);
+	snprintf(r.server_args, sizeof(r.server_args), "%s mac=%s ip=%s", where, mac, ip);
+	snprintf(r.client_args, sizeof(r.client_args), "ip=%s/%d", ip, ep->prefix);
+	if (ep->gateway.s_addr && !s.internal) {
+		size_t at = strlen(r.client_args);
+		snprintf(r.client_args + at, sizeof(r.client_args) - at, " gw=%s",
+			 ip_text(ep->gateway, gw));
+	}
+	return channel_make(n, &r, e);
+}
+
+// The hidden device: names, and if a network of the container leads out, the host's ports.
+static int plug_up(struct box_net *n, struct err *e)
+{
+	struct d0_ctl_channel_create r = {.label = "up"};
+	struct d0_nets *k = n->b->nets;
+	char svc[INET_ADDRSTRLEN], host[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN],
+	    server[INET_ADDRSTRLEN];
+	struct sbuf ports = {0};
+	uint16_t lo, hi;
+	int rc;
+
+	net_block(n->slot, &lo, &hi);
+	ip_text(net_service(n->slot), svc);
+	ip_text(d0_net_resolver((struct backend *)n->b), server);
+	ip_text(k->host, host);
+	ip_text(k->gateway, gw);
+	ports_text(n, &ports);
+	if (n->leaves) {
+		rc = put(r.server_args, sizeof(r.server_args), e,
+			 "mode=share ip=%s host=%s ports=%u-%u%s", svc, host, lo, hi,
+			 ports.p ? ports.p : "");
+		if (rc == 0)
+			rc = put(r.client_args, sizeof(r.client_args), e,
+				 "svc=%s server=%s share=%s/%d gw=%s block=%u-%u", svc, server,
+				 host, k->prefix, gw, lo, hi);
+	} else {
+		rc = put(r.server_args, sizeof(r.server_args), e, "mode=share ip=%s", svc);
+		if (rc == 0)
+			rc = put(r.client_args, sizeof(r.client_args), e, "svc=%s server=%s",
+				 svc, server);
+	}
+	sbuf_free(&ports);
+	return rc == 0 ? channel_make(n, &r, e) : -1;
+}
+
+static int plug_client(struct box_net *n, uint32_t cell, struct err *e)
+{
+	struct d0_ctl_channel_create r = {.h.cell = n->cell,
+					  .client = cell,
+					  .protocol = D0_PROTO_SOCKET,
+					  .ring = SOCKET_RING,
+					  .label = "sockets"};
+
+	return ctl_call(n->b, &r, D0_CTL_channel_create, sizeof(r), e);
+}
+
+// ---- the cell ----
+
+static int make(struct box_net *n, const struct be_spec *s, struct err *e)
+{
+	struct d0_ctl_cell_create r = {.image = "transport",
+				       .heap = HEAP,
+				       .stack = STACK,
+				       .state = STATE,
+				       .vcpus = 1,
+				       .channels = NET_CHANNELS,
+				       .priority = PRIORITY,
+				       .restart = D0_RESTART_ON_FAILURE};
+
+	snprintf(r.name, sizeof(r.name), NET_PREFIX "%.12s.%u", s->id, n->slot);
+	if (cell_args(n, s, r.args, sizeof(r.args), e) < 0 ||
+	    ctl_call(n->b, &r, D0_CTL_cell_create, sizeof(r), e) < 0)
+		return -1;
+	n->cell = r.h.cell;
+	return 0;
+}
+
+static int build(struct box_net *n, const struct be_spec *s, uint32_t cell, struct err *e)
+{
+	if (make(n, s, e) < 0 || plug_client(n, cell, e) < 0)
+		return -1;
+	for (size_t i = 0; i < s->nendpoints; i++)
+		if (plug(n, &s->endpoints[i], e) < 0)
+			return -1;
+	if (plug_up(n, e) < 0)
+		return -1;
+	return cell_do(n->b, D0_CTL_cell_start, n->cell, 0, e);
+}
+
+// Whether a network of the container leads out by the host's address.
+static bool leads_out(const struct box_net *n)
+{
+	for (unsigned i = 0; i < NET_CHANNELS; i++) {
+		struct net_seg seg;
+		if (*n->network[i] && net_seg(n->b, n->network[i], &seg, NULL) == 0 &&
+		    seg.driver == NET_BRIDGE && !seg.internal)
+			return true;
+	}
+	return false;
+}
+
+static struct box_net *alloc(struct d0_backend *b, const struct be_spec *s)
+{
+	struct box_net *n = xcalloc(1, sizeof(*n));
+
+	n->b = b;
+	n->cell = ~0u;
+	snprintf(n->id, sizeof(n->id), "%s", s->id);
+	snprintf(n->ifname, sizeof(n->ifname), "%s",
+		 s->nendpoints ? s->endpoints[0].ifname : "eth0");
+	for (size_t i = 0; i < s->nendpoints && i < NET_CHANNELS; i++)
+		snprintf(n->network[i], sizeof(n->network[i]), "%s", s->endpoints[i].network);
+	n->leaves = leads_out(n);
+	return n;
+}
+
+int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_net **out,
+	     struct err *e)
+{
+	*out = NULL;
+	if (s->net_of)
+		return err_set(e, 501,
+			       "a transport cell serves one container: D0 can't share the "
+			       "network of container %.12s yet",
+			       s->net_of);
+	if (!s->nendpoints)
+		return 0;
+	if (b->nets->nic == ~0u)
+		return err_set(e, 500, "this host has no nic cell");
+	if (net_host(b, e) < 0)
+		return -1;
+	struct box_net *n = alloc(b, s);
+	// An internal network's container, or one on the wire, publishes nothing (as in
+	// Docker).
+	if (net_reserve(n, s->ports, n->leaves ? s->nports : 0, e) < 0) {
+		free(n);
+		return -1;
+	}
+	if (build(n, s, cell, e) == 0) {
+		*out = n;
+		return 0;
+	}
+	net_close(n);
+	return -1;
+}
+
+static uint64_t counter(const struct d0_counters *c, const char *name)
+{
+	uint32_t count = c->count < D0_COUNTERS_MAX ? c->count : D0_COUNTERS_MAX;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (strncmp(c->counter[i].name, name, sizeof(c->counter[i].name)) == 0)
+			return c->counter[i].value;
+	return 0;
+}
+
+// A program must find its network as it will be.
+int net_ready(struct box_net *n, struct err *e)
+{
+	struct d0_ctl_cell_counters r = {0};
+	int64_t until = mono_ms() + READY_MS;
+	uint64_t want = 1; // the hidden one
+
+	for (unsigned i = 0; n && i < NET_CHANNELS; i++)
+		want += *n->network[i] != 0;
+	while (n) {
+		r.h.cell = n->cell;
+		if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), e) < 0)
+			return -1;
+		if (counter(&r.counters, "links_up") >= want)
+			break;
+		if (mono_ms() > until)
+			return err_set(e, 500, "the container's network does not come up");
+		usleep(2000);
+	}
+	return 0;
+}
+
+static void end(struct d0_backend *b, uint32_t cell)
+{
+	cell_do(b, D0_CTL_cell_stop, cell, 1, NULL);
+	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
+		struct d0_ctl_channel_destroy r = {.h.cell = cell, .channel = i};
+		ctl_call(b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
+	}
+	cell_do(b, D0_CTL_cell_destroy, cell, 0, NULL);
+}
+
+void net_close(struct box_net *n)
+{
+	if (!n)
+		return;
+	if (n->cell != ~0u)
+		end(n->b, n->cell);
+	net_release(n);
+	free(n);
+}
+
+// ---- networks that come and go ----
+
+// Closes the channel with that label at both ends; none is fine.
+static int unplug(struct box_net *n, const char *label, struct err *e)
+{
+	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
+		struct d0_ctl_channel_status s = {.h.cell = n->cell, .channel = i};
+		struct d0_ctl_channel_destroy r = {.h.cell = n->cell, .channel = i};
+		struct err none;
+		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) == 0 &&
+		    s.info.protocol == D0_PROTO_NET &&
+		    strncmp(s.info.label, label, sizeof(s.info.label)) == 0)
+			return ctl_call(n->b, &r, D0_CTL_channel_destroy, sizeof(r), e);
+	}
+	return 0;
+}
+
+// The networks it is in have changed: so may have whether it gets out.
+static int way_out(struct box_net *n, struct err *e)
+{
+	bool leaves = leads_out(n);
+
+	if (leaves == n->leaves)
+		return 0;
+	n->leaves = leaves;
+	return unplug(n, "up", e) < 0 ? -1 : plug_up(n, e);
+}
+
+int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
+{
+	unsigned i = 0;
+
+	if (!n)
+		return err_set(
+		    e, 403, "the container runs without a network: stop it, then connect it");
+	while (i < NET_CHANNELS && *n->network[i])
+		i++;
+	if (i == NET_CHANNELS)
+		return err_set(e, 403, "too many networks for one container");
+	if (plug(n, ep, e) < 0)
+		return -1;
+	snprintf(n->network[i], sizeof(n->network[i]), "%s", ep->network);
+	return way_out(n, e);
+}
+
+int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
+{
+	if (!n)
+		return 0;
+	if (unplug(n, ep->ifname, e) < 0)
+		return -1;
+	for (unsigned i = 0; i < NET_CHANNELS; i++)
+		if (strcmp(n->network[i], ep->network) == 0)
+			n->network[i][0] = 0;
+	return way_out(n, e);
+}
+
+// ---- finding, ending ----
+
+static bool is_net(struct d0_backend *b, uint32_t i, struct d0_ctl_cell_status *s)
+{
+	struct err e;
+
+	*s = (struct d0_ctl_cell_status){.h.cell = i};
+	return ctl_call(b, s, D0_CTL_cell_status, sizeof(*s), &e) == 0 &&
+	       s->state != D0_CELL_FREE &&
+	       strncmp(s->name, NET_PREFIX, strlen(NET_PREFIX)) == 0;
+}
+
+void net_adopt(struct d0_backend *b, const struct be_spec *spec, struct box_net **out)
+{
+	struct d0_ctl_cell_status s;
+
+	*out = NULL;
+	for (uint32_t i = 0; i < 4096 && !*out; i++) {
+		unsigned slot;
+		if (!is_net(b, i, &s) ||
+		    strncmp(s.name + strlen(NET_PREFIX), spec->id, 12) != 0 ||
+		    sscanf(s.name + strlen(NET_PREFIX) + 12, ".%u", &slot) != 1)
+			continue;
+		struct box_net *n = alloc(b, spec);
+		n->cell = i;
+		net_adopted(n, slot, spec->ports, n->leaves ? spec->nports : 0);
+		*out = n;
+	}
+}
+
+static bool owned(struct d0_backend *b, uint32_t cell)
+{
+	bool yes = false;
+
+	pthread_mutex_lock(&b->nets->lock);
+	for (struct box_net *n = b->nets->all; n; n = n->next)
+		yes |= n->cell == cell;
+	pthread_mutex_unlock(&b->nets->lock);
+	return yes;
+}
+
+void net_sweep(struct d0_backend *b)
+{
+	struct d0_ctl_cell_status s;
+
+	for (uint32_t i = 0; i < 4096; i++)
+		if (is_net(b, i, &s) && !owned(b, i))
+			end(b, i);
+}
+
+// ---- figures ----
+
+void net_stats(const struct box_net *n, struct be_stats *out)
+{
+	struct d0_ctl_cell_counters r = {0};
+
+	if (!n || n->cell == ~0u)
+		return;
+	r.h.cell = n->cell;
+	if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0)
+		return;
+	struct be_net_stats *f = &out->net[out->nnet++];
+	snprintf(f->ifname, sizeof(f->ifname), "%s", n->ifname);
+	f->rx_bytes = counter(&r.counters, "rx_bytes");
+	f->rx_packets = counter(&r.counters, "rx_packets");
+	f->tx_bytes = counter(&r.counters, "tx_bytes");
+	f->tx_packets = counter(&r.counters, "tx_packets");
+}

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: ISC
+"""Container networking on D0: a transport cell for each container, docker networks as segments
+of the nic cell's switch, published ports and names. The stock docker command and clients on
+this host drive it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import make_archive
+from d0d_lib import busybox_layer, docker_archive
+from machine import BUILD, PATIENCE, TOP, Qemu
+from test_d0d_on_d0 import DOCKER, Host
+from test_demo import free_port
+
+pytestmark = pytest.mark.skipif(not DOCKER, reason="no docker command")
+
+SERVE = "mkdir /www; echo I am {0} > /www/index.html; exec httpd -f -p 80 -h /www"
+PORTS = (8081, 8082)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """One machine for all tests here; each leaves no container behind. The monitor, too, may
+    restart cells."""
+    folder = tmp_path_factory.mktemp("d0")
+    with open(os.path.join(TOP, "conf", "docker.conf"), encoding="utf-8") as f:
+        conf = f.read().replace("caps=inspect,power,console", "caps=inspect,power,console,heal")
+    archive = make_archive(folder, conf, ["heartbeat", "monitor", "nic", "transport"], ["linux"],
+                           {"demo-root": f"{BUILD}/demo-root.tar", "d0d-root": f"{BUILD}/d0d-root.tar"})
+    docker_port, dash_port, ports = free_port(), free_port(), [free_port() for _ in PORTS]
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{mine}-10.0.2.16:{theirs}"
+                       for mine, theirs in zip(ports, PORTS))
+    m = Qemu(str(folder), archive, smp=2, mem="768M", extra=[
+        "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
+        f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080{forwards}",
+        "-device", "virtio-net-pci,netdev=net0"])
+    try:
+        m.expect(r"^d0d: .* ready$", timeout=60)
+        h = Host(m, docker_port, dash_port)
+        h.port = dict(zip(PORTS, ports))
+        image = folder / "image.tar"
+        image.write_bytes(docker_archive("busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
+        h.ok("load", "-i", str(image))
+        yield h
+    finally:
+        m.stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(host):
+    yield
+    left = host.ok("ps", "-aq").split()
+    if left:
+        host.ok("rm", "-f", *left)
+    host.ok("network", "prune", "-f")
+    assert not [c for c in cells(host) if c.startswith(("ct-", "nt-"))]
+
+
+def cells(host):
+    return {c["name"]: c for c in json.loads(host.get("/status.json"))["cells"]}
+
+
+def fetch(host, port, timeout=5):
+    return subprocess.run(["curl", "-sS", "--max-time", str(timeout * PATIENCE),
+                           f"http://127.0.0.1:{host.port[port]}/"],
+                          capture_output=True, text=True, check=False)
+
+
+def page(host, port, text, limit=20):
+    end = time.monotonic() + limit * PATIENCE
+    while text not in (got := fetch(host, port)).stdout:
+        assert time.monotonic() < end, f"{got}\n{host.machine.tail()}"
+        time.sleep(0.3)
+
+
+def serve(host, name, *args):
+    host.ok("run", "-d", "--name", name, *args, "busybox", "sh", "-c", SERVE.format(name))
+
+
+def run(host, *args, network="bridge"):
+    return host.docker("run", "--rm", "--network", network, "busybox", *args)
+
+
+def ask(host, name, network):
+    """What a client in that network gets from that name; "" if nothing."""
+    for _ in range(3):  # the server may not have begun to listen yet
+        got = run(host, "sh", "-c", f"busybox timeout 5 wget -q -O - http://{name}/; true",
+                  network=network).stdout
+        if got:
+            break
+    return got
+
+
+def test_a_published_port_answers_until_the_container_ends(host):
+    serve(host, "web", "-p", "8081:80")
+    page(host, 8081, "I am web")
+    assert host.ok("port", "web") == "80/tcp -> 0.0.0.0:8081\n"
+    net = json.loads(host.ok("inspect", "-f", "{{json .NetworkSettings}}", "web"))
+    inside = host.ok("exec", "web", "ip", "-4", "addr", "show", "eth0")
+    assert f"inet {net['IPAddress']}/16" in inside
+    assert net["MacAddress"] in host.ok("exec", "web", "ip", "link", "show", "eth0")
+    assert [c for c in cells(host) if re.fullmatch(r"nt-[0-9a-f]{12}\.\d+", c)]
+    got = host.docker("run", "-d", "-p", "8081:80", "busybox", "true")
+    assert got.returncode == 125 and "8081 failed: port is already allocated" in got.stderr
+    got = host.docker("run", "-d", "-p", "2375:80", "busybox", "true")
+    assert got.returncode == 125 and "port is already allocated" in got.stderr  # d0d's own
+    got = host.docker("run", "-d", "-p", "127.0.0.1:8082:80", "busybox", "true")
+    assert got.returncode == 125 and "no loopback network" in got.stderr
+    host.ok("restart", "-t", "1", "web")
+    page(host, 8081, "I am web")
+    host.ok("stop", "-t", "1", "web")
+    assert fetch(host, 8081).returncode != 0
+    host.ok("start", "web")
+    page(host, 8081, "I am web")
+    assert "rx_bytes" in host.ok("exec", "web", "sh", "-c", "echo rx_bytes")
+    assert re.search(r"[1-9].*B / [1-9].*B",
+                     host.ok("stats", "--no-stream", "--format", "{{.NetIO}}", "web"))
+
+
+def test_the_way_out(host):
+    got = run(host, "sh", "-c", "ping -c 1 -W 3 10.0.2.2 && wget -q -O - http://10.0.2.15/ && "
+              "ip route && cat /etc/resolv.conf")
+    assert got.returncode == 0, got
+    assert "1 packets received" in got.stdout and "Hello from a container on D0" in got.stdout
+    assert "default via 172.17.0.1 dev eth0" in got.stdout and "nameserver 10.0.2.3" in got.stdout
+    serve(host, "web", "-p", "8081:80")  # what is published is reached from inside as well
+    page(host, 8081, "I am web")
+    assert run(host, "wget", "-q", "-O", "-", "http://10.0.2.16:8081/").stdout == "I am web\n"
+    got = run(host, "sh", "-c", "busybox timeout 2 nc 10.0.2.16 2375; echo $?")
+    assert int(got.stdout) > 0, got  # d0d is not
+
+
+def test_containers_of_a_network_know_each_other_by_name(host):
+    for n in ("one", "two"):
+        host.ok("network", "create", n)
+    serve(host, "alpha", "--network", "one", "--network-alias", "other")
+    serve(host, "beta", "--network", "two")
+    assert ask(host, "alpha", "one") == "I am alpha\n"
+    assert ask(host, "other", "one") == "I am alpha\n"
+    address = host.ok("inspect", "-f", "{{.NetworkSettings.Networks.one.IPAddress}}",
+                      "alpha").strip()
+    assert ask(host, address, "one") == "I am alpha\n"
+    assert run(host, "nslookup", "beta", network="one").returncode != 0
+    assert ask(host, address, "two") == "" and ask(host, "alpha", "bridge") == ""
+    # A second network while it runs, and back.
+    host.ok("network", "connect", "two", "alpha")
+    assert "eth1" in host.ok("exec", "alpha", "ip", "-4", "addr")
+    assert ask(host, "alpha", "two") == "I am alpha\n"
+    host.ok("network", "disconnect", "two", "alpha")
+    assert "eth1" not in host.ok("exec", "alpha", "ip", "-4", "addr")
+    assert ask(host, "alpha", "one") == "I am alpha\n"
+    got = host.docker("network", "rm", "one")
+    assert got.returncode == 1 and "active endpoints" in got.stderr
+
+
+def test_networks_without_a_way_out(host):
+    got = run(host, "ip", "-o", "link", network="none")
+    assert got.stdout.count("\n") == 1 and "lo:" in got.stdout
+    host.ok("network", "create", "--internal", "inner")
+    serve(host, "alpha", "--network", "inner", "-p", "8081:80")
+    assert ask(host, "alpha", "inner") == "I am alpha\n"
+    assert fetch(host, 8081).returncode != 0
+    assert run(host, "ping", "-c", "1", "-W", "1", "10.0.2.2", network="inner").returncode == 1
+    host.ok("network", "connect", "bridge", "alpha")
+    host.ok("exec", "alpha", "ping", "-c", "1", "-W", "3", "10.0.2.2")
+    host.ok("network", "disconnect", "bridge", "alpha")
+    assert host.docker("exec", "alpha", "ping", "-c", "1", "-W", "1", "10.0.2.2").returncode == 1
+    got = host.docker("run", "--rm", "--network", "container:alpha", "busybox", "true")
+    assert got.returncode == 125 and "can't share the network" in got.stderr
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_networks_on_the_wire(host, driver):
+    host.ok("network", "create", "-d", driver, "-o", "parent=eth0", "--subnet", "10.0.2.0/24",
+            "--gateway", "10.0.2.2", "--ip-range", "10.0.2.64/26", "lan")
+    host.ok("run", "--rm", "--network", "lan", "--ip", "10.0.2.77", "busybox",
+            "ping", "-c", "1", "-W", "3", "10.0.2.2")
+    serve(host, "alpha", "--network", "lan", "--ip", "10.0.2.77")
+    assert ask(host, "alpha", "lan") == "I am alpha\n"
+    got = host.docker("network", "create", "-d", driver, "-o", "parent=wlan0", "bad")
+    assert got.returncode == 1 and "eth0 to eth7" in got.stderr
+
+
+def test_one_transport_fails_alone(host):
+    serve(host, "alpha", "-p", "8081:80")
+    serve(host, "beta", "-p", "8082:80")
+    page(host, 8081, "I am alpha")
+    page(host, 8082, "I am beta")
+    ident = host.ok("inspect", "-f", "{{.Id}}", "alpha")[:12]
+    name = [c for c in cells(host) if c.startswith(f"nt-{ident}")][0]
+    other = [c for c in cells(host) if c.startswith("nt-") and c != name][0]
+    # A transfer through the other one, so slow that it spans the restart.
+    host.ok("exec", "beta", "sh", "-c", "dd if=/dev/zero of=/www/big bs=1M count=4")
+    slow = subprocess.Popen(["curl", "-sS", "--fail", "--limit-rate", "1M", "-o", os.devnull,
+                             f"http://127.0.0.1:{host.port[8082]}/big"])
+    host.machine.command(f"restart {name}", rf"monitor: {re.escape(name)}: restarted")
+    page(host, 8081, "I am alpha")
+    assert slow.wait(60 * PATIENCE) == 0
+    now = cells(host)
+    assert now[name]["restarts"] == 1 and now[other]["restarts"] == 0
+    host.machine.command("restart nic", r"monitor: nic: restarted")
+    page(host, 8081, "I am alpha")
+    page(host, 8082, "I am beta")
+
+
+def figures(host):
+    """Free memory in KiB, and ports of the switch."""
+    free = host.machine.command("status", r"free (\d+)")
+    ports = host.machine.command("counters nic", r"^monitor: +ports +(\d+)")
+    return int(free.group(1)), int(ports.group(1))
+
+
+def test_nothing_leaks(host):
+    for _ in range(3):
+        run(host, "true")
+    time.sleep(1.5)  # the switch counts once a second
+    before = figures(host)
+    for _ in range(12):
+        assert run(host, "true").returncode == 0
+    time.sleep(1.5)
+    after = figures(host)
+    assert after[1] == before[1] and before[0] - after[0] < 512, (before, after)
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
+def test_under_load(host):
+    serve(host, "web", "-p", "8081:80")
+    page(host, 8081, "I am web")
+    got = subprocess.run(["wrk", "-t1", "-c8", "-d3", f"http://127.0.0.1:{host.port[8081]}/"],
+                         capture_output=True, text=True, check=True, timeout=60)
+    assert int(re.search(r"(\d+) requests in", got.stdout).group(1)) > 20, got.stdout
+    page(host, 8081, "I am web")
+
+
+COMPOSE = """
+version: "3"
+services:
+  web:
+    image: busybox:latest
+    command: sh -c 'mkdir /www; echo I am compose > /www/index.html; exec httpd -f -p 80 -h /www'
+    ports: ["8081:80"]
+  client:
+    image: busybox:latest
+    command: sh -c 'until wget -q -O - http://web/; do sleep 1; done; exec sleep 100'
+"""
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose")
+def test_compose(host, tmp_path):
+    (tmp_path / "docker-compose.yml").write_text(COMPOSE)
+
+    def compose(*args):
+        return subprocess.run(["docker-compose", "-p", "pair", *args], cwd=tmp_path, text=True,
+                              capture_output=True, check=True, timeout=120,
+                              env={**os.environ, "DOCKER_HOST": host.endpoint}).stdout
+
+    compose("up", "-d")
+    page(host, 8081, "I am compose")
+    end = time.monotonic() + 20 * PATIENCE
+    while "I am compose" not in compose("logs", "--no-color", "client"):
+        assert time.monotonic() < end, compose("logs")
+        time.sleep(1)
+    compose("down", "-t", "1")
+    assert "pair" not in host.ok("network", "ls", "--format", "{{.Name}}")
