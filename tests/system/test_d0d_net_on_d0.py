@@ -30,12 +30,18 @@ def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("d0")
     with open(os.path.join(TOP, "conf", "docker.conf"), encoding="utf-8") as f:
         conf = f.read().replace("caps=inspect,power,console", "caps=inspect,power,console,heal")
-    archive = make_archive(folder, conf, ["heartbeat", "monitor", "nic", "transport"], ["linux"],
+    archive = make_archive(folder, conf, ["heartbeat", "monitor", "nic", "store", "transport"],
+                           ["linux"],
                            {"demo-root": f"{BUILD}/demo-root.tar", "d0d-root": f"{BUILD}/d0d-root.tar"})
     docker_port, dash_port, ports = free_port(), free_port(), [free_port() for _ in PORTS]
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{mine}-10.0.2.16:{theirs}"
                        for mine, theirs in zip(ports, PORTS))
+    disk = folder / "disk"
+    with open(disk, "wb") as f:
+        f.truncate(256 << 20)
     m = Qemu(str(folder), archive, smp=2, mem="768M", extra=[
+        "-drive", f"if=none,id=disk0,format=raw,file={disk}",
+        "-device", "virtio-blk-pci,drive=disk0",
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080{forwards}",
         "-device", "virtio-net-pci,netdev=net0"])
