@@ -1,25 +1,13 @@
-# The nucleus: linked twice, the second time with the symbol table made from the first.
 NUCLEUS_SRC := $(wildcard nucleus/*/*.c nucleus/*/*.S)
 NUCLEUS_OBJ := $(call obj,nucleus,$(NUCLEUS_SRC))
 NUCLEUS_LD  := ld -m elf_x86_64 -pie --no-dynamic-linker -z max-page-size=4096 \
                -z noexecstack -z norelro --hash-style=gnu --build-id=none -T nucleus/nucleus.ld
-CFLAGS.nucleus/core += -I$(B)
 CFLAGS.nucleus/archive += -I$(B)
 
 $(B)/obj/nucleus/nucleus/archive/archive.c.o: $(B)/gen/pubkey.h
 
-$(B)/gen/no-symbols.S: tools/symbols.py
-	@mkdir -p $(@D)
-	$(Q)$(PYTHON) tools/symbols.py > $@
-$(B)/gen/symbols.S: $(B)/d0-first.elf tools/symbols.py
-	$(Q)$(PYTHON) tools/symbols.py $< > $@
-$(B)/gen/%.o: $(B)/gen/%.S
-	$(Q)$(CC) -c $< -o $@
-
-$(B)/d0-first.elf: $(NUCLEUS_OBJ) $(B)/gen/no-symbols.o nucleus/nucleus.ld
-	$(Q)$(NUCLEUS_LD) -o $@ $(NUCLEUS_OBJ) $(B)/gen/no-symbols.o -static -L/usr/lib/x86_64-linux-gnu -lbearssl
-$(B)/d0.elf: $(NUCLEUS_OBJ) $(B)/gen/symbols.o nucleus/nucleus.ld
-	$(Q)$(NUCLEUS_LD) -o $@ $(NUCLEUS_OBJ) $(B)/gen/symbols.o -static -L/usr/lib/x86_64-linux-gnu -lbearssl
+$(B)/d0.elf: $(NUCLEUS_OBJ) nucleus/nucleus.ld
+	$(Q)$(NUCLEUS_LD) -o $@ $(NUCLEUS_OBJ) -static -L/usr/lib/x86_64-linux-gnu -lbearssl
 
 IMAGES += $(B)/d0.elf
 

@@ -15,7 +15,7 @@ struct cpu {
 	struct cpu *self; /* must be first: %gs:0 */
 	u32 index;        /* 0 = boot CPU */
 	u32 apic_id;
-	u64 idle_ns, verify_ns;
+	u64 idle_ns, timer_deadline;
 	u64 interrupts;
 	u64 canary; /* at %fs:0x28, where the stack protector of libraries looks */
 	bool online;
@@ -30,7 +30,6 @@ struct cpu {
 	bool interrogated; /* another CPU finds that this one is stuck: an NMI follows */
 	bool resched;      /* set by other CPUs under the nucleus lock */
 	void *vendor;      /* page(s) of the svm/vmx back-end */
-	u64 timer_deadline; /* when the timer is armed for; D0_NEVER: it is not */
 	u64 handover;       /* sched.c; D0_NEVER: nobody waits for this CPU */
 	u64 kicked_ns;      /* when it was sent for while idle; 0: it was not */
 	u32 next_asid, asid_generation;
@@ -93,55 +92,39 @@ static inline struct cpuid cpuid(u32 leaf, u32 sub)
 			 : "a"(leaf), "c"(sub));
 	return r;
 }
-static inline void outb(u16 port, u8 v)
-{
-	__asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port));
-}
-static inline u8 inb(u16 port)
-{
-	u8 v;
-	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-static inline void outw(u16 port, u16 v)
-{
-	__asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port));
-}
-static inline u16 inw(u16 port)
-{
-	u16 v;
-	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-static inline void outl(u16 port, u32 v)
-{
-	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
-}
-static inline u32 inl(u16 port)
-{
-	u32 v;
-	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
+/* inb(port), outb(port, v), and so on for words and longs. */
+#define PORT_ACCESS(type, suffix)                                                \
+	static inline void out##suffix(u16 port, type v)                         \
+	{                                                                        \
+		__asm__ volatile("out" #suffix " %0, %1" ::"a"(v), "Nd"(port));  \
+	}                                                                        \
+	static inline type in##suffix(u16 port)                                  \
+	{                                                                        \
+		type v;                                                          \
+		__asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port)); \
+		return v;                                                        \
+	}
+PORT_ACCESS(u8, b)
+PORT_ACCESS(u16, w)
+PORT_ACCESS(u32, l)
+
+/* Registers in memory. */
+#define MMIO_ACCESS(bits)                                                 \
+	static inline void mmio_write##bits(volatile void *at, u##bits v) \
+	{                                                                 \
+		*(volatile u##bits *)at = v;                              \
+	}                                                                 \
+	static inline u##bits mmio_read##bits(const volatile void *at)    \
+	{                                                                 \
+		return *(const volatile u##bits *)at;                     \
+	}
+MMIO_ACCESS(16)
+MMIO_ACCESS(32)
+MMIO_ACCESS(64)
+
 static inline void cpu_relax(void)
 {
 	__asm__ volatile("pause");
-}
-static inline void mmio_write32(volatile void *at, u32 v)
-{
-	*(volatile u32 *)at = v;
-}
-static inline u32 mmio_read32(const volatile void *at)
-{
-	return *(const volatile u32 *)at;
-}
-static inline void mmio_write64(volatile void *at, u64 v)
-{
-	*(volatile u64 *)at = v;
-}
-static inline u64 mmio_read64(const volatile void *at)
-{
-	return *(const volatile u64 *)at;
 }
 
 #endif

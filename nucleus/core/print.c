@@ -20,13 +20,11 @@ void console_init(void)
 	debug_port = inb(0xe9) == 0xe9;
 	if (!uart_present)
 		return;
-	outb(COM1 + 1, 0x00);
-	outb(COM1 + 3, 0x80);
-	outb(COM1 + 0, 0x01);
-	outb(COM1 + 1, 0x00);
-	outb(COM1 + 3, 0x03);
-	outb(COM1 + 2, 0xc7);
-	outb(COM1 + 4, 0x0b);
+	/* No interrupts, 115200 baud, 8 data bits, FIFO, DTR, RTS and OUT2. */
+	static const u8 init[][2] = {{1, 0x00}, {3, 0x80}, {0, 0x01}, {1, 0x00},
+				     {3, 0x03}, {2, 0xc7}, {4, 0x0b}};
+	for (u32 i = 0; i < ARRAY_SIZE(init); i++)
+		outb(COM1 + init[i][0], init[i][1]);
 }
 
 static void put_byte(u8 c)
@@ -51,15 +49,10 @@ void console_write(const char *text, size_t len)
 	spin_unlock(&console_lock);
 }
 
-bool console_input_pending(void)
-{
-	return uart_present && (inb(COM1 + 5) & 1);
-}
-
 size_t console_read(char *out, size_t max)
 {
 	size_t n = 0;
-	while (n < max && console_input_pending())
+	while (n < max && uart_present && (inb(COM1 + 5) & 1))
 		out[n++] = (char)inb(COM1);
 	return n;
 }

@@ -13,7 +13,6 @@
 void console_init(void);
 void console_write(const char *text, size_t len); /* raw bytes, under the console lock */
 size_t console_read(char *out, size_t max);       /* bytes typed; does not wait */
-bool console_input_pending(void);
 
 /* printf subset: %d %u %x %lx %lu %ld %llu %llx %p %s %c %.*s, widths, zero fill, '-'. */
 int n_vsnprintf(char *out, size_t size, const char *fmt, va_list ap);

@@ -49,21 +49,9 @@ int memcmp(const void *a, const void *b, size_t n)
 	return 0;
 }
 
-void *memchr(const void *at, int byte, size_t n)
-{
-	const u8 *p = at;
-	for (; n; n--, p++)
-		if (*p == (u8)byte)
-			return (void *)p;
-	return NULL;
-}
-
 size_t strlen(const char *s)
 {
-	size_t n = 0;
-	while (s[n])
-		n++;
-	return n;
+	return strnlen(s, (size_t)-1);
 }
 
 size_t strnlen(const char *s, size_t max)
@@ -72,13 +60,6 @@ size_t strnlen(const char *s, size_t max)
 	while (n < max && s[n])
 		n++;
 	return n;
-}
-
-int strcmp(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	return (u8)*a - (u8)*b;
 }
 
 int strncmp(const char *a, const char *b, size_t n)
@@ -92,19 +73,14 @@ int strncmp(const char *a, const char *b, size_t n)
 	return 0;
 }
 
-char *strstr(const char *s, const char *part)
+int strcmp(const char *a, const char *b)
 {
-	size_t n = strlen(part);
-	for (; *s; s++)
-		if (!strncmp(s, part, n))
-			return (char *)s;
-	return n ? NULL : (char *)s;
+	return strncmp(a, b, (size_t)-1);
 }
 
 /* Fortified and stack-protected libraries end up here. */
 void *__memcpy_chk(void *to, const void *from, size_t n, size_t room);
 void *__memset_chk(void *to, int byte, size_t n, size_t room);
-void *__memmove_chk(void *to, const void *from, size_t n, size_t room);
 
 void *__memcpy_chk(void *to, const void *from, size_t n, size_t room)
 {
@@ -116,10 +92,4 @@ void *__memset_chk(void *to, int byte, size_t n, size_t room)
 {
 	n_assert(n <= room);
 	return memset(to, byte, n);
-}
-
-void *__memmove_chk(void *to, const void *from, size_t n, size_t room)
-{
-	n_assert(n <= room);
-	return memmove(to, from, n);
 }

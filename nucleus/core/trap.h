@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct trap_frame) == 22 * 8, "matches traps.S");
 /* Called by the stubs. */
 void trap_dispatch(struct trap_frame *frame);
 void trap_describe(struct trap_frame *frame); /* on the console, with a backtrace */
-/* Print return addresses from a frame pointer on, with names. */
+/* Print return addresses from a frame pointer on; tools/symbolise.py knows their names. */
 void backtrace(u64 rip, u64 rbp);
 /* Interrupts off, forever; other CPUs go on. */
 void cpu_halt_forever(void) __noreturn;

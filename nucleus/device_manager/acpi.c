@@ -44,23 +44,6 @@ static u64 get(const struct table *t, u32 off, u32 width)
 	memcpy(&v, t->bytes + off, width); /* little-endian, as the CPU */
 	return v;
 }
-static u8 get8(const struct table *t, u32 off)
-{
-	return (u8)get(t, off, 1);
-}
-static u16 get16(const struct table *t, u32 off)
-{
-	return (u16)get(t, off, 2);
-}
-static u32 get32(const struct table *t, u32 off)
-{
-	return (u32)get(t, off, 4);
-}
-static u64 get64(const struct table *t, u32 off)
-{
-	return get(t, off, 8);
-}
-
 static bool sums_to_zero(const u8 *bytes, u32 size)
 {
 	u8 sum = 0;
@@ -118,29 +101,30 @@ static void madt_add_cpu(struct acpi_info *out, u32 apic_id, u32 flags)
 
 static void madt_add_ioapic(struct acpi_info *out, const struct table *e)
 {
-	u64 base = get32(e, 4);
+	u64 base = (u32)get(e, 4, 4);
 
 	if (!address_sane(base, PAGE_SIZE) || out->ioapics == ACPI_IOAPICS_MAX) {
 		out->rejected++;
 		return;
 	}
-	out->ioapic[out->ioapics++] =
-	    (struct acpi_ioapic){.id = get8(e, 2), .base = HPA(base), .gsi_base = get32(e, 8)};
+	out->ioapic[out->ioapics++] = (struct acpi_ioapic){
+	    .id = (u8)get(e, 2, 1), .base = HPA(base), .gsi_base = (u32)get(e, 8, 4)};
 }
 
 /* Flags of table 5.24: polarity in bits 0-1, trigger in 2-3; 0 means as the bus (ISA:
  * high, edge), 3 means low or level. */
 static void madt_add_override(struct acpi_info *out, const struct table *e)
 {
-	u16 flags = get16(e, 8);
+	u16 flags = (u16)get(e, 8, 2);
 
-	if (get8(e, 2) != 0 || get8(e, 3) > 15 || out->overrides == ACPI_OVERRIDES_MAX) {
+	if ((u8)get(e, 2, 1) != 0 || (u8)get(e, 3, 1) > 15 ||
+	    out->overrides == ACPI_OVERRIDES_MAX) {
 		out->rejected++;
 		return;
 	}
 	out->override[out->overrides++] =
-	    (struct acpi_override){.irq = get8(e, 3),
-				   .gsi = get32(e, 4),
+	    (struct acpi_override){.irq = (u8)get(e, 3, 1),
+				   .gsi = (u32)get(e, 4, 4),
 				   .low = (flags & 3) == 3,
 				   .level = (flags >> 2 & 3) == 3};
 }
@@ -171,7 +155,7 @@ static void madt_entry(struct acpi_info *out, const struct table *e)
 	    [MADT_LAPIC] = 8,      [MADT_IOAPIC] = 12,        [MADT_OVERRIDE] = 10,
 	    [MADT_LAPIC_NMI] = 6,  [MADT_LAPIC_ADDRESS] = 12, [MADT_X2APIC] = 16,
 	    [MADT_X2APIC_NMI] = 12};
-	u8 kind = get8(e, 0);
+	u8 kind = (u8)get(e, 0, 1);
 
 	if (kind >= ARRAY_SIZE(least) || least[kind] == 0)
 		return;
@@ -181,8 +165,8 @@ static void madt_entry(struct acpi_info *out, const struct table *e)
 	}
 	switch (kind) {
 	case MADT_LAPIC:
-		if (get8(e, 3) != 0xff)
-			madt_add_cpu(out, get8(e, 3), get32(e, 4));
+		if ((u8)get(e, 3, 1) != 0xff)
+			madt_add_cpu(out, (u8)get(e, 3, 1), (u32)get(e, 4, 4));
 		break;
 	case MADT_IOAPIC:
 		madt_add_ioapic(out, e);
@@ -191,26 +175,26 @@ static void madt_entry(struct acpi_info *out, const struct table *e)
 		madt_add_override(out, e);
 		break;
 	case MADT_LAPIC_NMI:
-		madt_add_nmi(out, get16(e, 3), get8(e, 5));
+		madt_add_nmi(out, (u16)get(e, 3, 2), (u8)get(e, 5, 1));
 		break;
 	case MADT_LAPIC_ADDRESS:
-		out->lapic = HPA(get64(e, 4));
+		out->lapic = HPA(get(e, 4, 8));
 		break;
 	case MADT_X2APIC:
-		madt_add_cpu(out, get32(e, 4), get32(e, 8));
+		madt_add_cpu(out, (u32)get(e, 4, 4), (u32)get(e, 8, 4));
 		break;
 	case MADT_X2APIC_NMI:
-		madt_add_nmi(out, get16(e, 2), get8(e, 8));
+		madt_add_nmi(out, (u16)get(e, 2, 2), (u8)get(e, 8, 1));
 		break;
 	}
 }
 
 static void parse_madt(struct acpi_info *out, const struct table *t)
 {
-	out->lapic = HPA(get32(t, 36));
-	out->pcat_compat = get32(t, 40) & 1;
+	out->lapic = HPA((u32)get(t, 36, 4));
+	out->pcat_compat = (u32)get(t, 40, 4) & 1;
 	for (u32 off = 44; off + 2 <= t->size;) {
-		u32 len = get8(t, off + 1);
+		u32 len = (u8)get(t, off + 1, 1);
 		if (len < 2 || len > t->size - off) {
 			out->rejected++;
 			break;
@@ -229,10 +213,10 @@ static void parse_madt(struct acpi_info *out, const struct table *t)
 static void parse_mcfg(struct acpi_info *out, const struct table *t)
 {
 	for (u32 off = 44; off <= t->size && t->size - off >= 16; off += 16) {
-		struct acpi_mcfg m = {.base = HPA(get64(t, off)),
-				      .segment = get16(t, off + 8),
-				      .bus_first = get8(t, off + 10),
-				      .bus_last = get8(t, off + 11)};
+		struct acpi_mcfg m = {.base = HPA(get(t, off, 8)),
+				      .segment = (u16)get(t, off + 8, 2),
+				      .bus_first = (u8)get(t, off + 10, 1),
+				      .bus_last = (u8)get(t, off + 11, 1)};
 		u64 size = ((u64)m.bus_last + 1) << 20;
 		if (m.bus_last < m.bus_first || !address_sane(m.base.v, size) ||
 		    (m.base.v & (MiB - 1)) || out->mcfgs == ACPI_MCFG_MAX) {
@@ -248,15 +232,15 @@ static void parse_mcfg(struct acpi_info *out, const struct table *t)
 /* The 64-bit field if the table has it and it is set, else the 32-bit port. */
 static struct acpi_register fadt_register(const struct table *t, u32 port_off, u32 gas_off)
 {
-	struct acpi_register r = {.address = get64(t, gas_off + 4),
-				  .bits = get8(t, gas_off + 1),
-				  .io = get8(t, gas_off) == 1};
+	struct acpi_register r = {.address = get(t, gas_off + 4, 8),
+				  .bits = (u8)get(t, gas_off + 1, 1),
+				  .io = (u8)get(t, gas_off, 1) == 1};
 
-	if (get8(t, gas_off) > 1) /* neither memory nor I/O space */
+	if ((u8)get(t, gas_off, 1) > 1) /* neither memory nor I/O space */
 		r.address = 0;
 	if (r.address == 0 && port_off)
 		r = (struct acpi_register){
-		    .address = get32(t, port_off), .bits = 16, .io = true};
+		    .address = (u32)get(t, port_off, 4), .bits = 16, .io = true};
 	if (r.bits == 0)
 		r.bits = 8;
 	if (r.address == 0 || (r.io ? r.address > 0xfffc : !address_sane(r.address, 8)))
@@ -267,7 +251,7 @@ static struct acpi_register fadt_register(const struct table *t, u32 port_off, u
 /* An integer of a package: one byte opcodes, a byte or a word. */
 static bool aml_integer(const struct table *t, u32 *off, u8 *value)
 {
-	u8 op = get8(t, *off);
+	u8 op = (u8)get(t, *off, 1);
 
 	switch (op) {
 	case 0x00: /* ZeroOp */
@@ -276,11 +260,11 @@ static bool aml_integer(const struct table *t, u32 *off, u8 *value)
 		*off += 1;
 		return true;
 	case 0x0a: /* BytePrefix */
-		*value = get8(t, *off + 1);
+		*value = (u8)get(t, *off + 1, 1);
 		*off += 2;
 		return *off <= t->size;
 	case 0x0b: /* WordPrefix */
-		*value = get8(t, *off + 1);
+		*value = (u8)get(t, *off + 1, 1);
 		*off += 3;
 		return *off <= t->size;
 	default:
@@ -292,10 +276,10 @@ static void parse_s5(struct acpi_info *out, const struct table *t)
 {
 	for (u32 off = TABLE_HEADER; off + 8 < t->size; off++) {
 		u32 at = off + 4;
-		if (memcmp(t->bytes + off, "_S5_", 4) != 0 || get8(t, at) != 0x12)
+		if (memcmp(t->bytes + off, "_S5_", 4) != 0 || (u8)get(t, at, 1) != 0x12)
 			continue;
-		at += 1 + (get8(t, at + 1) >> 6) + 1; /* PackageOp, PkgLength */
-		if (get8(t, at++) < 1)                /* NumElements */
+		at += 1 + ((u8)get(t, at + 1, 1) >> 6) + 1; /* PackageOp, PkgLength */
+		if ((u8)get(t, at++, 1) < 1)                /* NumElements */
 			continue;
 		if (!aml_integer(t, &at, &out->s5_a) || out->s5_a > 7)
 			continue;
@@ -309,24 +293,24 @@ static void parse_s5(struct acpi_info *out, const struct table *t)
 static void parse_fadt(struct acpi_info *out, const struct table *t, acpi_map_fn map)
 {
 	struct table dsdt;
-	u32 flags = get32(t, 112);
-	u64 dsdt_at = get64(t, 140);
+	u32 flags = (u32)get(t, 112, 4);
+	u64 dsdt_at = get(t, 140, 8);
 
-	out->sci = get16(t, 46);
-	out->smi_command = get32(t, 48) <= 0xffff ? (u16)get32(t, 48) : 0;
-	out->acpi_enable = get8(t, 52);
+	out->sci = (u16)get(t, 46, 2);
+	out->smi_command = (u32)get(t, 48, 4) <= 0xffff ? (u16)(u32)get(t, 48, 4) : 0;
+	out->acpi_enable = (u8)get(t, 52, 1);
 	out->pm1a_control = fadt_register(t, 64, 172);
 	out->pm1b_control = fadt_register(t, 68, 184);
 	out->pm_timer = fadt_register(t, 76, 208);
 	out->pm_timer_32 = flags & 1u << 8;
 	out->hw_reduced = flags & 1u << 20;
-	out->century = get8(t, 108);
+	out->century = (u8)get(t, 108, 1);
 	if (flags & 1u << 10) {
 		out->reset = fadt_register(t, 0, 116);
-		out->reset_value = get8(t, 128);
+		out->reset_value = (u8)get(t, 128, 1);
 	}
 	if (dsdt_at == 0)
-		dsdt_at = get32(t, 40);
+		dsdt_at = (u32)get(t, 40, 4);
 	if (table_open(out, dsdt_at, map, &dsdt) && memcmp(dsdt.bytes, "DSDT", 4) == 0)
 		parse_s5(out, &dsdt);
 }
@@ -335,9 +319,9 @@ static void parse_fadt(struct acpi_info *out, const struct table *t, acpi_map_fn
 
 static void parse_hpet(struct acpi_info *out, const struct table *t)
 {
-	u64 base = get64(t, 44);
+	u64 base = get(t, 44, 8);
 
-	if (get8(t, 40) == 0 && address_sane(base, PAGE_SIZE) && !(base & 7))
+	if ((u8)get(t, 40, 1) == 0 && address_sane(base, PAGE_SIZE) && !(base & 7))
 		out->hpet = HPA(base);
 	else
 		out->rejected++;
@@ -428,52 +412,47 @@ bool acpi_parse(struct acpi_info *out, hpa_t rsdp, acpi_map_fn map)
 	if (p[15] >= 2) {
 		p = map(rsdp, 36);
 		r.bytes = p;
-		if (p && get32(&r, 20) >= 36 && sums_to_zero(p, 36))
-			out->present = parse_root(out, get64(&r, 24), 8, map);
+		if (p && (u32)get(&r, 20, 4) >= 36 && sums_to_zero(p, 36))
+			out->present = parse_root(out, get(&r, 24, 8), 8, map);
 	}
 	if (!out->present) {
 		r.bytes = p = map(rsdp, 20);
 		r.size = 20;
-		out->present = p && parse_root(out, get32(&r, 16), 4, map);
+		out->present = p && parse_root(out, (u32)get(&r, 16, 4), 4, map);
 	}
 	return out->present;
 }
 
-static struct acpi_info info;
+struct acpi_info acpi;
 
 void acpi_init(hpa_t rsdp)
 {
-	if (!acpi_parse(&info, rsdp, firmware_map))
+	if (!acpi_parse(&acpi, rsdp, firmware_map))
 		n_print("acpi: no usable tables: one CPU, no I/O APIC, PCI by ports");
-	if (info.cpus == 0) {
-		info.cpu[0] =
+	if (acpi.cpus == 0) {
+		acpi.cpu[0] =
 		    (struct acpi_cpu){.apic_id = cpuid(1, 0).b >> 24, .enabled = true};
-		info.cpus = 1;
+		acpi.cpus = 1;
 	}
-	if (info.present)
+	if (acpi.present)
 		n_print(
 		    "acpi: %u tables, %u CPUs, %u I/O APICs, ECAM %s, HPET %s, DMAR %s, S5 %s",
-		    info.tables, info.cpus, info.ioapics, info.mcfgs ? "yes" : "no",
-		    info.hpet.v ? "yes" : "no", info.dmar.v ? "yes" : "no",
-		    info.s5_known ? "yes" : "no");
-	if (info.rejected)
+		    acpi.tables, acpi.cpus, acpi.ioapics, acpi.mcfgs ? "yes" : "no",
+		    acpi.hpet.v ? "yes" : "no", acpi.dmar.v ? "yes" : "no",
+		    acpi.s5_known ? "yes" : "no");
+	if (acpi.rejected)
 		n_print("acpi: %u tables or entries are damaged and were left out",
-			info.rejected);
-	if (info.cpus_ignored)
-		n_print("acpi: %u CPUs beyond %u are not used", info.cpus_ignored,
+			acpi.rejected);
+	if (acpi.cpus_ignored)
+		n_print("acpi: %u CPUs beyond %u are not used", acpi.cpus_ignored,
 			ACPI_CPUS_MAX);
-}
-
-const struct acpi_info *acpi_info(void)
-{
-	return &info;
 }
 
 struct acpi_override acpi_isa_irq(u8 irq)
 {
-	for (u32 i = 0; i < info.overrides; i++) {
-		if (info.override[i].irq == irq)
-			return info.override[i];
+	for (u32 i = 0; i < acpi.overrides; i++) {
+		if (acpi.override[i].irq == irq)
+			return acpi.override[i];
 	}
 	return (struct acpi_override){.irq = irq, .gsi = irq};
 }

@@ -90,7 +90,7 @@ struct acpi_info {
  * default address, no IOAPIC, PCI by ports) and said on the console.
  */
 void acpi_init(hpa_t rsdp);
-const struct acpi_info *acpi_info(void);
+extern struct acpi_info acpi; /* after acpi_init() nobody changes it */
 
 /* How ISA interrupt irq is wired: the override if there is one, else edge, high, gsi = irq. */
 struct acpi_override acpi_isa_irq(u8 irq);

@@ -82,12 +82,12 @@ static bool hpet_setup(struct counter *c)
 {
 	u32 period;
 
-	if (acpi_info()->hpet.v == 0)
+	if (acpi.hpet.v == 0)
 		return false;
-	hpet = mmio_map(HPA(ALIGN_DOWN(acpi_info()->hpet.v, PAGE_SIZE)), PAGE_SIZE);
+	hpet = mmio_map(HPA(ALIGN_DOWN(acpi.hpet.v, PAGE_SIZE)), PAGE_SIZE);
 	if (!hpet)
 		return false;
-	hpet += acpi_info()->hpet.v & PAGE_MASK;
+	hpet += acpi.hpet.v & PAGE_MASK;
 	period = mmio_read32(hpet + HPET_PERIOD);
 	if (period == 0 || period > HPET_SLOWEST)
 		return false;
@@ -103,12 +103,11 @@ static u32 pm_read(void)
 
 static bool pm_timer_setup(struct counter *c)
 {
-	const struct acpi_info *acpi = acpi_info();
 
-	if (!acpi->pm_timer.io || acpi->pm_timer.address == 0)
+	if (!acpi.pm_timer.io || acpi.pm_timer.address == 0)
 		return false;
-	pm_port = (u16)acpi->pm_timer.address;
-	*c = (struct counter){pm_read, acpi->pm_timer_32 ? ~0u : 0xffffff, PM_TIMER_HZ,
+	pm_port = (u16)acpi.pm_timer.address;
+	*c = (struct counter){pm_read, acpi.pm_timer_32 ? ~0u : 0xffffff, PM_TIMER_HZ,
 			      "ACPI PM timer"};
 	return true;
 }
@@ -270,11 +269,6 @@ u64 clock_ns(void)
 	return clock_apply(rdtsc() - clk.tsc_base, clk.mult, clk.shift);
 }
 
-u64 clock_tsc_hz(void)
-{
-	return clk.hz;
-}
-
 u64 clock_tsc_at(u64 ns)
 {
 	unsigned __int128 ticks = (unsigned __int128)ns * clk.inverse_mult >> clk.inverse_shift;
@@ -289,11 +283,6 @@ void clock_delay_us(u64 us)
 
 	while (clock_ns() < end)
 		cpu_relax();
-}
-
-s64 clock_wall_ns(void)
-{
-	return clk.wall_at_zero + (s64)clock_ns();
 }
 
 void clock_fill(struct d0_clock *out)

@@ -11,10 +11,8 @@ struct d0_clock;
  * wall clock. entry_tsc: the TSC at kernel entry, ns 0. After acpi_init(). */
 void clock_init(u64 entry_tsc);
 u64 clock_ns(void);
-u64 clock_tsc_hz(void);
 u64 clock_tsc_at(u64 ns);    /* the TSC value when clock_ns() reaches ns; saturates */
 void clock_delay_us(u64 us); /* spins */
-s64 clock_wall_ns(void);     /* Unix time now, nanoseconds */
 /* Fill the page that cells see; seq goes up by two. */
 void clock_fill(struct d0_clock *out);
 

@@ -17,10 +17,9 @@ static struct spinlock port_lock, map_lock;
 
 static volatile u8 *ecam_bus(u32 segment, u32 bus)
 {
-	const struct acpi_info *acpi = acpi_info();
 
-	for (u32 i = 0; i < acpi->mcfgs; i++) {
-		const struct acpi_mcfg *m = &acpi->mcfg[i];
+	for (u32 i = 0; i < acpi.mcfgs; i++) {
+		const struct acpi_mcfg *m = &acpi.mcfg[i];
 		if (m->segment != segment || bus < m->bus_first || bus > m->bus_last)
 			continue;
 		spin_lock(&map_lock);
@@ -60,9 +59,7 @@ u32 pci_read(u32 address, u32 off, u32 width)
 	u32 v = ~0u;
 
 	if (at) {
-		if (width == 4)
-			return *(volatile u32 *)at;
-		return width == 2 ? *(volatile u16 *)at : *at;
+		return width == 4 ? mmio_read32(at) : width == 2 ? mmio_read16(at) : *at;
 	}
 	if (by_ports(address, off)) {
 		spin_lock(&port_lock);
@@ -79,9 +76,9 @@ void pci_write(u32 address, u32 off, u32 width, u32 v)
 
 	if (at) {
 		if (width == 4)
-			*(volatile u32 *)at = v;
+			mmio_write32(at, v);
 		else if (width == 2)
-			*(volatile u16 *)at = (u16)v;
+			mmio_write16(at, (u16)v);
 		else
 			*at = (u8)v;
 		return;

@@ -28,21 +28,6 @@
 #include "nucleus/device_manager/pci.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
-void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16 *vendor,
-		     u16 *device, const struct device_owner **owner)
-{
-	if (address)
-		*address = dev->address;
-	if (class_rev)
-		*class_rev = dev->class_rev;
-	if (vendor)
-		*vendor = dev->vendor;
-	if (device)
-		*device = dev->device;
-	if (owner)
-		*owner = dev->owned ? &dev->owner : NULL;
-}
-
 /* ---- interrupts ---- */
 
 static void device_interrupt(u32 vector, void *arg)
@@ -52,7 +37,7 @@ static void device_interrupt(u32 vector, void *arg)
 
 	nucleus_lock();
 	if (dev->owned && irq->vector == vector)
-		dev->owner.ops->irq(dev->owner.cell, dev->channel + (u32)(irq - dev->irq));
+		cell_raise(dev->owner.cell, dev->channel + (u32)(irq - dev->irq));
 	nucleus_unlock();
 }
 
@@ -60,7 +45,7 @@ static void vectors_free(struct device *dev)
 {
 	for (u32 i = 0; i < DEVICE_IRQS_MAX; i++) {
 		if (dev->irq[i].vector)
-			irq_vectors_free(dev->irq[i].vector, 1);
+			irq_vector_free(dev->irq[i].vector);
 		dev->irq[i].vector = 0;
 	}
 }
@@ -69,7 +54,7 @@ static bool vectors_alloc(struct device *dev, u32 count)
 {
 	for (u32 i = 0; i < count; i++) {
 		dev->irq[i].dev = dev;
-		dev->irq[i].vector = irq_vectors_alloc(1, device_interrupt, &dev->irq[i]);
+		dev->irq[i].vector = irq_vector_alloc(device_interrupt, &dev->irq[i]);
 		if (dev->irq[i].vector == 0) {
 			vectors_free(dev);
 			return false;
@@ -82,15 +67,15 @@ static bool vectors_alloc(struct device *dev, u32 count)
 static void msi_write(struct device *dev, const struct msi_message *m)
 {
 	u32 cap = dev->cap_msi, data = cap + 8;
-	u32 control = pci_read(dev->address, cap + MSI_CONTROL, 2) & ~MSI_MULTIPLE;
+	u32 control = pci_read(dev->id.address, cap + MSI_CONTROL, 2) & ~MSI_MULTIPLE;
 
-	pci_write(dev->address, cap + 4, 4, (u32)m->address);
+	pci_write(dev->id.address, cap + 4, 4, (u32)m->address);
 	if (control & MSI_64BIT) {
-		pci_write(dev->address, cap + 8, 4, (u32)(m->address >> 32));
+		pci_write(dev->id.address, cap + 8, 4, (u32)(m->address >> 32));
 		data = cap + 12;
 	}
-	pci_write(dev->address, data, 2, m->data);
-	pci_write(dev->address, cap + MSI_CONTROL, 2, control | MSI_ENABLE);
+	pci_write(dev->id.address, data, 2, m->data);
+	pci_write(dev->id.address, cap + MSI_CONTROL, 2, control | MSI_ENABLE);
 }
 
 /* Entries of the MSI-X table: address, data, control (bit 0: masked). */
@@ -105,14 +90,9 @@ static void msix_write(struct device *dev, u32 i, const struct msi_message *m, b
 	mmio_write32(e + 12, masked);
 }
 
-static u32 msix_entries(const struct device *dev)
-{
-	return (pci_read(dev->address, dev->cap_msix + MSI_CONTROL, 2) & 0x7ff) + 1;
-}
-
 static bool msix_map(struct device *dev)
 {
-	u32 where = pci_read(dev->address, dev->cap_msix + MSIX_TABLE, 4);
+	u32 where = pci_read(dev->id.address, dev->cap_msix + MSIX_TABLE, 4);
 	const struct pci_bar *b = &dev->bar[where & 7];
 	u64 size = msix_entries(dev) * MSIX_ENTRY_SIZE, at = b->base + (where & ~7u);
 
@@ -143,22 +123,17 @@ static void irq_prepare(struct device *dev)
 	}
 }
 
-static bool irq_aim(struct device *dev, u32 i, u32 apic_id)
+static void irq_aim(struct device *dev, u32 i)
 {
 	struct msi_message m;
 
-	if (dev->irq_kind == D0_IRQ_INTX) {
-		intx_move(dev, apic_id);
-		return true;
-	}
-	if (!irq_message(dev->bridge == ~0u ? dev->address : ~0u, apic_id, dev->irq[i].vector,
-			 &m))
-		return false;
+	if (!irq_message(dev->bridge == ~0u ? dev->id.address : ~0u, cpus[0].apic_id,
+			 dev->irq[i].vector, &m))
+		return;
 	if (dev->irq_kind == D0_IRQ_MSIX)
 		msix_write(dev, i, &m, false);
 	else
 		msi_write(dev, &m);
-	return true;
 }
 
 /* Memory decoding is on: the MSI-X table is behind a BAR. */
@@ -172,22 +147,22 @@ static void irq_enable(struct device *dev)
 		return;
 	}
 	if (dev->irq_kind == D0_IRQ_MSIX) {
-		pci_write(dev->address, control, 2, MSIX_ENABLE | MSIX_MASK_ALL);
+		pci_write(dev->id.address, control, 2, MSIX_ENABLE | MSIX_MASK_ALL);
 		for (u32 i = dev->irq_count; i < msix_entries(dev); i++)
 			msix_write(dev, i, &nothing, true);
 	}
 	for (u32 i = 0; i < dev->irq_count; i++)
-		irq_aim(dev, i, cpus[0].apic_id);
+		irq_aim(dev, i);
 	if (dev->irq_kind == D0_IRQ_MSIX)
-		pci_write(dev->address, control, 2, MSIX_ENABLE);
+		pci_write(dev->id.address, control, 2, MSIX_ENABLE);
 }
 
 static void irq_release(struct device *dev)
 {
 	if (dev->cap_msix)
-		pci_write(dev->address, dev->cap_msix + MSI_CONTROL, 2, 0);
+		pci_write(dev->id.address, dev->cap_msix + MSI_CONTROL, 2, 0);
 	if (dev->cap_msi)
-		pci_write(dev->address, dev->cap_msi + MSI_CONTROL, 2, 0);
+		pci_write(dev->id.address, dev->cap_msi + MSI_CONTROL, 2, 0);
 	if (dev->irq_kind == D0_IRQ_INTX) {
 		intx_detach(dev);
 		dev->irq[0].vector = 0; /* the line's */
@@ -204,35 +179,32 @@ void device_irq_done(struct device *dev, u32 i)
 		intx_done(dev);
 }
 
-void device_irq_route(struct device *dev, u32 i, u32 apic_id)
-{
-	if (dev->owned && i < dev->irq_count)
-		irq_aim(dev, i, apic_id);
-}
-
 /* ---- BARs and configuration space ---- */
+
+static u64 bar_pages(const struct pci_bar *b)
+{
+	return ALIGN_UP(b->base + b->size, PAGE_SIZE) - ALIGN_DOWN(b->base, PAGE_SIZE);
+}
 
 static int bar_map(struct device *dev, u32 n)
 {
 	const struct pci_bar *b = &dev->bar[n];
-	const struct device_owner *o = &dev->owner;
-	u64 page = ALIGN_DOWN(b->base, PAGE_SIZE), ro = 0, ro_size = 0, gpa = 0;
+	u64 ro = 0, ro_size = 0, gpa;
 	char name[] = "bar0";
-	int err;
 
 	if (!pci_bar_sound(dev, b))
 		return D0_OK; /* the cell sees no such BAR */
 	if (b->flags & D0_BAR_IO) {
-		if (!o->ops->ports)
-			return D0_OK;
-		err = o->ops->ports(o->cell, (u16)b->base, (u32)b->size, true);
-		dev->bar_gpa[n] = err ? 0 : b->base;
-		return err;
+		if (!cell_allow_ports(dev->owner.cell, (u16)b->base, (u32)b->size, true))
+			return D0_ENOMEM;
+		dev->bar_gpa[n] = b->base;
+		return D0_OK;
 	}
 	name[3] = (char)('0' + n);
 	pci_msix_pages(dev, n, &ro, &ro_size);
-	err = o->ops->map(o->cell, HPA(page), ALIGN_UP(b->base + b->size, PAGE_SIZE) - page,
-			  MAP_R | MAP_W | MAP_UC, ro, ro_size, name, &gpa);
+	int err =
+	    cell_device_map(dev->owner.cell, HPA(ALIGN_DOWN(b->base, PAGE_SIZE)), bar_pages(b),
+			    MAP_R | MAP_W | MAP_UC, ro, ro_size, name, &gpa);
 	dev->bar_gpa[n] = err ? 0 : gpa + (b->base & PAGE_MASK);
 	return err;
 }
@@ -240,16 +212,14 @@ static int bar_map(struct device *dev, u32 n)
 static void bar_unmap(struct device *dev, u32 n)
 {
 	const struct pci_bar *b = &dev->bar[n];
-	const struct device_owner *o = &dev->owner;
-	u64 page = ALIGN_DOWN(b->base, PAGE_SIZE);
 
 	if (dev->bar_gpa[n] == 0)
 		return;
 	if (b->flags & D0_BAR_IO)
-		o->ops->ports(o->cell, (u16)b->base, (u32)b->size, false);
+		cell_allow_ports(dev->owner.cell, (u16)b->base, (u32)b->size, false);
 	else
-		o->ops->unmap(o->cell, ALIGN_DOWN(dev->bar_gpa[n], PAGE_SIZE),
-			      ALIGN_UP(b->base + b->size, PAGE_SIZE) - page);
+		cell_device_unmap(dev->owner.cell, ALIGN_DOWN(dev->bar_gpa[n], PAGE_SIZE),
+				  bar_pages(b));
 	dev->bar_gpa[n] = 0;
 }
 
@@ -265,10 +235,10 @@ static int bars_map(struct device *dev)
 /* The cell's copy: as the device shows it, but BARs as the cell can use them. */
 static void config_copy(const struct device *dev, u8 *out)
 {
-	u32 size = pci_extended(dev->address) ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE;
+	u32 size = pci_extended(dev->id.address) ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE;
 
 	for (u32 off = 0; off < size; off += 4) {
-		u32 v = pci_read(dev->address, off, 4);
+		u32 v = pci_read(dev->id.address, off, 4);
 		memcpy(out + off, &v, 4);
 	}
 	memset(out + PCI_BAR0, 0, 6 * 4);
@@ -285,15 +255,12 @@ static void config_copy(const struct device *dev, u8 *out)
 
 static int config_map(struct device *dev)
 {
-	const struct device_owner *o = &dev->owner;
-	int err;
-
 	dev->config_frame = frame_alloc();
 	if (!hpa_valid(dev->config_frame))
 		return D0_ENOMEM;
 	config_copy(dev, hpa_to_ptr(dev->config_frame));
-	err = o->ops->map(o->cell, dev->config_frame, PAGE_SIZE, MAP_R, 0, 0, "config",
-			  &dev->config_gpa);
+	int err = cell_device_map(dev->owner.cell, dev->config_frame, PAGE_SIZE, MAP_R, 0, 0,
+				  "config", &dev->config_gpa);
 	if (err)
 		dev->config_gpa = 0;
 	return err;
@@ -302,7 +269,7 @@ static int config_map(struct device *dev)
 static void config_unmap(struct device *dev)
 {
 	if (dev->config_gpa)
-		dev->owner.ops->unmap(dev->owner.cell, dev->config_gpa, PAGE_SIZE);
+		cell_device_unmap(dev->owner.cell, dev->config_gpa, PAGE_SIZE);
 	if (hpa_valid(dev->config_frame))
 		frame_free(dev->config_frame);
 	dev->config_gpa = 0;
@@ -313,9 +280,9 @@ static void config_unmap(struct device *dev)
 
 static void command_change(struct device *dev, u32 clear, u32 set)
 {
-	u32 command = pci_read(dev->address, PCI_COMMAND, 2);
+	u32 command = pci_read(dev->id.address, PCI_COMMAND, 2);
 
-	pci_write(dev->address, PCI_COMMAND, 2, (command & ~clear) | set);
+	pci_write(dev->id.address, PCI_COMMAND, 2, (command & ~clear) | set);
 }
 
 static bool group_taken(const struct device *dev, const struct device_owner *owner)
@@ -331,28 +298,21 @@ static bool group_taken(const struct device *dev, const struct device_owner *own
 
 static void describe_to_cell(const struct device *dev, struct d0_device *out)
 {
-	struct d0_device d = {.vendor = dev->vendor,
-			      .device = dev->device,
-			      .subvendor = dev->subvendor,
-			      .subdevice = dev->subdevice,
-			      .class_rev = dev->class_rev,
-			      .address = dev->address,
-			      .config = dev->config_gpa,
-			      .irq_first = dev->channel,
-			      .irq_count = dev->irq_count,
-			      .irq_kind = dev->irq_kind,
-			      .flags = dev->owner.domain ? D0_DEV_IOMMU : 0};
-
+	*out = dev->id;
+	out->config = dev->config_gpa;
+	out->irq_first = dev->channel;
+	out->irq_count = dev->irq_count;
+	out->irq_kind = dev->irq_kind;
+	out->flags = dev->owner.domain ? D0_DEV_IOMMU : 0;
 	for (u32 n = 0; n < 6; n++) {
 		bool io = dev->bar[n].flags & D0_BAR_IO;
 		if (dev->bar_gpa[n] == 0)
 			continue;
-		d.bar[n] = (struct d0_bar){.base = io ? 0 : dev->bar_gpa[n],
-					   .size = dev->bar[n].size,
-					   .flags = dev->bar[n].flags,
-					   .port = io ? (u32)dev->bar_gpa[n] : 0};
+		out->bar[n] = (struct d0_bar){.base = io ? 0 : dev->bar_gpa[n],
+					      .size = dev->bar[n].size,
+					      .flags = dev->bar[n].flags,
+					      .port = io ? (u32)dev->bar_gpa[n] : 0};
 	}
-	*out = d;
 }
 
 /* Undo, whatever of it was done. The order is the reverse of device_grant()'s. */
@@ -363,7 +323,7 @@ static void release(struct device *dev)
 	command_change(dev, PCI_COMMAND_MASTER, 0);
 	irq_release(dev);
 	if (dev->channel != ~0u)
-		dev->owner.ops->channels_free(dev->owner.cell, dev->channel, channels);
+		cell_irqs_free(dev->owner.cell, dev->channel, channels);
 	config_unmap(dev);
 	for (u32 n = 0; n < 6; n++)
 		bar_unmap(dev, n);
@@ -376,16 +336,14 @@ static void release(struct device *dev)
 
 static int take_channels(struct device *dev)
 {
-	u32 first;
-	int err = D0_OK;
-
 	irq_prepare(dev);
 	if (dev->irq_count == 0)
 		return D0_OK; /* to be polled */
-	err = dev->owner.ops->channels(dev->owner.cell, dev->slot, dev->irq_count, &first);
-	if (!err)
-		dev->channel = first;
-	return err;
+	int first = cell_irqs_take(dev->owner.cell, dev->slot, dev->irq_count);
+	if (first < 0)
+		return first;
+	dev->channel = (u32)first;
+	return D0_OK;
 }
 
 int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,

@@ -5,14 +5,14 @@
 #include "nucleus/device_manager/internal.h"
 #include "nucleus/device_manager/pci.h"
 
-void device_manager_init_early(hpa_t rsdp, const char *cmdline, u64 entry_tsc)
+void device_manager_init_early(hpa_t rsdp, u64 entry_tsc)
 {
 	acpi_init(rsdp);
 	ioapic_init();
 	lapic_init_cpu();
 	clock_init(entry_tsc);
 	lapic_timer_calibrate();
-	power_init(cmdline);
+	power_init();
 }
 
 void device_manager_init(void)

@@ -23,58 +23,64 @@
 #define DEVICES_MAX     64
 #define DEVICE_IRQS_MAX 16 /* of one device */
 
-/* rsdp: 0 if the boot loader gave none. cmdline: kept. entry_tsc: see clock.h. */
-void device_manager_init_early(hpa_t rsdp, const char *cmdline, u64 entry_tsc);
+/* rsdp: 0 if the boot loader gave none. entry_tsc: see clock.h. */
+void device_manager_init_early(hpa_t rsdp, u64 entry_tsc);
 void device_manager_init(void);
 
-struct device; /* one PCI function that can be granted (not bridges) */
-
-/* What the registry of cells offers to a grant. `cell` is the owner's, opaque here. */
-struct device_owner_ops {
-	/*
-	 * Make a D0_REGION_DEVICE of [base, base+size), page-aligned, at a guest-physical
-	 * address of the callee's choice. perms: MAP_* of memory_regions.h (MAP_UC for
-	 * registers). [ro_offset, ro_offset+ro_size) of it is to be mapped MAP_R only.
-	 * The callee refuses ranges that touch RAM it manages (a BAR placed wrongly), but
-	 * for one page with perms MAP_R alone: the copy of the configuration space.
-	 * 0 or a D0_E value.
-	 */
-	int (*map)(void *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset, u64 ro_size,
-		   const char *name, u64 *gpa_out);
-	void (*unmap)(void *cell, u64 gpa, u64 size);
-	/* Let the cell use I/O ports, or not any more. May be NULL: I/O BARs stay away. */
-	int (*ports)(void *cell, u16 first, u32 count, bool allow);
-	/* `count` channel slots in a row of protocol D0_PROTO_IRQ; peer_cell = device index in
-	 * the cell's device table. 0 or a D0_E value. */
-	int (*channels)(void *cell, u32 device, u32 count, u32 *first_out);
-	void (*channels_free)(void *cell, u32 first, u32 count);
-	/* An interrupt: set the channel's event and wake the vCPU. Called from a vector
-	 * handler with the nucleus lock held (taken by the caller, so that no grant ends
-	 * meanwhile). */
-	void (*irq)(void *cell, u32 channel);
-};
-
+struct cell;
 struct device_owner {
-	const struct device_owner_ops *ops;
-	void *cell;
+	struct cell *cell;
 	u32 number;                  /* of the cell, for reports */
 	struct iommu_domain *domain; /* NULL without IOMMU */
+};
+
+struct pci_bar {
+	u64 base, size; /* base 0: the firmware gave it no address; size 0: no such BAR */
+	u32 flags;      /* D0_BAR_* */
+};
+
+struct device_irq {
+	struct device *dev;
+	u8 vector; /* 0: none */
+};
+
+/* One PCI function that can be granted (not bridges). Others only read it. */
+struct device {
+	struct d0_device id; /* what every owner is told: address, vendor, class, ... */
+	struct pci_bar bar[6];
+	u8 cap_msi, cap_msix, cap_pcie, cap_af; /* offsets, 0: none */
+	u8 int_pin, int_line;
+	bool intx_maskable;   /* obeys PCI_COMMAND_NO_INTX */
+	bool reserved_memory; /* named by an RMRR */
+	u32 group;            /* devices of one group cannot be told apart by their DMA */
+	u32 bridge;           /* requester ID above a conventional bridge; ~0: its own */
+	u64 usable_at;        /* a reset is under way until then, clock_ns() */
+	volatile u8 *quiesce; /* page with the register that resets it, once mapped */
+
+	/* While granted. */
+	bool owned;
+	struct device_owner owner;
+	u32 slot, channel;
+	enum d0_irq_kind irq_kind;
+	u32 irq_count;
+	struct device_irq irq[DEVICE_IRQS_MAX];
+	u32 gsi;
+	volatile u8 *msix_table;
+	u64 bar_gpa[6];
+	u64 config_gpa;
+	hpa_t config_frame;
 };
 
 u32 device_count(void);
 struct device *device_by_index(u32 index);
 struct device *device_by_address(u32 address); /* NULL: none; as d0_device.address */
-/* For listings; owner NULL if free. Any pointer may be NULL. */
-void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16 *vendor,
-		     u16 *device, const struct device_owner **owner);
-
 /*
  * Give a free device to a cell: attaches it to the owner's domain, maps BARs (all but
  * MSI-X tables, which stay read-only) and a copy of its configuration space (BARs in it
  * hold guest-physical addresses), makes its interrupts channels, fills *out, entry number
  * `slot` of the cell's device table, and switches bus mastering on. 0, D0_EBUSY (owned,
  * or shares a requester ID or a slot with a device of another cell), D0_EPERM (the
- * firmware keeps memory for it, RMRR), or what the ops returned; on failure nothing has
+ * firmware keeps memory for it, RMRR), or what the cell's side returned; on failure nothing has
  * changed. May spin for the rest of the 100 ms that a reset by device_revoke() takes on
  * real hardware.
  */
@@ -88,7 +94,26 @@ int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 void device_revoke(struct device *dev);
 /* Hypercall irq_done for interrupt i of the device: a level interrupt may fire again. */
 void device_irq_done(struct device *dev, u32 i);
-/* Send interrupt i to another CPU. */
-void device_irq_route(struct device *dev, u32 i, u32 apic_id);
+
+/* ---- what sync offers to a grant ---- */
+
+/*
+ * Make a D0_REGION_DEVICE of [base, base+size), page-aligned, at a guest-physical address of
+ * the callee's choice. perms: MAP_* of memory_regions.h (MAP_UC for registers).
+ * [ro_offset, ro_offset+ro_size) of it is to be mapped MAP_R only. The callee refuses ranges
+ * that touch RAM it manages (a BAR placed wrongly), but for one page with perms MAP_R alone:
+ * the copy of the configuration space. 0 or a D0_E value.
+ */
+int cell_device_map(struct cell *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset,
+		    u64 ro_size, const char *name, u64 *gpa_out);
+void cell_device_unmap(struct cell *cell, u64 gpa, u64 size);
+/* Let the cell use I/O ports, or not any more. False: no memory. */
+bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow);
+/* `count` channel slots in a row of protocol D0_PROTO_IRQ; peer_cell = device index in
+ * the cell's device table. The first, or a D0_E value. */
+int cell_irqs_take(struct cell *cell, u32 device, u32 count);
+void cell_irqs_free(struct cell *cell, u32 first, u32 count);
+/* An interrupt: set the channel's event and wake the vCPU. Nucleus lock. */
+void cell_raise(struct cell *cell, u32 channel);
 
 #endif

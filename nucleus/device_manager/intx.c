@@ -25,9 +25,9 @@ static struct line {
 
 static void disable(struct device *dev, bool off)
 {
-	u32 command = pci_read(dev->address, PCI_COMMAND, 2);
+	u32 command = pci_read(dev->id.address, PCI_COMMAND, 2);
 
-	pci_write(dev->address, PCI_COMMAND, 2,
+	pci_write(dev->id.address, PCI_COMMAND, 2,
 		  off ? command | PCI_COMMAND_NO_INTX : command & ~PCI_COMMAND_NO_INTX);
 }
 
@@ -36,15 +36,15 @@ static bool serve(struct line *line, struct device *dev)
 	if (!dev->owned || dev->irq_kind != D0_IRQ_INTX || dev->gsi != line->gsi)
 		return false;
 	if (dev->intx_maskable) {
-		u32 status = pci_read(dev->address, PCI_STATUS, 2);
-		u32 command = pci_read(dev->address, PCI_COMMAND, 2);
+		u32 status = pci_read(dev->id.address, PCI_STATUS, 2);
+		u32 command = pci_read(dev->id.address, PCI_COMMAND, 2);
 		if (!(status & PCI_STATUS_INTX) || (command & PCI_COMMAND_NO_INTX))
 			return false;
 		disable(dev, true);
 	} else {
 		ioapic_mask(line->gsi);
 	}
-	dev->owner.ops->irq(dev->owner.cell, dev->channel);
+	cell_raise(dev->owner.cell, dev->channel);
 	return true;
 }
 
@@ -77,36 +77,30 @@ static struct line *line_find(u32 gsi)
 	return free;
 }
 
-/* PCI lines are level, active low, unless an override of the same number says otherwise. */
-static bool route(const struct device *dev, u32 gsi, u8 vector, u32 apic_id)
-{
-	struct acpi_override o = acpi_isa_irq(dev->int_line);
-
-	return ioapic_route(gsi, vector, apic_id, true, o.level ? o.low : true);
-}
-
 bool intx_attach(struct device *dev)
 {
-	u32 gsi = acpi_isa_irq(dev->int_line).gsi;
-	struct line *line = line_find(gsi);
+	struct acpi_override o = acpi_isa_irq(dev->int_line);
+	struct line *line = line_find(o.gsi);
 
 	if (dev->int_pin == 0 || dev->int_line == 0 || dev->int_line > 15 || !line)
 		return false;
 	if (line->vector && (line->exclusive || !dev->intx_maskable))
 		return false;
 	if (!line->vector) {
-		u8 vector = irq_vectors_alloc(1, line_interrupt, line);
+		u8 vector = irq_vector_alloc(line_interrupt, line);
 		if (vector == 0)
 			return false;
-		if (!route(dev, gsi, vector, cpus[0].apic_id)) {
-			irq_vectors_free(vector, 1);
+		/* Level, active low, unless an override of the same number says otherwise. */
+		if (!ioapic_route(o.gsi, vector, cpus[0].apic_id, true,
+				  o.level ? o.low : true)) {
+			irq_vector_free(vector);
 			return false;
 		}
 		*line = (struct line){
-		    .gsi = gsi, .vector = vector, .exclusive = !dev->intx_maskable};
+		    .gsi = o.gsi, .vector = vector, .exclusive = !dev->intx_maskable};
 	}
 	line->users++;
-	dev->gsi = gsi;
+	dev->gsi = o.gsi;
 	dev->irq[0].vector = line->vector;
 	return true;
 }
@@ -119,7 +113,7 @@ void intx_detach(struct device *dev)
 	n_assert(line && line->users);
 	if (--line->users == 0) {
 		ioapic_mask(line->gsi);
-		irq_vectors_free(line->vector, 1);
+		irq_vector_free(line->vector);
 		line->vector = 0;
 	}
 }
@@ -129,10 +123,4 @@ void intx_done(struct device *dev)
 {
 	disable(dev, false);
 	ioapic_unmask(dev->gsi);
-}
-
-void intx_move(struct device *dev, u32 apic_id)
-{
-	if (route(dev, dev->gsi, dev->irq[0].vector, apic_id))
-		ioapic_unmask(dev->gsi);
 }

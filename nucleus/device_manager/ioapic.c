@@ -47,7 +47,7 @@ static void ioapic_write(u32 n, u32 reg, u32 v)
 
 static void pic_silence(void)
 {
-	if (!acpi_info()->pcat_compat)
+	if (!acpi.pcat_compat)
 		return;
 	/* Vectors away from exceptions first: a masked 8259 can still raise a spurious one. */
 	static const u8 init[][2] = {
@@ -59,16 +59,15 @@ static void pic_silence(void)
 
 void ioapic_init(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 
 	pic_silence();
-	for (u32 i = 0; i < acpi->ioapics; i++) {
+	for (u32 i = 0; i < acpi.ioapics; i++) {
 		u32 n = ioapic_count;
-		ioapic[n].regs = mmio_map(acpi->ioapic[i].base, PAGE_SIZE);
+		ioapic[n].regs = mmio_map(acpi.ioapic[i].base, PAGE_SIZE);
 		if (!ioapic[n].regs)
 			continue;
-		ioapic[n].id = acpi->ioapic[i].id;
-		ioapic[n].gsi_base = acpi->ioapic[i].gsi_base;
+		ioapic[n].id = acpi.ioapic[i].id;
+		ioapic[n].gsi_base = acpi.ioapic[i].gsi_base;
 		ioapic[n].lines = (ioapic_read(n, IOAPIC_VERSION) >> 16 & 0xff) + 1;
 		/* Nothing answers where there is none. */
 		if (ioapic[n].lines > 240)

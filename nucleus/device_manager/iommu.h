@@ -13,8 +13,6 @@ struct iommu_domain;
 struct device;
 
 bool iommu_present(void);
-/* True if devices can raise only the interrupts the nucleus gave them. */
-bool iommu_remaps_interrupts(void);
 
 /* `cell` and `number` go to the fault handler. NULL: no IOMMU or no memory. */
 struct iommu_domain *iommu_domain_create(void *cell, u32 number);

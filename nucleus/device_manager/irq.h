@@ -19,8 +19,7 @@ void lapic_init_cpu(void);
 u32 lapic_id(void); /* of the calling CPU */
 void lapic_eoi(void);
 void lapic_ipi(u32 apic_id, u8 vector);
-void lapic_ipi_others(u8 vector); /* all CPUs but this one */
-void lapic_nmi_others(void);      /* stop the others in a panic */
+void lapic_nmi_others(void); /* stop the others in a panic */
 /* INIT, SIPI, SIPI with the delays of the MP specification: the CPU begins in real mode
  * at physical page << 12 (below 1 MiB). Blocks about 10.5 ms (0.5 ms on modern CPUs). */
 void lapic_start_cpu(u32 apic_id, u8 page);
@@ -28,7 +27,7 @@ void lapic_start_cpu(u32 apic_id, u8 page);
  * past); ~0: never. One deadline a CPU. May fire early when the hardware counts less far
  * than asked: the handler compares with clock_ns() and arms again. */
 void lapic_timer_arm(u64 deadline_ns);
-bool lapic_x2apic(void);
+extern bool lapic_x2apic;
 
 /* ---- ioapic.c ---- */
 
@@ -43,12 +42,11 @@ void ioapic_unmask(u32 gsi);
 
 /* ---- irq.c ---- */
 
-/* `count` vectors of the device range in a row (for plain MSI: count a power of two, and
- * aligned to it). 0: none left. */
-u8 irq_vectors_alloc(u32 count, vector_handler handler, void *arg);
-void irq_vectors_free(u8 first, u32 count);
+/* A vector of the device range. 0: none left. */
+u8 irq_vector_alloc(vector_handler handler, void *arg);
+void irq_vector_free(u8 vector);
 
-/* ---- msi.c: message for a fixed, edge interrupt (Intel SDM vol. 3, 11.11) ---- */
+/* Message for a fixed, edge interrupt (Intel SDM vol. 3, 11.11) ---- */
 struct msi_message {
 	u64 address;
 	u32 data;

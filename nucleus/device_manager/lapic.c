@@ -55,19 +55,20 @@ enum {
 #define DIVIDE_BY_16      3u
 #define TIMER_CALIBRATION 1000000ull /* ns */
 
-static bool x2apic, deadline_mode;
+bool lapic_x2apic;
+static bool deadline_mode;
 static volatile u8 *regs;
 static u64 timer_mult; /* ns -> counts of the APIC timer; 0: not calibrated */
 static u32 timer_shift;
 
 static u32 apic_read(u32 reg)
 {
-	return x2apic ? (u32)rdmsr(MSR_X2APIC + (reg >> 4)) : mmio_read32(regs + reg);
+	return lapic_x2apic ? (u32)rdmsr(MSR_X2APIC + (reg >> 4)) : mmio_read32(regs + reg);
 }
 
 static void apic_write(u32 reg, u32 v)
 {
-	if (x2apic)
+	if (lapic_x2apic)
 		wrmsr(MSR_X2APIC + (reg >> 4), v);
 	else
 		mmio_write32(regs + reg, v);
@@ -77,10 +78,10 @@ static void choose_mode(void)
 {
 	struct cpuid features = cpuid(1, 0);
 
-	x2apic = features.c & 1u << 21;
+	lapic_x2apic = features.c & 1u << 21;
 	deadline_mode = features.c & 1u << 24;
-	if (!x2apic) {
-		regs = mmio_map(acpi_info()->lapic, PAGE_SIZE);
+	if (!lapic_x2apic) {
+		regs = mmio_map(acpi.lapic, PAGE_SIZE);
 		n_assert(regs);
 	}
 }
@@ -88,12 +89,11 @@ static void choose_mode(void)
 /* Masked in the table means left alone by us: thermal and performance are not used. */
 static void set_local_lines(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 	u32 lint[2] = {LVT_MASKED, LVT_MASKED};
 	u32 last = apic_read(APIC_VERSION) >> 16 & 0xff;
 
-	if (acpi->nmi)
-		lint[acpi->nmi_lint] = LVT_NMI | (acpi->nmi_low ? LVT_LOW : 0);
+	if (acpi.nmi)
+		lint[acpi.nmi_lint] = LVT_NMI | (acpi.nmi_low ? LVT_LOW : 0);
 	apic_write(APIC_LVT_LINT0, lint[0]);
 	apic_write(APIC_LVT_LINT1, lint[1]);
 	apic_write(APIC_LVT_ERROR, LVT_MASKED);
@@ -116,13 +116,13 @@ void lapic_init_cpu(void)
 {
 	u64 base;
 
-	if (!x2apic && !regs)
+	if (!lapic_x2apic && !regs)
 		choose_mode();
 	base = rdmsr(MSR_APIC_BASE);
 	/* xAPIC comes first on the way from disabled to x2APIC (SDM figure 11-27). */
 	if (!(base & APIC_BASE_ENABLE))
 		wrmsr(MSR_APIC_BASE, base |= APIC_BASE_ENABLE);
-	if (x2apic && !(base & APIC_BASE_X2))
+	if (lapic_x2apic && !(base & APIC_BASE_X2))
 		wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2);
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	apic_write(APIC_TPR, 0);
@@ -132,16 +132,11 @@ void lapic_init_cpu(void)
 	apic_write(APIC_EOI, 0);
 }
 
-bool lapic_x2apic(void)
-{
-	return x2apic;
-}
-
 u32 lapic_id(void)
 {
 	u32 id = apic_read(APIC_ID);
 
-	return x2apic ? id : id >> 24;
+	return lapic_x2apic ? id : id >> 24;
 }
 
 void lapic_eoi(void)
@@ -153,7 +148,7 @@ static void icr_send(u32 apic_id, u32 command)
 {
 	/* Stores before the IPI must be seen by its target: WRMSR to x2APIC orders nothing. */
 	__asm__ volatile("mfence; lfence" ::: "memory");
-	if (x2apic) {
+	if (lapic_x2apic) {
 		wrmsr(MSR_X2APIC + (APIC_ICR >> 4), (u64)apic_id << 32 | command);
 		return;
 	}
@@ -166,11 +161,6 @@ static void icr_send(u32 apic_id, u32 command)
 void lapic_ipi(u32 apic_id, u8 vector)
 {
 	icr_send(apic_id, ICR_FIXED | vector);
-}
-
-void lapic_ipi_others(u8 vector)
-{
-	icr_send(0, ICR_OTHERS | ICR_FIXED | vector);
 }
 
 void lapic_nmi_others(void)
@@ -204,7 +194,7 @@ void lapic_timer_calibrate(void)
 	u64 start, spent, counts;
 
 	if (deadline_mode) {
-		n_print("lapic: %s, timer by TSC deadline", x2apic ? "x2APIC" : "xAPIC");
+		n_print("lapic: %s, timer by TSC deadline", lapic_x2apic ? "x2APIC" : "xAPIC");
 		return;
 	}
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
@@ -217,7 +207,7 @@ void lapic_timer_calibrate(void)
 	spent = clock_ns() - start;
 	set_timer();
 	clock_scale(MAX(counts, 1ull), spent, &timer_mult, &timer_shift);
-	n_print("lapic: %s, timer by count at %llu kHz", x2apic ? "x2APIC" : "xAPIC",
+	n_print("lapic: %s, timer by count at %llu kHz", lapic_x2apic ? "x2APIC" : "xAPIC",
 		(unsigned long long)(counts * 1000000 / spent));
 }
 

@@ -15,6 +15,8 @@
  */
 #include "nucleus/device_manager/pci.h"
 
+#include <string.h>
+
 #include "nucleus/core/print.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/internal.h"
@@ -30,7 +32,7 @@
 #define NO_BRIDGE        (~0u)
 
 static struct device devices[DEVICES_MAX];
-static u32 devices_found, devices_ignored, bridges_found, bars_rejected;
+static u32 devices_found, devices_ignored;
 static u8 bus_seen[256 / 8]; /* of the segment being walked */
 
 u32 device_count(void)
@@ -46,31 +48,13 @@ struct device *device_by_index(u32 index)
 struct device *device_by_address(u32 address)
 {
 	for (u32 i = 0; i < devices_found; i++) {
-		if (devices[i].address == address)
+		if (devices[i].id.address == address)
 			return &devices[i];
 	}
 	return NULL;
 }
 
 /* ---- capabilities ---- */
-
-static u8 *cap_slot(struct device *dev, u8 id)
-{
-	switch (id) {
-	case PCI_CAP_PM:
-		return &dev->cap_pm;
-	case PCI_CAP_MSI:
-		return &dev->cap_msi;
-	case PCI_CAP_PCIE:
-		return &dev->cap_pcie;
-	case PCI_CAP_MSIX:
-		return &dev->cap_msix;
-	case PCI_CAP_AF:
-		return &dev->cap_af;
-	default:
-		return NULL;
-	}
-}
 
 static u8 next_cap(u32 address, u8 at)
 {
@@ -79,22 +63,27 @@ static u8 next_cap(u32 address, u8 at)
 
 static void read_caps(struct device *dev)
 {
+	u8 *const slots[] = {[PCI_CAP_MSI] = &dev->cap_msi,
+			     [PCI_CAP_PCIE] = &dev->cap_pcie,
+			     [PCI_CAP_MSIX] = &dev->cap_msix,
+			     [PCI_CAP_AF] = &dev->cap_af};
 	u8 at;
 
-	if (!(pci_read(dev->address, PCI_STATUS, 2) & PCI_STATUS_CAPS))
+	if (!(pci_read(dev->id.address, PCI_STATUS, 2) & PCI_STATUS_CAPS))
 		return;
-	at = next_cap(dev->address, PCI_CAPS);
+	at = next_cap(dev->id.address, PCI_CAPS);
 	for (u32 i = 0; i < CAPS_MAX && at >= 0x40; i++) {
-		u8 *slot = cap_slot(dev, (u8)pci_read(dev->address, at, 1));
+		u32 id = pci_read(dev->id.address, at, 1);
+		u8 *slot = id < ARRAY_SIZE(slots) ? slots[id] : NULL;
 		if (slot && *slot == 0 && at <= PCI_CONFIG_SIZE - 16)
 			*slot = at;
-		at = next_cap(dev->address, at + 1);
+		at = next_cap(dev->id.address, at + 1);
 	}
 }
 
 static bool behind_conventional(u32 address)
 {
-	struct device probe = {.address = address};
+	struct device probe = {.id.address = address};
 
 	read_caps(&probe);
 	if (probe.cap_pcie == 0)
@@ -121,7 +110,7 @@ static u32 bar_read(struct device *dev, u32 n)
 {
 	struct pci_bar *bar = &dev->bar[n];
 	u32 off = PCI_BAR0 + 4 * n, low, high;
-	u64 size = bar_probe(dev->address, off, &low);
+	u64 size = bar_probe(dev->id.address, off, &low);
 
 	if (size == 0 || size == ~0u)
 		return 1;
@@ -137,7 +126,7 @@ static u32 bar_read(struct device *dev, u32 n)
 		bar->size = (u32)(~size + 1);
 		return 1;
 	}
-	size |= (u64)bar_probe(dev->address, off + 4, &high) << 32;
+	size |= (u64)bar_probe(dev->id.address, off + 4, &high) << 32;
 	bar->base |= (u64)high << 32;
 	bar->flags |= D0_BAR_64;
 	bar->size = ~size + 1;
@@ -147,13 +136,13 @@ static u32 bar_read(struct device *dev, u32 n)
 /* Decoding is off meanwhile, or the device would answer at odd addresses. */
 static void read_bars(struct device *dev)
 {
-	u32 command = pci_read(dev->address, PCI_COMMAND, 2);
+	u32 command = pci_read(dev->id.address, PCI_COMMAND, 2);
 
-	pci_write(dev->address, PCI_COMMAND, 2,
+	pci_write(dev->id.address, PCI_COMMAND, 2,
 		  command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
 	for (u32 n = 0; n < 6;)
 		n += bar_read(dev, n);
-	pci_write(dev->address, PCI_COMMAND, 2, command);
+	pci_write(dev->id.address, PCI_COMMAND, 2, command);
 }
 
 static bool overlap(u64 a, u64 a_size, u64 b, u64 b_size)
@@ -164,47 +153,33 @@ static bool overlap(u64 a, u64 a_size, u64 b, u64 b_size)
 /* Registers that are the nucleus's own. */
 static bool hits_nucleus(u64 base, u64 size)
 {
-	const struct acpi_info *acpi = acpi_info();
 
 	/* Local APICs, and the window to which devices write interrupts. */
 	if (overlap(base, size, 0xfee00000, MiB) ||
-	    overlap(base, size, acpi->lapic.v, PAGE_SIZE) || base < MiB)
+	    overlap(base, size, acpi.lapic.v, PAGE_SIZE) || base < MiB)
 		return true;
-	if (acpi->hpet.v && overlap(base, size, acpi->hpet.v, PAGE_SIZE))
+	if (acpi.hpet.v && overlap(base, size, acpi.hpet.v, PAGE_SIZE))
 		return true;
-	for (u32 i = 0; i < acpi->ioapics; i++) {
-		if (overlap(base, size, acpi->ioapic[i].base.v, PAGE_SIZE))
+	for (u32 i = 0; i < acpi.ioapics; i++) {
+		if (overlap(base, size, acpi.ioapic[i].base.v, PAGE_SIZE))
 			return true;
 	}
-	for (u32 i = 0; i < acpi->mcfgs; i++) {
-		if (overlap(base, size, acpi->mcfg[i].base.v,
-			    ((u64)acpi->mcfg[i].bus_last + 1) << 20))
+	for (u32 i = 0; i < acpi.mcfgs; i++) {
+		if (overlap(base, size, acpi.mcfg[i].base.v,
+			    ((u64)acpi.mcfg[i].bus_last + 1) << 20))
 			return true;
 	}
 	return iommu_owns(base, size);
 }
 
-/* A cell gets whole pages: none may hold anything of another device. */
-static bool hits_device(const struct device *dev, u64 base, u64 size)
+/* Does anything of another device lie there? Of the same kind: memory or ports. */
+static bool hits_device(const struct device *dev, u64 base, u64 size, u32 io)
 {
 	for (u32 d = 0; d < devices_found; d++) {
 		for (u32 n = 0; n < 6 && &devices[d] != dev; n++) {
 			const struct pci_bar *b = &devices[d].bar[n];
-			if (b->size && b->base && !(b->flags & D0_BAR_IO) &&
+			if (b->size && b->base && (b->flags & D0_BAR_IO) == io &&
 			    overlap(base, size, b->base, b->size))
-				return true;
-		}
-	}
-	return false;
-}
-
-static bool ports_overlap(const struct device *dev, const struct pci_bar *bar)
-{
-	for (u32 d = 0; d < devices_found; d++) {
-		for (u32 n = 0; n < 6 && &devices[d] != dev; n++) {
-			const struct pci_bar *b = &devices[d].bar[n];
-			if (b->size && b->base && (b->flags & D0_BAR_IO) &&
-			    overlap(bar->base, bar->size, b->base, b->size))
 				return true;
 		}
 	}
@@ -220,11 +195,13 @@ bool pci_bar_sound(const struct device *dev, const struct pci_bar *bar)
 	    (bar->base & (bar->size - 1)))
 		return false;
 	if (bar->flags & D0_BAR_IO) /* below are the ports of the board itself */
-		return bar->base >= 0x400 && bar->size <= 256 && !ports_overlap(dev, bar);
+		return bar->base >= 0x400 && bar->size <= 256 &&
+		       !hits_device(dev, bar->base, bar->size, D0_BAR_IO);
 	if (bar->base >= 1ull << 52 || bar->size > 1ull << 40)
 		return false;
+	/* A cell gets whole pages: none may hold anything else. */
 	size = ALIGN_UP(bar->base + bar->size, PAGE_SIZE) - base;
-	return !hits_nucleus(base, size) && !hits_device(dev, base, size);
+	return !hits_nucleus(base, size) && !hits_device(dev, base, size, 0);
 }
 
 static void check_bars(void)
@@ -234,14 +211,16 @@ static void check_bars(void)
 			struct pci_bar *b = &devices[d].bar[n];
 			if (b->size == 0 || b->base == 0 || pci_bar_sound(&devices[d], b))
 				continue;
-			bars_rejected++;
-			n_print(
-			    "pci: %02x:%02x.%x BAR %u at %llx (%llu bytes) cannot be granted",
-			    PCI_BUS(devices[d].address), devices[d].address >> 3 & 31,
-			    devices[d].address & 7, n, (unsigned long long)b->base,
-			    (unsigned long long)b->size);
+			n_print("pci: " PCI_FORMAT
+				" BAR %u at %lx (%lu bytes) cannot be granted",
+				PCI_ARGS(devices[d].id.address), n, b->base, b->size);
 		}
 	}
+}
+
+u32 msix_entries(const struct device *dev)
+{
+	return (pci_read(dev->id.address, dev->cap_msix + MSI_CONTROL, 2) & 0x7ff) + 1;
 }
 
 bool pci_msix_pages(const struct device *dev, u32 bar, u64 *ro_offset, u64 *ro_size)
@@ -251,9 +230,9 @@ bool pci_msix_pages(const struct device *dev, u32 bar, u64 *ro_offset, u64 *ro_s
 
 	if (dev->cap_msix == 0)
 		return false;
-	entries = (pci_read(dev->address, dev->cap_msix + MSI_CONTROL, 2) & 0x7ff) + 1;
-	table = pci_read(dev->address, dev->cap_msix + MSIX_TABLE, 4);
-	pba = pci_read(dev->address, dev->cap_msix + MSIX_PBA, 4);
+	entries = msix_entries(dev);
+	table = pci_read(dev->id.address, dev->cap_msix + MSIX_TABLE, 4);
+	pba = pci_read(dev->id.address, dev->cap_msix + MSIX_PBA, 4);
 	if ((table & 7) == bar) {
 		first = table & ~7u;
 		last = first + entries * MSIX_ENTRY_SIZE;
@@ -295,12 +274,12 @@ static void add_device(u32 address, u32 bridge)
 		devices_ignored++;
 		return;
 	}
-	*dev = (struct device){.address = address,
-			       .vendor = (u16)pci_read(address, PCI_VENDOR, 2),
-			       .device = (u16)pci_read(address, PCI_DEVICE, 2),
-			       .subvendor = (u16)pci_read(address, PCI_SUBVENDOR, 2),
-			       .subdevice = (u16)pci_read(address, PCI_SUBDEVICE, 2),
-			       .class_rev = class_rev,
+	*dev = (struct device){.id.address = address,
+			       .id.vendor = (u16)pci_read(address, PCI_VENDOR, 2),
+			       .id.device = (u16)pci_read(address, PCI_DEVICE, 2),
+			       .id.subvendor = (u16)pci_read(address, PCI_SUBVENDOR, 2),
+			       .id.subdevice = (u16)pci_read(address, PCI_SUBDEVICE, 2),
+			       .id.class_rev = class_rev,
 			       .int_pin = (u8)pci_read(address, PCI_INT_PIN, 1),
 			       .int_line = (u8)pci_read(address, PCI_INT_LINE, 1),
 			       .group = bridge == NO_BRIDGE ? address & ~7u : bridge,
@@ -337,7 +316,6 @@ static void scan_function(u32 address, u32 bridge, u32 depth)
 	secondary = pci_secondary_bus(address);
 	if (secondary <= PCI_BUS(address))
 		return;
-	bridges_found++;
 	if (bridge == NO_BRIDGE && behind_conventional(address))
 		bridge = address;
 	scan_bus(address >> 16, secondary, bridge, depth + 1);
@@ -371,20 +349,14 @@ static void scan_bus(u32 segment, u32 bus, u32 bridge, u32 depth)
 
 void pci_enumerate(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 
-	devices_found = devices_ignored = bridges_found = bars_rejected = 0;
-	for (u32 i = 0; i < MAX(acpi->mcfgs, 1u); i++) {
-		for (u32 b = 0; b < sizeof(bus_seen); b++)
-			bus_seen[b] = 0;
-		if (acpi->mcfgs == 0)
-			scan_bus(0, 0, NO_BRIDGE, 0);
-		else
-			scan_bus(acpi->mcfg[i].segment, acpi->mcfg[i].bus_first, NO_BRIDGE, 0);
+	devices_found = devices_ignored = 0;
+	for (u32 i = 0; i < MAX(acpi.mcfgs, 1u); i++) {
+		const struct acpi_mcfg *m = &acpi.mcfg[i]; /* zero if there is none */
+		memset(bus_seen, 0, sizeof(bus_seen));
+		scan_bus(m->segment, m->bus_first, NO_BRIDGE, 0);
 	}
 	check_bars();
-	n_print("pci: %u devices behind %u bridges, configuration by %s", devices_found,
-		bridges_found, acpi->mcfgs ? "ECAM" : "ports");
-	if (devices_ignored)
-		n_print("pci: %u devices beyond %u are not used", devices_ignored, DEVICES_MAX);
+	n_print("pci: %u devices, configuration by %s%s", devices_found,
+		acpi.mcfgs ? "ECAM" : "ports", devices_ignored ? "; more are not used" : "");
 }

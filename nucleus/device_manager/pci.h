@@ -34,7 +34,6 @@ enum {
 #define PCIE_CONFIG_SIZE    4096u
 
 enum {
-	PCI_CAP_PM = 0x01,
 	PCI_CAP_MSI = 0x05,
 	PCI_CAP_PCIE = 0x10,
 	PCI_CAP_MSIX = 0x11,
@@ -59,11 +58,12 @@ enum {
 #define AF_CAPS            3
 #define AF_CTRL            4
 #define AF_STATUS          5
-#define PM_CTRL            4
 
 #define PCI_ADDRESS(segment, bus, slot, fn) \
 	((u32)(segment) << 16 | (u32)(bus) << 8 | (u32)(slot) << 3 | (fn))
-#define PCI_BUS(address) ((address) >> 8 & 0xff)
+#define PCI_BUS(address)  ((address) >> 8 & 0xff)
+#define PCI_FORMAT        "%02x:%02x.%x" /* in messages, for PCI_ARGS */
+#define PCI_ARGS(address) PCI_BUS(address), (address) >> 3 & 31, (address)&7
 
 /*
  * config.c: address as d0_device.address; off within the space, aligned to the width.
@@ -74,50 +74,13 @@ u32 pci_read(u32 address, u32 off, u32 width);
 void pci_write(u32 address, u32 off, u32 width, u32 v);
 bool pci_extended(u32 address); /* is the 4096-byte space reachable */
 
-struct pci_bar {
-	u64 base, size; /* base 0: the firmware gave it no address; size 0: no such BAR */
-	u32 flags;      /* D0_BAR_* */
-};
-
-struct device_irq {
-	struct device *dev;
-	u8 vector; /* 0: none */
-};
-
-struct device {
-	u32 address;
-	u16 vendor, device, subvendor, subdevice;
-	u32 class_rev;
-	struct pci_bar bar[6];
-	u8 cap_pm, cap_msi, cap_msix, cap_pcie, cap_af; /* offsets, 0: none */
-	u8 int_pin, int_line;
-	bool intx_maskable;   /* obeys PCI_COMMAND_NO_INTX */
-	bool reserved_memory; /* named by an RMRR */
-	u32 group;            /* devices of one group cannot be told apart by their DMA */
-	u32 bridge;           /* requester ID above a conventional bridge; ~0: its own */
-	u64 usable_at;        /* a reset is under way until then, clock_ns() */
-	volatile u8 *quiesce; /* page with the register that resets it, once mapped */
-
-	/* While granted. */
-	bool owned;
-	struct device_owner owner;
-	u32 slot, channel;
-	enum d0_irq_kind irq_kind;
-	u32 irq_count;
-	struct device_irq irq[DEVICE_IRQS_MAX];
-	u32 gsi;
-	volatile u8 *msix_table;
-	u64 bar_gpa[6];
-	u64 config_gpa;
-	hpa_t config_frame;
-};
-
 /* pci.c: find all functions; bridges are walked, not listed. */
 void pci_enumerate(void);
 /* May a cell have it: assigned, aligned, and no page of it anybody else's. */
 bool pci_bar_sound(const struct device *dev, const struct pci_bar *bar);
 /* The secondary bus of a bridge, 0 if that function is none. */
 u8 pci_secondary_bus(u32 address);
+u32 msix_entries(const struct device *dev);
 /* [ro_offset, +ro_size) of a BAR that holds the MSI-X table or its pending bits, in whole
  * pages; false: that BAR has none. */
 bool pci_msix_pages(const struct device *dev, u32 bar, u64 *ro_offset, u64 *ro_size);
@@ -132,6 +95,5 @@ void device_settle(struct device *dev);
 bool intx_attach(struct device *dev);
 void intx_detach(struct device *dev);
 void intx_done(struct device *dev);
-void intx_move(struct device *dev, u32 apic_id);
 
 #endif

@@ -5,13 +5,13 @@
  */
 #include "nucleus/device_manager/power.h"
 
-#include <string.h>
-
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
+#include "nucleus/core/trap.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/device_manager/internal.h"
+#include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
 #define PM1_SCI_ENABLE   1u
@@ -28,12 +28,12 @@
 static bool exit_debug, exit_bochs;
 static volatile u8 *reset_memory;
 
-void power_init(const char *cmdline)
+void power_init(void)
 {
-	const struct acpi_register *r = &acpi_info()->reset;
+	const struct acpi_register *r = &acpi.reset;
 
-	exit_debug = cmdline && strstr(cmdline, "exit=debug");
-	exit_bochs = cmdline && strstr(cmdline, "exit=bochs");
+	exit_debug = cmdline_has("exit=debug");
+	exit_bochs = cmdline_has("exit=bochs");
 	/* Mapped now: a dying nucleus allocates nothing. */
 	if (r->address && !r->io)
 		reset_memory = mmio_map(HPA(ALIGN_DOWN(r->address, PAGE_SIZE)), PAGE_SIZE);
@@ -41,21 +41,14 @@ void power_init(const char *cmdline)
 		reset_memory += r->address & PAGE_MASK;
 }
 
-static void __noreturn halt_forever(void)
-{
-	for (;;)
-		__asm__ volatile("cli; hlt");
-}
-
 /* Out of legacy mode: the sleep registers belong to the firmware's SMI until then. */
 static void acpi_take_over(void)
 {
-	const struct acpi_info *acpi = acpi_info();
-	u16 port = (u16)acpi->pm1a_control.address;
+	u16 port = (u16)acpi.pm1a_control.address;
 
-	if (acpi->smi_command == 0 || acpi->acpi_enable == 0 || inw(port) & PM1_SCI_ENABLE)
+	if (acpi.smi_command == 0 || acpi.acpi_enable == 0 || inw(port) & PM1_SCI_ENABLE)
 		return;
-	outb(acpi->smi_command, acpi->acpi_enable);
+	outb(acpi.smi_command, acpi.acpi_enable);
 	for (u32 i = 0; i < 300 && !(inw(port) & PM1_SCI_ENABLE); i++)
 		clock_delay_us(1000);
 }
@@ -74,13 +67,12 @@ static void sleep_write(const struct acpi_register *r, u8 type)
 
 static void acpi_s5(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 
-	if (!acpi->s5_known || !acpi->pm1a_control.io || acpi->pm1a_control.address == 0)
+	if (!acpi.s5_known || !acpi.pm1a_control.io || acpi.pm1a_control.address == 0)
 		return;
 	acpi_take_over();
-	sleep_write(&acpi->pm1a_control, acpi->s5_a);
-	sleep_write(&acpi->pm1b_control, acpi->s5_b);
+	sleep_write(&acpi.pm1a_control, acpi.s5_a);
+	sleep_write(&acpi.pm1b_control, acpi.s5_b);
 	clock_delay_us(SETTLE_US);
 }
 
@@ -94,17 +86,16 @@ void power_off(u8 code)
 		outb(DEBUG_EXIT_PORT, code);
 	acpi_s5();
 	n_print("power: this machine cannot switch itself off; it can be switched off now");
-	halt_forever();
+	cpu_halt_forever();
 }
 
 static void acpi_reset(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 
-	if (acpi->reset.io && acpi->reset.address)
-		outb((u16)acpi->reset.address, acpi->reset_value);
+	if (acpi.reset.io && acpi.reset.address)
+		outb((u16)acpi.reset.address, acpi.reset_value);
 	else if (reset_memory)
-		*reset_memory = acpi->reset_value;
+		*reset_memory = acpi.reset_value;
 	else
 		return;
 	clock_delay_us(SETTLE_US);
@@ -125,5 +116,5 @@ void power_reboot(void)
 	clock_delay_us(SETTLE_US);
 	/* Triple fault. */
 	__asm__ volatile("lidt %0; int3" ::"m"(no_idt));
-	halt_forever();
+	cpu_halt_forever();
 }

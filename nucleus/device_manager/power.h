@@ -8,7 +8,7 @@
 
 /* Boot parameters: exit=debug (isa-debug-exit at 0xf4 instead of power off, for tests),
  * exit=bochs (also write "Shutdown" to port 0x8900). */
-void power_init(const char *cmdline);
+void power_init(void);
 void power_off(u8 code) __noreturn; /* code reaches the outside by isa-debug-exit only */
 void power_reboot(void) __noreturn;
 

@@ -42,13 +42,13 @@ static void wait_pending(const struct device *dev, u32 off, u32 width, u32 bit)
 {
 	u64 end = clock_ns() + PENDING_NS;
 
-	while (pci_read(dev->address, off, width) & bit && clock_ns() < end)
+	while (pci_read(dev->id.address, off, width) & bit && clock_ns() < end)
 		cpu_relax();
 }
 
 static bool function_reset(struct device *dev)
 {
-	u32 a = dev->address;
+	u32 a = dev->id.address;
 
 	if (dev->cap_pcie &&
 	    pci_read(a, dev->cap_pcie + PCIE_DEVICE_CAPS, 4) & PCIE_FLR_CAPABLE) {
@@ -90,14 +90,15 @@ static bool stop_register(struct device *dev, u32 bar, u64 offset, u32 keep, u32
 
 static bool virtio_reset(struct device *dev)
 {
-	u8 at = pci_read(dev->address, PCI_CAPS, 1) & ~3u;
+	u8 at = pci_read(dev->id.address, PCI_CAPS, 1) & ~3u;
 
 	for (u32 i = 0; i < 48 && at >= 0x40; i++) {
-		u32 head = pci_read(dev->address, at, 4);
+		u32 head = pci_read(dev->id.address, at, 4);
 		if ((head & 0xff) == VENDOR_CAP && head >> 24 == VIRTIO_COMMON)
-			return stop_register(
-			    dev, pci_read(dev->address, at + 4u, 1),
-			    (u64)pci_read(dev->address, at + 8u, 4) + VIRTIO_STATUS, 0, 0, 1);
+			return stop_register(dev, pci_read(dev->id.address, at + 4u, 1),
+					     (u64)pci_read(dev->id.address, at + 8u, 4) +
+						 VIRTIO_STATUS,
+					     0, 0, 1);
 		at = (u8)(head >> 8) & ~3u;
 	}
 	return false;
@@ -105,12 +106,12 @@ static bool virtio_reset(struct device *dev)
 
 static bool known_reset(struct device *dev)
 {
-	if (dev->vendor == VIRTIO_VENDOR)
+	if (dev->id.vendor == VIRTIO_VENDOR)
 		return virtio_reset(dev);
 	for (u32 i = 0; i < ARRAY_SIZE(stops); i++) {
 		const struct stop *s = &stops[i];
-		if ((s->vendor == 0 || s->vendor == dev->vendor) &&
-		    dev->class_rev >> s->shift == s->class_at)
+		if ((s->vendor == 0 || s->vendor == dev->id.vendor) &&
+		    dev->id.class_rev >> s->shift == s->class_at)
 			return stop_register(dev, s->bar, s->offset, s->keep, s->value, 4);
 	}
 	return false;
@@ -122,12 +123,12 @@ void device_reset(struct device *dev)
 
 	if (function_reset(dev))
 		return; /* which also clears the command register */
-	command = pci_read(dev->address, PCI_COMMAND, 2);
-	pci_write(dev->address, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
+	command = pci_read(dev->id.address, PCI_COMMAND, 2);
+	pci_write(dev->id.address, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
 	if (!known_reset(dev))
-		n_print("pci: %02x:%02x.%x cannot be reset: what it was told stays",
-			PCI_BUS(dev->address), dev->address >> 3 & 31, dev->address & 7);
-	pci_write(dev->address, PCI_COMMAND, 2, command);
+		n_print("pci: " PCI_FORMAT " cannot be reset: what it was told stays",
+			PCI_ARGS(dev->id.address));
+	pci_write(dev->id.address, PCI_COMMAND, 2, command);
 }
 
 void device_settle(struct device *dev)
@@ -139,8 +140,9 @@ void device_settle(struct device *dev)
 		const struct pci_bar *b = &dev->bar[n];
 		if (b->size == 0)
 			continue;
-		pci_write(dev->address, PCI_BAR0 + 4 * n, 4, (u32)b->base);
+		pci_write(dev->id.address, PCI_BAR0 + 4 * n, 4, (u32)b->base);
 		if (b->flags & D0_BAR_64)
-			pci_write(dev->address, PCI_BAR0 + 4 * n + 4, 4, (u32)(b->base >> 32));
+			pci_write(dev->id.address, PCI_BAR0 + 4 * n + 4, 4,
+				  (u32)(b->base >> 32));
 	}
 }

@@ -79,7 +79,7 @@ static u8 cmos_read(u8 index)
 
 static struct rtc_raw read_raw(void)
 {
-	u8 century = acpi_info()->century;
+	u8 century = acpi.century;
 	struct rtc_raw r = {.second = cmos_read(0),
 			    .minute = cmos_read(2),
 			    .hour = cmos_read(4),

@@ -83,11 +83,6 @@ bool iommu_present(void)
 	return unit_count > 0;
 }
 
-bool iommu_remaps_interrupts(void)
-{
-	return remapping;
-}
-
 void iommu_on_fault(iommu_fault_fn handler)
 {
 	on_fault = handler;
@@ -265,14 +260,14 @@ static bool context_set(u32 address, struct iommu_domain *d)
 /* Behind a conventional bridge, requests carry the bridge's ID or its bus's first. */
 static bool contexts_set(const struct device *dev, struct iommu_domain *d)
 {
-	bool fine = context_set(dev->address, d);
+	bool fine = context_set(dev->id.address, d);
 	u32 secondary;
 
 	if (dev->bridge == ~0u)
 		return fine;
 	secondary = pci_secondary_bus(dev->bridge);
 	fine &= context_set(dev->bridge, d);
-	return context_set((dev->address & 0xffff0000) | secondary << 8, d) && fine;
+	return context_set((dev->id.address & 0xffff0000) | secondary << 8, d) && fine;
 }
 
 bool iommu_attach(struct device *dev, struct iommu_domain *d)
@@ -301,7 +296,7 @@ void iommu_detach(struct device *dev, struct iommu_domain *d)
 	if (!d)
 		return;
 	if (dev->bridge != ~0u && bridge_shared(dev))
-		context_set(dev->address, NULL);
+		context_set(dev->id.address, NULL);
 	else
 		contexts_set(dev, NULL);
 }
@@ -391,7 +386,7 @@ u32 iommu_ioapic_sid(u32 ioapic_id)
 bool iommu_remap(u32 sid, u8 vector, u32 apic_id, bool level)
 {
 	struct vtd_irte *e;
-	bool wide = lapic_x2apic();
+	bool wide = lapic_x2apic;
 
 	if (!remapping)
 		return false;
@@ -422,12 +417,12 @@ static void report_fault(const struct unit *u, u64 low, u64 high)
 
 	if (faults_shown < FAULTS_SHOWN) {
 		faults_shown++;
-		n_print("iommu: device %02x:%02x.%x %s %llx: refused, reason %x", PCI_BUS(sid),
-			sid >> 3 & 31, sid & 7,
+		n_print("iommu: device " PCI_FORMAT " %s %lx: refused, reason %x",
+			PCI_ARGS(sid),
 			reason >= VTD_FAULT_IRQ ? "interrupt"
 			: write                 ? "writes"
 						: "reads",
-			(unsigned long long)low, reason);
+			low, reason);
 	}
 	/* It ends here: the cell is about to fail, and the device must not flood us. */
 	pci_write(sid, PCI_COMMAND, 2, pci_read(sid, PCI_COMMAND, 2) & ~PCI_COMMAND_MASTER);
@@ -455,7 +450,7 @@ static void fault_interrupt(u32 vector, void *arg)
 
 static bool faults_enable(struct unit *u)
 {
-	u8 vector = irq_vectors_alloc(1, fault_interrupt, u);
+	u8 vector = irq_vector_alloc(fault_interrupt, u);
 	struct msi_message m;
 
 	/* These interrupts are the unit's own and are not remapped. */
@@ -472,12 +467,11 @@ static bool faults_enable(struct unit *u)
 
 void iommu_parse(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 	const u8 *table = NULL;
 
-	if (acpi->dmar.v)
-		table = firmware_map(acpi->dmar, acpi->dmar_size);
-	if (table && !dmar_parse(&dmar, table, acpi->dmar_size)) {
+	if (acpi.dmar.v)
+		table = firmware_map(acpi.dmar, acpi.dmar_size);
+	if (table && !dmar_parse(&dmar, table, acpi.dmar_size)) {
 		n_print("iommu: the DMAR table is damaged");
 		dmar = (struct dmar_info){0};
 	}
@@ -528,7 +522,7 @@ static void unprotect(struct unit *u)
 
 static void remap_start(void)
 {
-	bool wide = lapic_x2apic();
+	bool wide = lapic_x2apic;
 
 	for (u32 i = 0; i < unit_count; i++) {
 		if (!VTD_ECAP_REMAP(units[i].ecap) || !dmar.interrupt_remap)
@@ -555,7 +549,7 @@ static void mark_reserved(void)
 		struct device *dev = device_by_index(d);
 		for (u32 i = 0; i < dmar.rmrrs; i++)
 			dev->reserved_memory |=
-			    dmar_covers(&dmar, &dmar.rmrr[i].scopes, dev->address);
+			    dmar_covers(&dmar, &dmar.rmrr[i].scopes, dev->id.address);
 	}
 }
 
@@ -587,7 +581,7 @@ void iommu_init(void)
 {
 	const char *why = "none found";
 
-	if (acpi_info()->ivrs)
+	if (acpi.ivrs)
 		why = "AMD-Vi is not supported";
 	if (dmar.units)
 		why = start_all();

@@ -9,11 +9,9 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
-void *memchr(const void *at, int byte, size_t n);
 size_t strlen(const char *s);
 size_t strnlen(const char *s, size_t max);
 int strcmp(const char *a, const char *b);
-char *strstr(const char *s, const char *part);
 int strncmp(const char *a, const char *b, size_t n);
 
 #endif

@@ -155,33 +155,30 @@ const char *boot_info_from_mb2(u64 tags)
 	return boot_info.ranges ? NULL : "the loader gives no memory map";
 }
 
-static const char *cmdline_find(const char *name)
+/* What follows this word: "=", a blank or the end. NULL: it is not there. */
+static const char *cmdline_find(const char *word)
 {
-	size_t len = strlen(name);
-	for (const char *p = boot_info.cmdline; *p;) {
-		while (*p == ' ')
-			p++;
-		if (!strncmp(p, name, len) && (p[len] == '=' || p[len] == ' ' || !p[len]))
+	size_t len = strlen(word);
+	for (const char *p = boot_info.cmdline; *p; p++)
+		if ((p == boot_info.cmdline || p[-1] == ' ') && !strncmp(p, word, len) &&
+		    (p[len] == '=' || p[len] == ' ' || !p[len]))
 			return p + len;
-		while (*p && *p != ' ')
-			p++;
-	}
 	return NULL;
+}
+
+bool cmdline_has(const char *word)
+{
+	return cmdline_find(word);
 }
 
 bool cmdline_get(const char *name, char *out, size_t size)
 {
 	const char *at = cmdline_find(name);
+	size_t n = 0;
 	if (!at || *at != '=')
 		return false;
-	size_t n = 0;
 	for (at++; *at && *at != ' ' && n + 1 < size; at++)
 		out[n++] = *at;
 	out[n] = 0;
 	return true;
-}
-
-bool cmdline_has(const char *name)
-{
-	return cmdline_find(name) != NULL;
 }

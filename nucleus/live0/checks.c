@@ -51,10 +51,6 @@ bool checks_cpu(void)
 
 void checks_machine(void)
 {
-	bool invariant =
-	    cpuid(0x80000000, 0).a >= 0x80000007 && (cpuid(0x80000007, 0).d & (1u << 8));
-	n_print("check: TSC %lu MHz, %s", clock_tsc_hz() / 1000000,
-		invariant ? "invariant" : "not said to be invariant");
 	n_print("check: entropy from %s", random_source());
 	n_print("check: memory is tested frame by frame as it is handed out, %lu KiB retired "
 		"so far",

@@ -255,7 +255,7 @@ static void __noreturn live0_main(void)
 	traps_init();
 	cpu_init_this(&cpus[0]);
 	announce();
-	device_manager_init_early(boot_info.rsdp, boot_info.cmdline, boot_tsc);
+	device_manager_init_early(boot_info.rsdp, boot_tsc);
 	device_manager_init();
 	checks_machine();
 	if (!vm_hypervisor_init())

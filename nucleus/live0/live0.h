@@ -41,9 +41,9 @@ const char *boot_info_from_pvh(u64 start_info);
 const char *boot_info_from_mb2(u64 tags);
 void boot_info_add_range(u64 base, u64 size, u32 type);
 
-/* The value of `name=` or presence of `name` on the command line. */
+/* The value of `name=` or presence of a word on the command line. */
 bool cmdline_get(const char *name, char *out, size_t size);
-bool cmdline_has(const char *name);
+bool cmdline_has(const char *word);
 
 /* checks.c: one line per finding; false: this machine can't run D0. */
 bool checks_cpu(void);

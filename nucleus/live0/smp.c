@@ -53,10 +53,9 @@ static void fix_trampoline(u8 *low)
 
 void smp_start_all(void)
 {
-	const struct acpi_info *acpi = acpi_info();
 	u8 *low = hpa_to_ptr(HPA(TRAMPOLINE));
 	cpus[0].apic_id = lapic_id();
-	if (acpi->cpus > 1) {
+	if (acpi.cpus > 1) {
 		memcpy(low, trampoline, (size_t)(trampoline_end - trampoline));
 		fix_trampoline(low);
 		/* Code there writes its own jump target, through paging off: R-X is enough. */
@@ -64,8 +63,8 @@ void smp_start_all(void)
 			      MAP_R | MAP_X, false))
 			n_panic("no memory to start CPUs");
 	}
-	for (u32 i = 0; i < acpi->cpus; i++) {
-		if (!acpi->cpu[i].enabled || acpi->cpu[i].apic_id == cpus[0].apic_id)
+	for (u32 i = 0; i < acpi.cpus; i++) {
+		if (!acpi.cpu[i].enabled || acpi.cpu[i].apic_id == cpus[0].apic_id)
 			continue;
 		if (cpu_count == CPUS_MAX) {
 			n_print("live0: more than %u CPUs, the others stay off", CPUS_MAX);
@@ -73,13 +72,13 @@ void smp_start_all(void)
 		}
 		struct cpu *cpu = &cpus[cpu_count];
 		cpu->index = cpu_count;
-		cpu->apic_id = acpi->cpu[i].apic_id;
+		cpu->apic_id = acpi.cpu[i].apic_id;
 		if (start(cpu, low))
 			cpu_count++;
 		else
 			n_print("live0: CPU with APIC id %u does not start", cpu->apic_id);
 	}
-	if (acpi->cpus > 1)
+	if (acpi.cpus > 1)
 		space_unmap(&nucleus_space, TRAMPOLINE, PAGE_SIZE);
 	n_print("live0: %u CPU%s", cpu_count, cpu_count > 1 ? "s" : "");
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/symbols.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
@@ -136,36 +135,17 @@ void cpu_init_this(struct cpu *cpu)
 	cpu->online = true;
 }
 
-static const char *const exception_name[32] = {"divide error",
-					       "debug",
-					       "NMI",
-					       "breakpoint",
-					       "overflow",
-					       "bound range",
-					       "invalid opcode",
-					       "no FPU",
-					       "double fault",
-					       "-",
-					       "invalid TSS",
-					       "segment not present",
-					       "stack fault",
-					       "general protection",
-					       "page fault",
-					       "-",
-					       "x87 error",
-					       "alignment check",
-					       "machine check",
-					       "SIMD error",
-					       "virtualisation",
-					       "control protection"};
-
 void trap_describe(struct trap_frame *f)
 {
+	/* As the manuals call them: Intel SDM vol. 3, table 6-1. */
+	static const char *const name[32] = {
+	    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "-",   "#TS",
+	    "#NP", "#SS", "#GP", "#PF", "-",   "#MF", "#AC", "#MC", "#XM", "#VE", "#CP"};
 	u64 cr2;
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
-	const char *name = exception_name[f->vector] ? exception_name[f->vector] : "-";
-	n_print("nucleus: %s (vector %lu, error 0x%lx) at 0x%lx, cr2 0x%lx, cpu %u", name,
-		f->vector, f->error, f->rip - image_base, cr2, cpu_self()->index);
+	n_print("nucleus: %s (vector %lu, error 0x%lx) at 0x%lx, cr2 0x%lx, cpu %u",
+		name[f->vector] ? name[f->vector] : "-", f->vector, f->error,
+		f->rip - image_base, cr2, cpu_self()->index);
 	backtrace(f->rip, f->rbp);
 }
 
@@ -191,9 +171,7 @@ void trap_dispatch(struct trap_frame *f)
 void backtrace(u64 rip, u64 rbp)
 {
 	for (u32 depth = 0; depth < 24; depth++) {
-		u64 offset = 0;
-		const char *name = symbol_find(rip, &offset);
-		n_print("  #%u nucleus+0x%lx %s+0x%lx", depth, rip - image_base, name, offset);
+		n_print("  #%u nucleus+0x%lx", depth, rip - image_base);
 		hpa_t to;
 		u32 perms;
 		if (rbp & 7 || !space_lookup(&nucleus_space, rbp, &to, &perms) ||

@@ -26,7 +26,7 @@
 #define SMALL       (256 * KiB)
 #define PLACE_TRIES 256
 
-u32 region_type_perms(u32 type)
+static u32 type_perms(u32 type)
 {
 	static const u32 perms[D0_REGION_TYPES] = {
 	    [D0_REGION_TEXT] = D0_R | D0_X,   [D0_REGION_RODATA] = D0_R,
@@ -42,7 +42,7 @@ u32 region_type_perms(u32 type)
 
 static u32 map_perms(u32 type)
 {
-	u32 p = region_type_perms(type);
+	u32 p = type_perms(type);
 	return (p & D0_R ? MAP_R : 0) | (p & D0_W ? MAP_W : 0) | (p & D0_X ? MAP_X : 0) |
 	       (type == D0_REGION_DEVICE ? MAP_UC : 0) |
 	       (type == D0_REGION_USER ? MAP_WX_USER : 0);
@@ -109,7 +109,7 @@ static struct region *fill_slot(struct cell *cell, int slot, u32 type, gpa_t bas
 	*r = (struct region){.base = base,
 			     .size = size,
 			     .type = type,
-			     .perms = region_type_perms(type),
+			     .perms = type_perms(type),
 			     .dma = D0_NEVER};
 	n_snprintf(r->name, sizeof(r->name), "%s", name);
 	return r;

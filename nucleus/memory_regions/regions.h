@@ -19,9 +19,6 @@ struct region {
 	char name[D0_NAME_MAX];
 };
 
-/* Permissions a region of this type has; 0: not a type. */
-u32 region_type_perms(u32 type);
-
 /* A random free place of the cell's address space, with a guard page on both sides. */
 bool region_place(struct cell *cell, u64 size, gpa_t *out);
 

@@ -41,7 +41,6 @@
 #include "nucleus/sched/timers.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
-#include "nucleus/vm_hypervisor/fpu.h"
 
 #define QUEUES       9
 #define SLICE        10000000ull  /* ns */
@@ -53,16 +52,11 @@
 static struct {
 	struct vcpu *first, *last;
 } queue[QUEUES];
-static u64 switches;
+u64 sched_switches;
 static u64 wake_latency =
     HANDOVER_MIN; /* ns from a kick to the idle CPU's arrival, running mean */
 static u64 lifecycle_next = D0_NEVER;
 static bool lifecycle_look;
-
-u64 sched_context_switches(void)
-{
-	return switches;
-}
 
 static bool over_budget(const struct vcpu *v)
 {
@@ -295,7 +289,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 		end = MIN(end, now + cell->config.budget_us * 1000ull -
 				   MIN(v->used_ns, cell->config.budget_us * 1000ull) + 1000);
 	v->state = VCPU_RUNNING;
-	switches++;
+	sched_switches++;
 	cpu->current = v;
 	v->holder = cpu;
 	cpu->handover = D0_NEVER;
@@ -310,8 +304,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 			tick(now);
 	}
 	cpu->current = NULL;
-	v->holder = NULL;
-	fpu_put(); /* it may go on at another CPU, which takes its registers from memory */
+	vcpu_leave(v);
 	if (v->state == VCPU_OFF)
 		return;
 	account(v, since, now);
@@ -324,7 +317,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 static void idle(struct cpu *cpu, u64 now)
 {
 	cpu->idle = true;
-	timer_until(cpu, MIN(next_due(), verify_next()));
+	timer_until(cpu, MIN(next_due(), verify_next));
 	nucleus_unlock();
 	bool more = verify_idle(now);
 	if (!more && !__atomic_load_n(&cpu->resched, __ATOMIC_ACQUIRE))

@@ -12,6 +12,6 @@ void sched_block(struct vcpu *v, u64 deadline); /* the running vCPU waits */
 void sched_remove(struct vcpu *v);              /* from whatever queue it is in */
 void sched_timer_changed(struct vcpu *v);
 void sched_kick(struct cpu *cpu); /* have it leave guest mode */
-u64 sched_context_switches(void);
+extern u64 sched_switches;
 
 #endif

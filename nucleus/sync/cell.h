@@ -51,7 +51,6 @@ struct cell {
 	struct iommu_domain *domain;
 	struct region region[D0_REGIONS_MAX];
 	u32 regions;
-	u32 image_region; /* index of the region with the image's first page */
 	gpa_t image_base;
 	gpa_t tables_root;  /* CR3 that vCPUs start with */
 	hpa_t state_frames; /* the state region, kept over restarts; 0: none */
@@ -65,22 +64,18 @@ struct cell {
 	struct d0_counters *counters; /* the cell writes: read with care */
 
 	struct vcpu *vcpu; /* config.vcpus of them */
+	u8 *ports;         /* bitmap of I/O ports, NULL: it may use none */
 	struct channel_slot *slot;
-	u32 channels_open;
 	struct device *device[D0_DEVICES_MAX];
 	u32 devices;
 
 	u32 tlb_generation;
-	u64 starts;
-	s64 exit_code;
-	char reason[160];
-	u64 exits, hypercalls, faults, interrupts;
-	u64 memory_frames; /* private ones */
-	u64 restart_at;    /* ns; restart policy's back-off, 0: none */
-	u32 failures;      /* in a row */
+	struct d0_ctl_cell_status stat; /* counters, exit code and reason; the rest is zero */
+	u64 memory_frames;              /* private ones */
+	u64 restart_at;                 /* ns; restart policy's back-off, 0: none */
+	u32 failures;                   /* in a row */
 	u64 started_ns;
-	u64 cpu_ns_before; /* of vCPUs that are gone */
-	u32 frames;        /* frames this structure takes */
+	u32 frames; /* frames this structure takes */
 
 	/* verification duty: verify.c */
 	struct {
@@ -92,14 +87,8 @@ struct cell {
 		u32 count;
 		u32 round; /* last one completed */
 		u64 expected, nonce, asked_ns;
-		u64 helper_at;    /* the nucleus's own progress on this member's part */
-		u64 checked, bad; /* pages it checked, wrong answers that it gave rightly */
+		u64 helper_at; /* the nucleus's own progress on this member's part */
 	} duty;
 };
-
-static inline struct space *cell_space(struct cell *cell)
-{
-	return &cell->space;
-}
 
 #endif

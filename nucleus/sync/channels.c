@@ -47,13 +47,13 @@ static int free_slots(const struct cell *cell, u32 count)
 	return D0_ELIMIT;
 }
 
-static void config_changed(struct cell *cell)
+void cell_config_changed(struct cell *cell)
 {
 	__atomic_store_n(&cell->info->config_seq, cell->info->config_seq + 1, __ATOMIC_RELEASE);
 	cell_raise_flags(cell, 0, D0_EV_CONFIG);
 }
 
-static bool has_space(const struct cell *cell)
+bool cell_has_space(const struct cell *cell)
 {
 	return cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED;
 }
@@ -80,7 +80,7 @@ static int map_ring(struct cell *cell, u32 number)
 static void unmap_ring(struct cell *cell, u32 number)
 {
 	struct d0_channel *entry = &cell->channel_table[number];
-	if (!entry->ring_base || !has_space(cell))
+	if (!entry->ring_base || !cell_has_space(cell))
 		return;
 	cell_quiesce(cell);
 	if (cell->domain && entry->ring_dma != D0_NEVER)
@@ -96,14 +96,15 @@ static void fill_entry(struct channel *ch, u32 side, const char *label, const ch
 	struct d0_channel *e = &cell->channel_table[number];
 	u32 generation = e->generation + 1;
 	cell->slot[number] = (struct channel_slot){.channel = ch, .side = side};
-	*e = (struct d0_channel){.state = has_space(peer) ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED,
+	*e = (struct d0_channel){.state =
+				     cell_has_space(peer) ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED,
 				 .protocol = ch->protocol,
 				 .role = side ? D0_ROLE_CLIENT : D0_ROLE_SERVER,
 				 .peer_cell = peer->number,
 				 .generation = generation};
 	n_snprintf(e->label, sizeof(e->label), "%s", label);
 	n_snprintf(e->args, sizeof(e->args), "%s", args);
-	cell->channels_open++;
+	cell->stat.channels_open++;
 }
 
 static void release(struct channel *ch)
@@ -142,8 +143,8 @@ int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 r
 	ch->end[1] = (struct channel_end){client, (u32)b};
 	fill_entry(ch, 0, label, server_args);
 	fill_entry(ch, 1, label, client_args);
-	int err = has_space(server) ? map_ring(server, (u32)a) : D0_OK;
-	if (!err && has_space(client))
+	int err = cell_has_space(server) ? map_ring(server, (u32)a) : D0_OK;
+	if (!err && cell_has_space(client))
 		err = map_ring(client, (u32)b);
 	if (err) {
 		channel_close(server, (u32)a);
@@ -152,8 +153,8 @@ int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 r
 	}
 	*server_channel = (u32)a;
 	*client_channel = (u32)b;
-	config_changed(server);
-	config_changed(client);
+	cell_config_changed(server);
+	cell_config_changed(client);
 	return D0_OK;
 }
 
@@ -166,14 +167,14 @@ void channel_close(struct cell *cell, u32 number)
 	unmap_ring(cell, number);
 	struct d0_channel *e = &cell->channel_table[number];
 	*e = (struct d0_channel){.generation = e->generation};
-	cell->channels_open--;
+	cell->stat.channels_open--;
 	struct channel_end *peer = &ch->end[!slot->side];
 	ch->end[slot->side].cell = NULL;
 	*slot = (struct channel_slot){0};
-	config_changed(cell);
+	cell_config_changed(cell);
 	if (peer->cell) {
 		peer->cell->channel_table[peer->number].state = D0_CHANNEL_CLOSED;
-		config_changed(peer->cell);
+		cell_config_changed(peer->cell);
 	}
 	release(ch);
 }
@@ -189,7 +190,7 @@ int channel_map_all(struct cell *cell)
 			return err;
 		struct cell *peer = ch->end[!cell->slot[i].side].cell;
 		cell->channel_table[i].state =
-		    peer && has_space(peer) ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED;
+		    peer && cell_has_space(peer) ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED;
 	}
 	return D0_OK;
 }
@@ -200,7 +201,7 @@ int channel_notify(struct cell *cell, u32 number)
 		return D0_ENOENT;
 	const struct channel_slot *slot = &cell->slot[number];
 	const struct channel_end *peer = &slot->channel->end[!slot->side];
-	if (!peer->cell || !has_space(peer->cell))
+	if (!peer->cell || !cell_has_space(peer->cell))
 		return D0_ESTATE;
 	cell_raise(peer->cell, peer->number);
 	return D0_OK;
@@ -222,7 +223,7 @@ static void wake(struct vcpu *v)
 void cell_raise(struct cell *cell, u32 number)
 {
 	u32 vcpu = cell->channel_table[number].vcpu;
-	if (!has_space(cell) || vcpu >= cell->config.vcpus)
+	if (!cell_has_space(cell) || vcpu >= cell->config.vcpus)
 		return;
 	__atomic_fetch_or(&cell->events[vcpu].channel[number / 64], 1ull << (number % 64),
 			  __ATOMIC_RELEASE);
@@ -231,7 +232,7 @@ void cell_raise(struct cell *cell, u32 number)
 
 void cell_raise_flags(struct cell *cell, u32 vcpu, u64 flags)
 {
-	if (!has_space(cell))
+	if (!cell_has_space(cell))
 		return;
 	__atomic_fetch_or(&cell->events[vcpu].flags, flags, __ATOMIC_RELEASE);
 	wake(&cell->vcpu[vcpu]);
@@ -248,10 +249,9 @@ bool vcpu_events_pending(struct vcpu *v)
 
 /* ---- devices ---- */
 
-static int owner_map(void *arg, hpa_t base, u64 size, u32 perms, u64 ro_offset, u64 ro_size,
-		     const char *name, u64 *gpa_out)
+int cell_device_map(struct cell *cell, hpa_t base, u64 size, u32 perms, u64 ro_offset,
+		    u64 ro_size, const char *name, u64 *gpa_out)
 {
-	struct cell *cell = arg;
 	gpa_t at;
 	/* A copy of its configuration space is RAM, and given read-only. */
 	if ((perms & MAP_W) && frames_touch(base, size))
@@ -265,31 +265,17 @@ static int owner_map(void *arg, hpa_t base, u64 size, u32 perms, u64 ro_offset, 
 	return D0_OK;
 }
 
-static void owner_unmap(void *arg, u64 gpa, u64 size)
+void cell_device_unmap(struct cell *cell, u64 gpa, u64 size)
 {
-	struct cell *cell = arg;
 	int i = region_find(cell, GPA(gpa), size);
 	if (i >= 0)
 		region_remove(cell, (u32)i);
 }
 
-static int owner_ports(void *arg, u16 first, u32 count, bool allow)
+int cell_irqs_take(struct cell *cell, u32 device, u32 count)
 {
-	struct cell *cell = arg;
-	for (u32 i = 0; i < cell->config.vcpus; i++)
-		if (cell->vcpu[i].vendor &&
-		    !vcpu_ops->allow_ports(&cell->vcpu[i], first, count, allow))
-			return D0_ENOMEM;
-	return D0_OK;
-}
-
-static int owner_channels(void *arg, u32 device, u32 count, u32 *first_out)
-{
-	struct cell *cell = arg;
 	int first = free_slots(cell, count);
-	if (first < 0)
-		return first;
-	for (u32 i = 0; i < count; i++) {
+	for (u32 i = 0; first >= 0 && i < count; i++) {
 		struct d0_channel *e = &cell->channel_table[(u32)first + i];
 		cell->slot[(u32)first + i] =
 		    (struct channel_slot){.device = cell->device[device], .irq = i};
@@ -299,13 +285,11 @@ static int owner_channels(void *arg, u32 device, u32 count, u32 *first_out)
 					 .generation = e->generation + 1};
 		n_snprintf(e->label, sizeof(e->label), "irq%u", i);
 	}
-	*first_out = (u32)first;
-	return D0_OK;
+	return first;
 }
 
-static void owner_channels_free(void *arg, u32 first, u32 count)
+void cell_irqs_free(struct cell *cell, u32 first, u32 count)
 {
-	struct cell *cell = arg;
 	for (u32 i = first; i < first + count; i++) {
 		cell->slot[i] = (struct channel_slot){0};
 		cell->channel_table[i] =
@@ -313,24 +297,11 @@ static void owner_channels_free(void *arg, u32 first, u32 count)
 	}
 }
 
-/* The caller, a vector handler of device_manager, holds the lock. */
-static void owner_irq(void *arg, u32 channel)
-{
-	cell_raise(arg, channel);
-}
-
-const struct device_owner_ops cell_owner_ops = {.map = owner_map,
-						.unmap = owner_unmap,
-						.ports = owner_ports,
-						.channels = owner_channels,
-						.channels_free = owner_channels_free,
-						.irq = owner_irq};
-
 void cell_dma_fault(void *arg, u32 pci_address, u64 address, bool write, u32 reason)
 {
 	struct cell *cell = arg;
 	char text[64];
-	if (!cell || (cell->state != D0_CELL_RUNNING && cell->state != D0_CELL_PAUSED))
+	if (!cell || !cell_has_space(cell))
 		return;
 	n_snprintf(text, sizeof(text), "%s by its device %02x:%02x.%x, reason 0x%x",
 		   write ? "write" : "read", pci_address >> 8 & 0xff, pci_address >> 3 & 31,
@@ -338,31 +309,22 @@ void cell_dma_fault(void *arg, u32 pci_address, u64 address, bool write, u32 rea
 	cell_fail(cell, NULL, "DMA outside", address, text);
 }
 
-int cell_grant(struct cell *cell, struct device *dev)
+int cell_grant(struct cell *cell, u32 i)
 {
-	struct device_owner owner = {.ops = &cell_owner_ops,
-				     .cell = cell,
-				     .number = cell->number,
-				     .domain = cell->domain};
-	u32 slot = 0;
-	while (cell->device[slot] != dev)
-		slot++;
-	return device_grant(dev, &owner, slot, &cell->device_table[slot]);
+	struct device_owner owner = {cell, cell->number, cell->domain};
+	return device_grant(cell->device[i], &owner, i, &cell->device_table[i]);
 }
 
 void cell_revoke_all(struct cell *cell)
 {
-	for (u32 i = 0; i < cell->devices; i++) {
-		const struct device_owner *owner = NULL;
-		device_describe(cell->device[i], NULL, NULL, NULL, NULL, &owner);
-		if (owner && owner->cell == cell)
+	for (u32 i = 0; i < cell->devices; i++)
+		if (cell->device[i]->owned && cell->device[i]->owner.cell == cell)
 			device_revoke(cell->device[i]);
-	}
 }
 
 int cell_add_device(struct cell *cell, struct device *dev)
 {
-	if (has_space(cell))
+	if (cell_has_space(cell))
 		return D0_ESTATE;
 	if (cell->devices == D0_DEVICES_MAX)
 		return D0_ELIMIT;

@@ -90,7 +90,7 @@ static int ctl_cell_start(struct cell *caller, struct cell *cell)
 
 static int ctl_cell_stop(struct cell *caller, struct cell *cell)
 {
-	bool alive = cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED;
+	bool alive = cell_has_space(cell);
 	if (alive && !(request.op.flags & 1)) {
 		cell_raise_flags(cell, 0, D0_EV_STOP);
 		return D0_OK;
@@ -165,11 +165,9 @@ static int ctl_device_grant(struct cell *caller, struct cell *cell)
 	if (r->address != D0_CTL_BY_KIND)
 		dev = device_by_address(r->address);
 	for (u32 i = 0; i < device_count() && r->address == D0_CTL_BY_KIND && !dev; i++) {
-		u16 vendor, device;
-		u32 class_rev;
-		device_describe(device_by_index(i), NULL, &class_rev, &vendor, &device, NULL);
-		bool hit = r->class ? class_rev >> 16 == r->class
-				    : vendor == r->vendor && device == r->device;
+		const struct d0_device *id = &device_by_index(i)->id;
+		bool hit = r->class ? id->class_rev >> 16 == r->class
+				    : id->vendor == r->vendor && id->device == r->device;
 		if (hit && !left--)
 			dev = device_by_index(i);
 	}
@@ -179,27 +177,19 @@ static int ctl_device_grant(struct cell *caller, struct cell *cell)
 static int ctl_cell_status(struct cell *caller, struct cell *c)
 {
 	struct d0_ctl_cell_status *r = &request.status;
+	struct d0_ctl h = r->h;
+	*r = c->stat;
+	r->h = h;
 	memcpy(r->name, c->config.name, sizeof(r->name));
 	memcpy(r->image, c->config.image, sizeof(r->image));
-	memcpy(r->reason, c->reason, sizeof(r->reason));
 	r->state = c->state;
 	r->vcpus = c->config.vcpus;
-	r->exit_code = c->exit_code;
-	r->starts = c->starts;
-	r->cpu_ns = c->cpu_ns_before;
 	for (u32 i = 0; i < c->config.vcpus; i++)
 		r->cpu_ns += c->vcpu[i].cpu_ns;
 	r->page_tables = c->space.table_frames * PAGE_SIZE;
 	r->memory = (c->memory_frames + c->frames + PAGES(c->info_size) + 1 +
 		     PAGES(c->config.state) + 2 * c->config.vcpus) *
 		    PAGE_SIZE;
-	r->exits = c->exits;
-	r->hypercalls = c->hypercalls;
-	r->faults = c->faults;
-	r->interrupts = c->interrupts;
-	r->pages_checked = c->duty.checked;
-	r->pages_bad = c->duty.bad;
-	r->channels_open = c->channels_open;
 	r->successor = c->duty.next ? c->duty.next->number : ~0u;
 	return D0_OK;
 }
@@ -235,18 +225,19 @@ static int ctl_system_status(struct cell *caller, struct cell *none)
 	struct d0_ctl_system_status *r = &request.system;
 	struct frames_stats m = frames_stats();
 	struct d0_ctl h = r->h;
-	*r = (struct d0_ctl_system_status){.h = h,
-					   .uptime_ns = clock_ns(),
-					   .cpus = cpu_count,
-					   .cell_slots = cell_slots(),
-					   .iommu = iommu_present(),
-					   .mem_total = m.total * PAGE_SIZE,
-					   .mem_free = m.free * PAGE_SIZE,
-					   .mem_bad = m.bad * PAGE_SIZE,
-					   .nucleus_bytes = (u64)(image_end - image_start),
-					   .tlb_shootdowns = vcpu_shootdowns(),
-					   .context_switches = sched_context_switches(),
-					   .ready_ns = sync_ready_ns()};
+	verify_status(r);
+	r->h = h;
+	r->uptime_ns = clock_ns();
+	r->cpus = cpu_count;
+	r->cell_slots = cell_slots();
+	r->iommu = iommu_present();
+	r->mem_total = m.total * PAGE_SIZE;
+	r->mem_free = m.free * PAGE_SIZE;
+	r->mem_bad = m.bad * PAGE_SIZE;
+	r->nucleus_bytes = (u64)(image_end - image_start);
+	r->tlb_shootdowns = vcpu_shootdowns;
+	r->context_switches = sched_switches;
+	r->ready_ns = sync_ready_ns;
 	for (u32 i = 0; i < cell_slots(); i++)
 		r->cells += cell_by_number(i) != NULL;
 	for (u32 i = 0; i < cpu_count; i++) {
@@ -254,7 +245,6 @@ static int ctl_system_status(struct cell *caller, struct cell *none)
 		if (i < 8)
 			r->idle_ns[i] = cpus[i].idle_ns;
 	}
-	verify_status(r);
 	return D0_OK;
 }
 
@@ -271,11 +261,12 @@ static int ctl_device_list(struct cell *caller, struct cell *none)
 	r->total = device_count();
 	r->count = 0;
 	for (u32 i = r->first; i < r->total && r->count < ARRAY_SIZE(r->dev); i++) {
-		const struct device_owner *owner = NULL;
-		u32 n = r->count++;
-		device_describe(device_by_index(i), &r->dev[n].address, &r->dev[n].class_rev,
-				&r->dev[n].vendor, &r->dev[n].device, &owner);
-		r->dev[n].cell = owner ? owner->number : ~0u;
+		const struct device *dev = device_by_index(i);
+		r->dev[r->count].address = dev->id.address;
+		r->dev[r->count].class_rev = dev->id.class_rev;
+		r->dev[r->count].vendor = dev->id.vendor;
+		r->dev[r->count].device = dev->id.device;
+		r->dev[r->count++].cell = dev->owned ? dev->owner.number : ~0u;
 	}
 	return D0_OK;
 }

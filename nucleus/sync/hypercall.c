@@ -116,8 +116,6 @@ static s64 hc_upcall(struct vcpu *v, u64 vector, u64 b, u64 c, u64 d)
 	if (vector && (vector < 32 || vector > 255))
 		return D0_EINVAL;
 	v->upcall = (u32)vector;
-	if (!vector)
-		vcpu_ops->cancel_interrupt(v);
 	return D0_OK;
 }
 

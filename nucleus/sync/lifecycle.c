@@ -119,10 +119,10 @@ static void fill_info(struct cell *cell, gpa_t events)
 	struct d0_info *i = cell->info;
 	i->flags = (vcpu_ops->vmcall ? D0_INFO_VMX : 0) |
 		   (iommu_present() ? 0 : D0_INFO_NO_IOMMU) |
-		   (cell->starts > 1 ? D0_INFO_RESTART : 0);
+		   (cell->stat.starts > 1 ? D0_INFO_RESTART : 0);
 	i->va_offset = cell->va_offset;
 	i->image_base = cell->image_base.v;
-	i->start_count = cell->starts;
+	i->start_count = cell->stat.starts;
 	i->events = events.v;
 	i->counters = events.v + 512;
 	random_bytes(i->seed, sizeof(i->seed));
@@ -147,62 +147,44 @@ void cell_publish_regions(struct cell *cell)
 	__atomic_store_n(&i->config_seq, i->config_seq + 1, __ATOMIC_RELEASE);
 }
 
-static int grant_devices(struct cell *cell)
-{
-	for (u32 d = 0; d < cell->devices; d++) {
-		int err = cell_grant(cell, cell->device[d]);
-		if (err)
-			return err;
-	}
-	return D0_OK;
-}
-
-/* A file of the archive lies page-aligned in memory that nobody else uses. */
-static int add_data(struct cell *cell)
-{
-	const struct d0_file *file;
-	if (!cell->config.data[0])
-		return D0_OK;
-	file = archive_find(cell->config.data, D0_FILE_DATA);
-	if (!file || !file->size)
-		return D0_ENOENT;
-	return add(cell, D0_REGION_RODATA, ALIGN_UP(file->size, PAGE_SIZE),
-		   ptr_to_hpa(archive_data(file)), cell->config.data, NULL);
-}
-
 static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
 {
+	const struct d0_ctl_cell_create *c = &cell->config;
+	const struct d0_file *file = c->data[0] ? archive_find(c->data, D0_FILE_DATA) : NULL;
 	gpa_t clock, events;
 	char name[16];
+	if (c->data[0] && (!file || !file->size))
+		return D0_ENOENT;
+	const struct {
+		u32 type;
+		u64 size;
+		hpa_t frames;
+		const char *name;
+		gpa_t *at;
+	} part[] = {
+	    {D0_REGION_HEAP, c->heap, HPA_NONE, "heap", NULL},
+	    {D0_REGION_STATE, c->state, cell->state_frames, "state", NULL},
+	    {D0_REGION_USER, c->user, HPA_NONE, "user", NULL},
+	    {D0_REGION_INFO, cell->info_size, ptr_to_hpa(cell->info), "info", info},
+	    {D0_REGION_INFO, PAGE_SIZE, shared_clock(), "clock", &clock},
+	    {D0_REGION_EVENTS, PAGE_SIZE, ptr_to_hpa(cell->events), "events", &events},
+	    /* A file of the archive lies page-aligned in memory that nobody else uses. */
+	    {D0_REGION_RODATA, file ? file->size : 0,
+	     file ? ptr_to_hpa(archive_data(file)) : HPA_NONE, c->data, NULL}};
 	int err = add_image(cell);
 	if (!err)
 		err = add_tables(cell, root);
-	for (u32 v = 0; v < cell->config.vcpus && !err; v++) {
+	for (u32 v = 0; v < c->vcpus && !err; v++) {
 		n_snprintf(name, sizeof(name), "stack%u", v);
-		err = add(cell, D0_REGION_STACK, cell->config.stack, HPA_NONE, name,
-			  v ? NULL : stack);
+		err = add(cell, D0_REGION_STACK, c->stack, HPA_NONE, name, v ? NULL : stack);
 	}
-	if (!err)
-		err = add(cell, D0_REGION_HEAP, cell->config.heap, HPA_NONE, "heap", NULL);
-	if (!err && cell->config.state)
-		err = add(cell, D0_REGION_STATE, cell->config.state, cell->state_frames,
-			  "state", NULL);
-	if (!err)
-		err = add(cell, D0_REGION_USER, cell->config.user, HPA_NONE, "user", NULL);
-	if (!err)
-		err = add(cell, D0_REGION_INFO, cell->info_size, ptr_to_hpa(cell->info), "info",
-			  info);
-	if (!err)
-		err = add(cell, D0_REGION_INFO, PAGE_SIZE, shared_clock(), "clock", &clock);
-	if (!err)
-		err = add(cell, D0_REGION_EVENTS, PAGE_SIZE, ptr_to_hpa(cell->events), "events",
-			  &events);
-	if (!err)
-		err = add_data(cell);
+	for (u32 i = 0; i < ARRAY_SIZE(part) && !err; i++)
+		err = add(cell, part[i].type, part[i].size, part[i].frames, part[i].name,
+			  part[i].at);
 	if (!err)
 		err = channel_map_all(cell);
-	if (!err)
-		err = grant_devices(cell);
+	for (u32 d = 0; d < cell->devices && !err; d++)
+		err = cell_grant(cell, d);
 	if (err)
 		return err;
 	memset(cell->events, 0, PAGE_SIZE);
@@ -215,11 +197,6 @@ static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
 static void tear_down(struct cell *cell)
 {
 	cell_revoke_all(cell);
-	for (u32 i = 0; i < cell->config.vcpus; i++) {
-		struct vcpu *v = &cell->vcpu[i];
-		cell->cpu_ns_before += v->cpu_ns;
-		vcpu_destroy(v);
-	}
 	for (u32 i = D0_REGIONS_MAX; i-- > 0;)
 		if (cell->region[i].type)
 			region_remove(cell, i);
@@ -232,15 +209,6 @@ static void tear_down(struct cell *cell)
 	cell->tlb_generation++;
 	for (u32 i = 0; i < cell->config.channels; i++)
 		cell->channel_table[i].ring_base = 0;
-}
-
-static int make_vcpus(struct cell *cell)
-{
-	for (u32 i = 0; i < cell->config.vcpus; i++)
-		if (!vcpu_create(&cell->vcpu[i], cell, i,
-				 cell->high ? VCPU_KERNEL : VCPU_NATIVE))
-			return D0_ENOMEM;
-	return D0_OK;
 }
 
 /* Peers learn that this end is there, or is not. */
@@ -256,37 +224,34 @@ static void tell_peers(struct cell *cell, bool up)
 		struct d0_channel *entry = &peer->cell->channel_table[peer->number];
 		entry->state = up ? D0_CHANNEL_OPEN : D0_CHANNEL_CLOSED;
 		entry->generation += up;
-		struct d0_info *info = peer->cell->info;
-		__atomic_store_n(&info->config_seq, info->config_seq + 1, __ATOMIC_RELEASE);
-		cell_raise_flags(peer->cell, 0, D0_EV_CONFIG);
+		cell_config_changed(peer->cell);
 	}
 }
 
 int cell_start(struct cell *cell)
 {
 	gpa_t info = {0}, root = {0}, stack = {0};
-	if (cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED)
+	if (cell_has_space(cell))
 		return D0_ESTATE;
 	if (!space_init(&cell->space, vcpu_ops->format))
 		return D0_ENOMEM;
 	if (cell->devices)
 		cell->domain = iommu_domain_create(cell, cell->number);
-	cell->starts++;
+	cell->stat.starts++;
 	cell->restart_at = 0;
-	int err = make_vcpus(cell);
-	if (!err)
-		err = build(cell, &info, &root, &stack);
+	int err = build(cell, &info, &root, &stack);
 	if (err) {
 		tear_down(cell);
 		cell->state = D0_CELL_FAILED;
-		n_snprintf(cell->reason, sizeof(cell->reason), "start failed, error %d", -err);
+		n_snprintf(cell->stat.reason, sizeof(cell->stat.reason),
+			   "start failed, error %d", -err);
 		journal(D0_EVENT_cell_failed, cell->number, (u64)-err,
 			"%s: start failed (error %d)", cell->config.name, -err);
 		return err;
 	}
 	cell->state = D0_CELL_RUNNING;
-	cell->exit_code = 0;
-	cell->reason[0] = 0;
+	cell->stat.exit_code = 0;
+	cell->stat.reason[0] = 0;
 	cell->started_ns = clock_ns();
 	cell_publish_regions(cell);
 	vcpu_reset(&cell->vcpu[0], cell->image_base.v + cell->image->entry + cell->va_offset,
@@ -296,7 +261,7 @@ int cell_start(struct cell *cell)
 	verify_join(cell);
 	tell_peers(cell, true);
 	sched_ready(&cell->vcpu[0]);
-	if (cell->starts == 1)
+	if (cell->stat.starts == 1)
 		journal(D0_EVENT_cell_started, cell->number, 0, "%s (cell %u, %lu KiB)",
 			cell->config.name, cell->number, cell->memory_frames * 4);
 	cells_changed();
@@ -305,7 +270,7 @@ int cell_start(struct cell *cell)
 
 void cell_end(struct cell *cell, u32 state, s64 code, const char *reason)
 {
-	if (cell->state != D0_CELL_RUNNING && cell->state != D0_CELL_PAUSED)
+	if (!cell_has_space(cell))
 		return;
 	for (u32 i = 0; i < cell->config.vcpus; i++)
 		sched_remove(&cell->vcpu[i]);
@@ -314,9 +279,9 @@ void cell_end(struct cell *cell, u32 state, s64 code, const char *reason)
 		cell->vcpu[i].state = VCPU_OFF;
 	verify_leave(cell);
 	cell->state = state;
-	cell->exit_code = code;
-	if (reason != cell->reason)
-		n_snprintf(cell->reason, sizeof(cell->reason), "%s", reason);
+	cell->stat.exit_code = code;
+	if (reason != cell->stat.reason)
+		n_snprintf(cell->stat.reason, sizeof(cell->stat.reason), "%s", reason);
 	tear_down(cell);
 	tell_peers(cell, false);
 	cells_changed();
@@ -338,19 +303,15 @@ static void plan_restart(struct cell *cell, bool failed)
 void cell_fail(struct cell *cell, struct vcpu *v, const char *rule, u64 address,
 	       const char *detail)
 {
-	u64 rip = v ? vcpu_ops->rip(v) : 0;
-	u64 code = rip - cell->va_offset - cell->image_base.v;
+	char code[40] = ""; /* unless it was not by an instruction: a device, a request */
 	if (v)
-		journal(D0_EVENT_cell_failed, cell->number, address,
-			"cell %s failed: %s at 0x%lx (%s), code image+0x%lx", cell->config.name,
-			rule, address, detail, code);
-	else /* not by an instruction of it: a device, a request */
-		journal(D0_EVENT_cell_failed, cell->number, address,
-			"cell %s failed: %s at 0x%lx (%s)", cell->config.name, rule, address,
-			detail);
-	n_snprintf(cell->reason, sizeof(cell->reason), "%s at 0x%lx (%s)", rule, address,
-		   detail);
-	cell_end(cell, D0_CELL_FAILED, -1, cell->reason);
+		n_snprintf(code, sizeof(code), ", code image+0x%lx",
+			   v->rip - cell->va_offset - cell->image_base.v);
+	n_snprintf(cell->stat.reason, sizeof(cell->stat.reason), "%s at 0x%lx (%s)", rule,
+		   address, detail);
+	journal(D0_EVENT_cell_failed, cell->number, address, "cell %s failed: %s%s",
+		cell->config.name, cell->stat.reason, code);
+	cell_end(cell, D0_CELL_FAILED, -1, cell->stat.reason);
 	plan_restart(cell, true);
 }
 
@@ -362,14 +323,19 @@ void cell_exited(struct cell *cell, s64 code, const char *reason)
 	plan_restart(cell, code != 0);
 }
 
+static int start_again(struct cell *cell)
+{
+	int err = cell_start(cell);
+	if (!err)
+		journal(D0_EVENT_cell_restarted, cell->number, cell->stat.starts,
+			"%s (start %lu)", cell->config.name, cell->stat.starts);
+	return err;
+}
+
 int cell_restart(struct cell *cell)
 {
 	cell_end(cell, D0_CELL_STOPPED, 0, "restarted");
-	int err = cell_start(cell);
-	if (!err)
-		journal(D0_EVENT_cell_restarted, cell->number, cell->starts, "%s (start %lu)",
-			cell->config.name, cell->starts);
-	return err;
+	return start_again(cell);
 }
 
 int cell_set_paused(struct cell *cell, bool paused)
@@ -406,10 +372,7 @@ u64 lifecycle_tick(u64 now)
 			continue;
 		if (cell->restart_at <= now) {
 			cell->restart_at = 0;
-			if (!cell_start(cell))
-				journal(D0_EVENT_cell_restarted, cell->number, cell->starts,
-					"%s (start %lu)", cell->config.name, cell->starts);
-			else
+			if (start_again(cell))
 				plan_restart(cell, true);
 		}
 		if (cell->restart_at)

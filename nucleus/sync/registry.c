@@ -118,6 +118,8 @@ static void free_memory(struct cell *cell)
 {
 	for (u32 i = 0; i < cell->config.vcpus; i++)
 		vcpu_destroy(&cell->vcpu[i]);
+	if (cell->ports)
+		cell_ports_free(cell);
 	if (cell->state_frames.v)
 		frames_free_run(cell->state_frames, PAGES(cell->config.state));
 	if (cell->events)
@@ -145,8 +147,10 @@ static bool take_memory(struct cell *cell)
 			return false;
 		cell->state_frames = state;
 	}
-	/* vCPUs are made at the first start: the space they refer to does not exist yet. */
 	lay_out_info(cell);
+	for (u32 i = 0; i < cell->config.vcpus; i++)
+		if (!vcpu_create(&cell->vcpu[i], cell, i))
+			return false;
 	return true;
 }
 
@@ -214,7 +218,7 @@ struct cell *cell_new(const struct d0_ctl_cell_create *config, int *err)
 static bool known_to_a_cpu(const struct cell *cell)
 {
 	for (u32 i = 0; i < cpu_count; i++)
-		if (cpus[i].running && cpus[i].running->cell == cell)
+		if (cpus[i].current && cpus[i].current->cell == cell)
 			return true;
 	return false;
 }
@@ -241,7 +245,7 @@ void registry_tick(void)
 int cell_destroy(struct cell *cell)
 {
 	u32 number = cell->number;
-	if (cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED)
+	if (cell_has_space(cell))
 		cell_end(cell, D0_CELL_STOPPED, 0, "destroyed");
 	for (u32 i = 0; i < cell->config.channels; i++)
 		if (cell->slot[i].channel)

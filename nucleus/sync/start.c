@@ -4,12 +4,7 @@
 #include "nucleus/core/print.h"
 #include "nucleus/sync/sync.h"
 
-static u64 ready_ns;
-
-u64 sync_ready_ns(void)
-{
-	return ready_ns;
-}
+u64 sync_ready_ns;
 
 const char *sync_start_configured(void)
 {
@@ -26,7 +21,7 @@ const char *sync_start_configured(void)
 	}
 	if (!cells)
 		return "d0.conf names no cell";
-	ready_ns = clock_ns();
+	sync_ready_ns = clock_ns();
 	if (!iommu_present())
 		n_print(
 		    "WARNING: no IOMMU: a device, and so the cell that owns it, can reach all "
@@ -35,6 +30,6 @@ const char *sync_start_configured(void)
 		n_print("NOT READY: %u of %u cells did not start", failed, cells);
 	else
 		n_print("ready: %u cells on %u CPUs, %lu.%03lu s after kernel entry", cells,
-			cpu_count, ready_ns / 1000000000, ready_ns / 1000000 % 1000);
+			cpu_count, sync_ready_ns / 1000000000, sync_ready_ns / 1000000 % 1000);
 	return NULL;
 }

@@ -11,7 +11,7 @@
 void sync_init(void);
 /* Make and start the cells of d0.conf. NULL, or why not. */
 const char *sync_start_configured(void);
-u64 sync_ready_ns(void); /* when all of them ran; 0: not yet */
+extern u64 sync_ready_ns; /* when all of them ran; 0: not yet */
 
 /* ---- registry.c ---- */
 struct cell *cell_by_number(u32 number);
@@ -45,13 +45,13 @@ int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 r
 void channel_close(struct cell *cell, u32 number); /* this end lets go */
 int channel_map_all(struct cell *cell);            /* at start: rings into the new space */
 int channel_notify(struct cell *cell, u32 number);
-void cell_raise(struct cell *cell, u32 number); /* set the channel's event, wake */
+void cell_config_changed(struct cell *cell);  /* its info page */
+bool cell_has_space(const struct cell *cell); /* it is running or paused */
 void cell_raise_flags(struct cell *cell, u32 vcpu, u64 flags);
 bool vcpu_events_pending(struct vcpu *v);
-extern const struct device_owner_ops cell_owner_ops;
 /* It is granted at the next start. Stopped cells only. */
 int cell_add_device(struct cell *cell, struct device *dev);
-int cell_grant(struct cell *cell, struct device *dev);
+int cell_grant(struct cell *cell, u32 i); /* its i-th device */
 /* The IOMMU stopped a device of the cell: an iommu_fault_fn. */
 void cell_dma_fault(void *cell, u32 pci_address, u64 address, bool write, u32 reason);
 void cell_revoke_all(struct cell *cell);

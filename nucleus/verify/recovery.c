@@ -87,9 +87,9 @@ static void __noreturn begin_anew(void)
 		vcpu_ops->host_reset();
 	nucleus_lock();
 	cpu->current = cpu->running = NULL;
-	if (v)
-		v->holder = NULL;
 	cpu->in_guest = cpu->idle = false;
+	if (v)
+		vcpu_leave(v);
 	if (v && v->state == VCPU_RUNNING) {
 		v->regs.rax = (u64)D0_ESTATE;
 		if (clock_ns() - last_repair > AFTERMATH)

@@ -48,7 +48,8 @@
 
 static struct cell *first; /* successor of the nucleus; NULL: the ring is the nucleus alone */
 static u32 round_number;
-static u64 round_start, round_next, tick_next;
+u64 verify_next;
+static u64 round_start, tick_next;
 static u64 nonce_key, nonce_count;
 static struct {
 	u64 at;    /* next page of the first cell's set */
@@ -56,11 +57,8 @@ static struct {
 } own;
 static struct cell *helped; /* member whose duty the nucleus completes; see help() */
 static bool cycle_open;
-static struct {
-	u64 bytes, cycles, cycle_ns, cpu_ns, found, repaired, retired, golden, last_repair,
-	    lies;
-} stats;
-static hpa_t blank; /* a frame of zeros */
+static struct d0_ctl_system_status stats; /* what of it is ours */
+static hpa_t blank;                       /* a frame of zeros */
 static u8 buffer[2][PAGE_SIZE] __aligned(4096);
 
 static u64 new_nonce(void)
@@ -131,7 +129,8 @@ static int good_golden(const struct page_set *set, const struct page_run *run, u
 		journal(D0_EVENT_golden_bad, set->cell ? set->cell->number : ~0u, index,
 			"golden copy %u of %s %s page %lu was wrong, rewritten", i,
 			member_name(set), run->name, index);
-		stats.golden++;
+		stats.flips_found++;
+		stats.flips_repaired++;
 		memcpy(golden, right, PAGE_SIZE);
 	}
 	return good < 0 ? -1 : 0;
@@ -192,7 +191,7 @@ static void move_page(const struct page_set *set, const struct page_run *run, u6
 	}
 	replace_everywhere(set, run, index, frame);
 	frame_retire(old);
-	stats.retired++;
+	stats.frames_retired++;
 	journal(D0_EVENT_frame_retired, set->cell->number, old.v,
 		"frame 0x%lx out of service, %s %s page %lu moved", old.v, member_name(set),
 		run->name, index);
@@ -222,14 +221,14 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 	if (!memcmp(good, now, PAGE_SIZE))
 		return false;
 	u64 at = first_difference(good, now);
-	stats.found++;
+	stats.flips_found++;
 	journal(D0_EVENT_page_bad, owner, index << PAGE_SHIFT | at,
 		"%s %s page %lu offset 0x%lx: 0x%x instead of 0x%x", member_name(set),
 		run->name, index, at, now[at], good[at]);
 	repair_write(live, good);
 	bool ok = !memcmp(good, now, PAGE_SIZE);
-	stats.repaired += ok;
-	stats.last_repair = clock_ns() - round_start;
+	stats.flips_repaired += ok;
+	stats.last_repair_ns = clock_ns() - round_start;
 	if (ok)
 		journal(D0_EVENT_page_repaired, owner, index,
 			"%s %s page %lu from golden copy %d", member_name(set), run->name,
@@ -390,15 +389,15 @@ static void judge(struct cell *cell, u64 answer)
 {
 	struct page_set set;
 	successor_set(cell, &set);
-	cell->duty.checked += cell->duty.count;
-	stats.bytes += cell->duty.count * PAGE_SIZE;
-	stats.cpu_ns += clock_ns() - cell->duty.asked_ns;
+	cell->stat.pages_checked += cell->duty.count;
+	stats.verify_bytes += cell->duty.count * PAGE_SIZE;
+	stats.verify_cpu_ns += clock_ns() - cell->duty.asked_ns;
 	if (answer == cell->duty.expected)
 		return;
-	cell->duty.bad++;
-	u64 golden = stats.golden;
-	if (!check_pages(&set, cell->duty.first, cell->duty.count) && stats.golden == golden) {
-		stats.lies++;
+	cell->stat.pages_bad++;
+	u64 before = stats.flips_repaired;
+	check_pages(&set, cell->duty.first, cell->duty.count);
+	if (stats.flips_repaired == before) {
 		journal(D0_EVENT_report, cell->number, cell->duty.first,
 			"%s answered a challenge wrongly although the pages are right",
 			cell->config.name);
@@ -450,7 +449,7 @@ static void compare(const struct page_set *set, u64 at, u64 count)
 		const struct page_run *run = set_find(set, i, &index);
 		hpa_t live = run_live(set, run, index);
 		const void *good = run_expected(set, run, index, round_number & 1, buffer[0]);
-		stats.bytes += PAGE_SIZE;
+		stats.verify_bytes += PAGE_SIZE;
 		if (hpa_valid(live) && memcmp(hpa_to_ptr(live), good, PAGE_SIZE))
 			check_page(set, run, index);
 	}
@@ -499,15 +498,15 @@ static void look_at_cycle(u64 now)
 		if (c->duty.round != round_number && c->duty.mirrored)
 			return;
 	cycle_open = false;
-	stats.cycles++;
-	stats.cycle_ns = now - round_start;
+	stats.verify_cycles++;
+	stats.verify_cycle_ns = now - round_start;
 }
 
 static void begin_round(u64 now)
 {
 	round_number++;
 	round_start = now;
-	round_next = now + ROUND;
+	verify_next = now + ROUND;
 	cycle_open = true;
 	for (struct cell *c = first; c; c = c->duty.next)
 		if (c->duty.mirrored)
@@ -517,11 +516,11 @@ static void begin_round(u64 now)
 static bool piece(u64 now)
 {
 	u64 t = clock_ns();
-	if (now >= round_next)
+	if (now >= verify_next)
 		begin_round(now);
 	bool more = own_piece() || help_piece();
 	look_at_cycle(now);
-	stats.cpu_ns += clock_ns() - t;
+	stats.verify_cpu_ns += clock_ns() - t;
 	return more;
 }
 
@@ -541,11 +540,6 @@ void verify_tick(u64 now)
 	piece(now);
 }
 
-u64 verify_next(void)
-{
-	return round_next;
-}
-
 bool verify_cell_now(struct cell *cell)
 {
 	struct page_set set;
@@ -557,14 +551,7 @@ bool verify_cell_now(struct cell *cell)
 
 void verify_status(struct d0_ctl_system_status *out)
 {
-	out->verify_bytes = stats.bytes;
-	out->verify_cycles = stats.cycles;
-	out->verify_cycle_ns = stats.cycle_ns;
-	out->verify_cpu_ns = stats.cpu_ns;
-	out->flips_found = stats.found + stats.golden;
-	out->flips_repaired = stats.repaired + stats.golden;
-	out->frames_retired = stats.retired;
-	out->last_repair_ns = stats.last_repair;
+	*out = stats;
 	out->pages_verified_set = nucleus_set.pages;
 	for (struct cell *c = first; c; c = c->duty.next) {
 		struct page_set set;
@@ -628,6 +615,6 @@ void verify_init(void)
 
 void verify_count_rescue(void)
 {
-	stats.found++;
-	stats.repaired++;
+	stats.flips_found++;
+	stats.flips_repaired++;
 }

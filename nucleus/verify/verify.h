@@ -21,7 +21,7 @@ bool verify_cell_now(struct cell *cell);
 /* Idle work of a CPU: a small piece. Lock not held. True: there is more due. */
 bool verify_idle(u64 now);
 void verify_tick(u64 now); /* lock held; for times without idle time */
-u64 verify_next(void);     /* when idle work is due again */
+extern u64 verify_next;    /* when idle work is due again */
 void verify_status(struct d0_ctl_system_status *out);
 
 /* A page of the nucleus was repaired by recovery.c. */

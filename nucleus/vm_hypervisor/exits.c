@@ -19,7 +19,6 @@
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
-#define MSR_EFER  0xc0000080u
 #define VECTOR_UD 6
 #define VECTOR_GP 13
 
@@ -31,7 +30,7 @@ static bool is_kernel(struct vcpu *v)
 /* The page a fault points at may have been hit: repaired, the cell goes on. */
 static bool healed(struct vcpu *v)
 {
-	v->cell->faults++;
+	v->cell->stat.faults++;
 	return verify_cell_now(v->cell);
 }
 
@@ -44,7 +43,7 @@ static void exit_memory(struct vcpu *v, const struct vcpu_exit *x)
 	};
 	hpa_t to;
 	u32 perms;
-	if (space_lookup(cell_space(v->cell), x->address, &to, &perms) && (perms & x->access))
+	if (space_lookup(&v->cell->space, x->address, &to, &perms) && (perms & x->access))
 		return; /* another vCPU's touch came first */
 	if (region_fill(v->cell, GPA(ALIGN_DOWN(x->address, PAGE_SIZE))))
 		return;
@@ -72,42 +71,41 @@ static void refuse(struct vcpu *v, const char *rule, u64 address, const char *de
 		   u32 vector)
 {
 	if (is_kernel(v)) {
-		v->cell->faults++;
-		vcpu_ops->inject_fault(v, vector, 0);
+		v->cell->stat.faults++;
+		vcpu_inject_fault(v, vector);
 	} else if (!healed(v)) {
 		cell_fail(v->cell, v, rule, address, detail);
 	}
 }
 
-static void exit_msr(struct vcpu *v, const struct vcpu_exit *x, bool write)
+static void exit_msr(struct vcpu *v, const struct vcpu_exit *x)
 {
-	if (is_kernel(v) && x->address == MSR_EFER && !vcpu_ops->user_mode(v)) {
-		if (write) {
-			vcpu_ops->set_efer(v, (v->regs.rax & 0xffffffff) | v->regs.rdx << 32);
+	if (is_kernel(v) && x->address == MSR_EFER && !v->user) {
+		if (x->write) {
+			v->efer = (v->regs.rax & EFER_GUEST) | EFER_LONG;
 		} else {
-			u64 e = vcpu_ops->efer(v);
-			v->regs.rax = e & 0xffffffff;
-			v->regs.rdx = e >> 32;
+			v->regs.rax = v->efer;
+			v->regs.rdx = 0;
 		}
-		vcpu_ops->skip(v);
+		vcpu_skip(v);
 		return;
 	}
-	refuse(v, write ? "write to an MSR" : "read of an MSR", x->address, "not granted",
+	refuse(v, x->write ? "write to an MSR" : "read of an MSR", x->address, "not granted",
 	       VECTOR_GP);
 }
 
 static void exit_xsetbv(struct vcpu *v)
 {
 	u64 value = (v->regs.rax & 0xffffffff) | v->regs.rdx << 32;
-	bool ok = is_kernel(v) && !vcpu_ops->user_mode(v) && (u32)v->regs.rcx == 0 &&
-		  (value & 1) && !(value & ~fpu_features()) && (!(value & 4) || (value & 2));
+	bool ok = is_kernel(v) && !v->user && (u32)v->regs.rcx == 0 && (value & 1) &&
+		  !(value & ~fpu_features) && (!(value & 4) || (value & 2));
 	if (!ok) {
-		refuse(v, "privileged instruction", vcpu_ops->rip(v), "XSETBV", VECTOR_GP);
+		refuse(v, "privileged instruction", v->rip, "XSETBV", VECTOR_GP);
 		return;
 	}
 	v->xcr0 = value;
 	fpu_switch_xcr0(v);
-	vcpu_ops->skip(v);
+	vcpu_skip(v);
 }
 
 static void exit_cpuid(struct vcpu *v)
@@ -117,17 +115,17 @@ static void exit_cpuid(struct vcpu *v)
 	v->regs.rbx = r.b;
 	v->regs.rcx = r.c;
 	v->regs.rdx = r.d;
-	vcpu_ops->skip(v);
+	vcpu_skip(v);
 }
 
 static void exit_hypercall(struct vcpu *v)
 {
-	if (vcpu_ops->user_mode(v)) {
-		vcpu_ops->inject_fault(v, VECTOR_UD, 0);
+	if (v->user) {
+		vcpu_inject_fault(v, VECTOR_UD);
 		return;
 	}
-	vcpu_ops->skip(v);
-	v->cell->hypercalls++;
+	vcpu_skip(v);
+	v->cell->stat.hypercalls++;
 	hypercall(v);
 }
 
@@ -135,7 +133,7 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 {
 	switch (x->reason) {
 	case EXIT_INTERRUPT:
-		v->cell->interrupts++;
+		v->cell->stat.interrupts++;
 		break;
 	case EXIT_HYPERCALL:
 		exit_hypercall(v);
@@ -150,11 +148,8 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 		refuse(v, "access to an I/O port", x->address, x->write ? "write" : "read",
 		       VECTOR_GP);
 		break;
-	case EXIT_MSR_READ:
-		exit_msr(v, x, false);
-		break;
-	case EXIT_MSR_WRITE:
-		exit_msr(v, x, true);
+	case EXIT_MSR:
+		exit_msr(v, x);
 		break;
 	case EXIT_CPUID:
 		exit_cpuid(v);
@@ -164,10 +159,10 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 		break;
 	case EXIT_HLT:
 		if (!is_kernel(v)) {
-			refuse(v, "privileged instruction", vcpu_ops->rip(v), "HLT", VECTOR_GP);
+			refuse(v, "privileged instruction", v->rip, "HLT", VECTOR_GP);
 			break;
 		}
-		vcpu_ops->skip(v);
+		vcpu_skip(v);
 		if (!vcpu_events_pending(v))
 			sched_block(v, D0_NEVER);
 		break;
@@ -176,7 +171,8 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 			cell_fail(v->cell, v, "triple fault", x->address, "shutdown");
 		break;
 	case EXIT_PRIVILEGED:
-		refuse(v, "privileged instruction", x->address, x->text, VECTOR_UD);
+		refuse(v, "privileged instruction", x->address,
+		       x->text ? x->text : "intercepted instruction", VECTOR_UD);
 		break;
 	case EXIT_WINDOW:
 	case EXIT_NOTHING:
@@ -184,7 +180,7 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 	case EXIT_BROKEN: {
 		char text[32];
 		n_snprintf(text, sizeof(text), "code 0x%lx", x->code);
-		cell_fail(v->cell, v, "entry to guest mode failed", vcpu_ops->rip(v), text);
+		cell_fail(v->cell, v, "entry to guest mode failed", v->rip, text);
 		break;
 	}
 	}

@@ -7,8 +7,8 @@
 #include "nucleus/vm_hypervisor/vcpu.h"
 
 static bool ready, have_xsave;
-static u64 features = 3; /* x87, SSE */
-static u32 area = 512;
+u64 fpu_features = 3; /* x87, SSE */
+u32 fpu_area_size = 512;
 
 static void xcr0_write(u64 v)
 {
@@ -20,8 +20,8 @@ void fpu_init(void)
 	have_xsave = cpuid(1, 0).c & (1u << 26);
 	if (have_xsave) {
 		struct cpuid d = cpuid(0xd, 0);
-		features |= d.a & 4; /* AVX; wider state is not offered */
-		area = features & 4 ? 512 + 64 + 256 : 512 + 64;
+		fpu_features |= d.a & 4; /* AVX; wider state is not offered */
+		fpu_area_size = fpu_features & 4 ? 512 + 64 + 256 : 512 + 64;
 	}
 	ready = true;
 }
@@ -29,17 +29,7 @@ void fpu_init(void)
 void fpu_init_cpu(void)
 {
 	if (have_xsave)
-		xcr0_write(features);
-}
-
-u64 fpu_features(void)
-{
-	return features;
-}
-
-u32 fpu_area_size(void)
-{
-	return area;
+		xcr0_write(fpu_features);
 }
 
 /*
@@ -51,7 +41,7 @@ u64 fpu_xcr0(struct vcpu *v)
 	if (have_xsave && cpu_self()->fpu_owner == v) {
 		u32 lo, hi;
 		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-		v->xcr0 = (lo | (u64)hi << 32) & features;
+		v->xcr0 = (lo | (u64)hi << 32) & fpu_features;
 	}
 	return v->xcr0;
 }
@@ -59,7 +49,7 @@ u64 fpu_xcr0(struct vcpu *v)
 static void save(void *to)
 {
 	if (have_xsave)
-		__asm__ volatile("xsave64 (%0)" ::"r"(to), "a"((u32)features), "d"(0)
+		__asm__ volatile("xsave64 (%0)" ::"r"(to), "a"((u32)fpu_features), "d"(0)
 				 : "memory");
 	else
 		__asm__ volatile("fxsave64 (%0)" ::"r"(to) : "memory");
@@ -68,7 +58,7 @@ static void save(void *to)
 static void load(const void *from)
 {
 	if (have_xsave)
-		__asm__ volatile("xrstor64 (%0)" ::"r"(from), "a"((u32)features), "d"(0)
+		__asm__ volatile("xrstor64 (%0)" ::"r"(from), "a"((u32)fpu_features), "d"(0)
 				 : "memory");
 	else
 		__asm__ volatile("fxrstor64 (%0)" ::"r"(from) : "memory");
@@ -82,7 +72,7 @@ void fpu_reset(struct vcpu *v)
 	*(u32 *)((u8 *)v->fpu + 24) = 0x1f80; /* MXCSR */
 	if (have_xsave)
 		*(u64 *)((u8 *)v->fpu + 512) = 3; /* XSTATE_BV: x87 and SSE are in the area */
-	v->xcr0 = features & 3;
+	v->xcr0 = fpu_features & 3;
 }
 
 /* Registers of the owner to its area; XCR0 must be the host's to see all of them. */
@@ -91,7 +81,7 @@ static void save_owner(struct cpu *cpu)
 	if (cpu->fpu_owner) {
 		fpu_xcr0(cpu->fpu_owner);
 		if (have_xsave)
-			xcr0_write(features);
+			xcr0_write(fpu_features);
 		save(cpu->fpu_owner->fpu);
 		cpu->fpu_owner = NULL;
 	}
@@ -104,7 +94,7 @@ void fpu_load(struct vcpu *v)
 		return;
 	save_owner(cpu);
 	if (have_xsave)
-		xcr0_write(features);
+		xcr0_write(fpu_features);
 	load(v->fpu);
 	if (have_xsave)
 		xcr0_write(v->xcr0);

@@ -14,8 +14,8 @@ struct vcpu;
 
 void fpu_init(void);     /* once, after CPU 0 has its GS */
 void fpu_init_cpu(void); /* every CPU: XCR0 */
-u64 fpu_features(void);  /* the XCR0 bits guests may set */
-u32 fpu_area_size(void);
+extern u64 fpu_features; /* the XCR0 bits guests may set */
+extern u32 fpu_area_size;
 void fpu_reset(struct vcpu *v);       /* initial state in its area */
 void fpu_load(struct vcpu *v);        /* before entry */
 void fpu_forget(struct vcpu *v);      /* its area is about to go */

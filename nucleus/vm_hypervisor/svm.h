@@ -50,16 +50,12 @@ struct vmcb {
 	u8 reserved10[0x1000 - 0x670];
 };
 _Static_assert(offsetof(struct vmcb, iopm) == 0x40, "table B-1");
-_Static_assert(offsetof(struct vmcb, vintr) == 0x60, "table B-1");
-_Static_assert(offsetof(struct vmcb, exit_code) == 0x70, "table B-1");
 _Static_assert(offsetof(struct vmcb, event_inject) == 0xa8, "table B-1");
 _Static_assert(offsetof(struct vmcb, clean) == 0xc0, "table B-1");
 _Static_assert(offsetof(struct vmcb, cpl) == 0x4cb, "table B-2");
 _Static_assert(offsetof(struct vmcb, efer) == 0x4d0, "table B-2");
 _Static_assert(offsetof(struct vmcb, cr4) == 0x548, "table B-2");
-_Static_assert(offsetof(struct vmcb, rip) == 0x578, "table B-2");
 _Static_assert(offsetof(struct vmcb, rsp) == 0x5d8, "table B-2");
-_Static_assert(offsetof(struct vmcb, rax) == 0x5f8, "table B-2");
 _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "table B-2");
 _Static_assert(offsetof(struct vmcb, pat) == 0x668, "table B-2");
 _Static_assert(sizeof(struct vmcb) == 4096, "one page");
@@ -70,17 +66,12 @@ enum {
 	SVM_NMI = 1 << 1,
 	SVM_SMI = 1 << 2,
 	SVM_INIT = 1 << 3,
-	SVM_VINTR = 1 << 4,
-	SVM_LDTR_WRITE = 1 << 12,
-	SVM_IDTR_WRITE = 1 << 10,
-	SVM_GDTR_WRITE = 1 << 11,
-	SVM_TR_WRITE = 1 << 13,
+	SVM_TABLES_WRITE = 0xf << 10, /* of IDTR, GDTR, LDTR, TR */
 	SVM_RDPMC = 1 << 15,
 	SVM_CPUID = 1 << 18,
 	SVM_RSM = 1 << 19,
 	SVM_INVD = 1 << 22,
 	SVM_HLT = 1 << 24,
-	SVM_INVLPG = 1 << 25,
 	SVM_INVLPGA = 1 << 26,
 	SVM_IO = 1 << 27,
 	SVM_MSR = 1 << 28,
@@ -88,19 +79,11 @@ enum {
 	SVM_FERR = 1 << 30,
 };
 #define SVM_SHUTDOWN (1u << 31)
-/* intercept2, offset 0x10: VMRUN to XSETBV; every one of them */
-enum {
-	SVM_VMMCALL = 1 << 1,
-	SVM_RDTSCP = 1 << 7,
-	SVM_WBINVD = 1 << 9,
-	SVM_ALL2 = 0x3fff
-};
+#define SVM_ALL2     0x3fff /* intercept2, offset 0x10: VMRUN to XSETBV; every one of them */
 
-/* Exit codes, appendix C. */
+/* Exit codes, appendix C; those of privileged instructions are in a table of svm.c. */
 enum {
-	SVM_EXIT_CR_FIRST = 0x00,
-	SVM_EXIT_CR_LAST = 0x1f,
-	SVM_EXIT_DR_LAST = 0x3f,
+	SVM_EXIT_DR = 0x20, /* below: control registers */
 	SVM_EXIT_EXCEPTION = 0x40,
 	SVM_EXIT_INTR = 0x60,
 	SVM_EXIT_NMI = 0x61,
@@ -113,13 +96,12 @@ enum {
 	SVM_EXIT_MSR = 0x7c,
 	SVM_EXIT_SHUTDOWN = 0x7f,
 	SVM_EXIT_VMMCALL = 0x81,
-	SVM_EXIT_WBINVD = 0x89,
 	SVM_EXIT_XSETBV = 0x8d,
 	SVM_EXIT_NPF = 0x400,
 };
 
 struct vcpu_regs;
-/* svm.S: one entry and exit; on return a pending host interrupt is still pending. */
+/* enter.S: one entry and exit; on return a pending host interrupt is still pending. */
 void svm_enter(u64 vmcb_pa, struct vcpu_regs *regs, u64 host_vmcb_pa);
 
 #endif

@@ -9,12 +9,43 @@
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
-const struct vcpu_ops *vcpu_ops;
-static u64 shootdowns;
+#define PORTS_PAGES 3 /* SVM looks at one bit of the third */
 
-u64 vcpu_shootdowns(void)
+/* STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE; FS_BASE, GS_BASE, SYSENTER_*, PAT */
+const u32 own_msrs[OWN_MSRS] = {0xc0000081, 0xc0000082,  0xc0000083, 0xc0000084,
+				0xc0000102, MSR_FS_BASE, 0xc0000101, 0x174,
+				0x175,      0x176,       0x277};
+
+const struct vcpu_ops *vcpu_ops;
+static u8 *no_ports;
+u64 vcpu_shootdowns;
+
+static u8 *ports_alloc(void)
 {
-	return shootdowns;
+	hpa_t run = frames_alloc_run(PORTS_PAGES);
+	return hpa_valid(run) ? memset(hpa_to_ptr(run), 0xff, PORTS_PAGES * PAGE_SIZE) : NULL;
+}
+
+hpa_t vcpu_ports(const struct vcpu *v)
+{
+	return ptr_to_hpa(v->cell->ports ? v->cell->ports : no_ports);
+}
+
+bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow)
+{
+	if (!cell->ports)
+		cell->ports = ports_alloc();
+	for (u32 p = first; cell->ports && p < first + count && p < 0x10000; p++) {
+		u8 bit = (u8)(1u << p % 8);
+		cell->ports[p / 8] =
+		    (u8)(allow ? cell->ports[p / 8] & ~bit : cell->ports[p / 8] | bit);
+	}
+	return cell->ports;
+}
+
+void cell_ports_free(struct cell *cell)
+{
+	frames_free_run(ptr_to_hpa(cell->ports), PORTS_PAGES);
 }
 
 bool vm_hypervisor_init(void)
@@ -27,7 +58,8 @@ bool vm_hypervisor_init(void)
 	if (!vcpu_ops)
 		return false;
 	n_print("vm_hypervisor: %s", vcpu_ops->name);
-	return vm_hypervisor_init_cpu();
+	no_ports = ports_alloc();
+	return no_ports && vm_hypervisor_init_cpu();
 }
 
 bool vm_hypervisor_init_cpu(void)
@@ -36,81 +68,88 @@ bool vm_hypervisor_init_cpu(void)
 	return vcpu_ops->cpu_init(cpu_self());
 }
 
-bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index, enum vcpu_kind kind)
+bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index)
 {
-	/* Its CPU may not have come out of the cell's life before this one yet. */
-	struct cpu *holder = v->holder;
-	memset(v, 0, sizeof(*v));
-	v->holder = holder;
-	v->cell = cell;
-	v->index = index;
-	v->deadline = v->timer = D0_NEVER;
 	hpa_t area = frame_alloc();
 	if (!hpa_valid(area))
 		return false;
-	v->fpu = hpa_to_ptr(area);
-	if (!vcpu_ops->create(v, kind)) {
-		frame_free(area);
-		v->fpu = NULL;
-		return false;
-	}
-	return true;
+	*v = (struct vcpu){.cell = cell, .index = index, .fpu = hpa_to_ptr(area)};
+	v->deadline = v->timer = D0_NEVER;
+	if (vcpu_ops->create(v))
+		return true;
+	frame_free(area);
+	v->fpu = NULL;
+	return false;
 }
 
 void vcpu_destroy(struct vcpu *v)
 {
 	if (!v->fpu)
 		return;
-	sched_remove(v);
-	fpu_forget(v);
 	vcpu_ops->destroy(v);
 	frame_free(ptr_to_hpa(v->fpu));
 	v->fpu = NULL;
-	v->state = VCPU_OFF;
 }
 
 void vcpu_reset(struct vcpu *v, u64 rip, u64 rsp, gpa_t cr3, u64 rdi, u64 rsi)
 {
-	memset(&v->regs, 0, sizeof(v->regs));
-	v->regs.rdi = rdi;
-	v->regs.rsi = rsi;
-	v->upcall = 0;
+	v->regs = (struct vcpu_regs){.rdi = rdi, .rsi = rsi};
+	v->rip = rip;
+	v->efer = EFER_GUEST & ~1ull;
+	v->event = 0;
+	v->interrupt = v->upcall = 0;
+	v->user = false;
+	v->flush = true;
 	v->deadline = v->timer = D0_NEVER;
 	fpu_reset(v);
-	vcpu_ops->reset(v, rip, rsp, cr3);
+	vcpu_ops->reset(v, rsp, cr3);
 }
 
-/* Events for a guest kernel arrive as an interrupt. */
-static void offer_upcall(struct vcpu *v)
+void vcpu_skip(struct vcpu *v)
 {
-	if (!v->upcall)
-		return;
-	if (vcpu_events_pending(v))
-		vcpu_ops->inject_interrupt(v, v->upcall);
-	else
-		vcpu_ops->cancel_interrupt(v);
+	v->rip += v->length;
+	v->skipped = true;
+}
+
+void vcpu_inject_fault(struct vcpu *v, u32 vector)
+{
+	bool error = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+	v->event = EVENT_VALID | EVENT_EXCEPTION | vector | (error ? EVENT_ERROR_CODE : 0);
 }
 
 void vcpu_run(struct vcpu *v)
 {
 	struct cpu *cpu = cpu_self();
 	struct vcpu_exit exit;
-	if (v->tlb_seen != v->cell->tlb_generation) {
+	if (v->last_cpu != cpu || v->tlb_seen != v->cell->tlb_generation) {
+		v->last_cpu = cpu;
 		v->tlb_seen = v->cell->tlb_generation;
-		vcpu_ops->flush(v);
+		v->flush = true;
 	}
-	offer_upcall(v);
+	/* Events for a guest kernel arrive as an interrupt. */
+	v->interrupt = v->upcall && vcpu_events_pending(v) ? v->upcall : 0;
 	cpu->running = v;
 	__atomic_store_n(&cpu->in_guest, true, __ATOMIC_RELEASE);
 	nucleus_unlock();
 	fpu_load(v);
 	vcpu_ops->run(v, &exit);
+	/* From here on the cell may be torn down: nothing of the vCPU is touched. */
+	__atomic_store_n(&cpu->in_guest, false, __ATOMIC_RELEASE);
+	__asm__ volatile("sti; nop; cli" ::: "memory"); /* host interrupts that wait */
 	nucleus_lock();
 	cpu->running = NULL;
-	v->cell->exits++;
+	v->cell->stat.exits++;
 	/* While the lock was not held the cell may have been ended or paused. */
 	if (v->state == VCPU_RUNNING)
 		vcpu_handle_exit(v, &exit);
+}
+
+void vcpu_leave(struct vcpu *v)
+{
+	fpu_put();
+	if (vcpu_ops->leave)
+		vcpu_ops->leave(v);
+	v->holder = NULL;
 }
 
 void cell_quiesce(struct cell *cell)
@@ -122,7 +161,7 @@ void cell_quiesce(struct cell *cell)
 			continue;
 		if (__atomic_load_n(&c->in_guest, __ATOMIC_ACQUIRE)) {
 			lapic_ipi(c->apic_id, VECTOR_KICK);
-			shootdowns++;
+			vcpu_shootdowns++;
 		}
 	}
 	/* They clear in_guest before they ask for the lock, which is ours. */

@@ -5,19 +5,15 @@
  * Problem: run a vCPU so that nothing it does reaches the host but what it was granted,
  * on a CPU whose VMCS is an opaque thing that lives in the caches of one CPU at a time.
  *
- * Model: what the rest of vm_hypervisor asks or changes between exits (RIP, RSP, RFLAGS,
- * events, EFER) is in struct vmx_vcpu; run() writes it to the VMCS before the entry and
- * reads it back after the exit. So only run() needs the VMCS to be current. A VMCS stays
- * current on its CPU until another vCPU runs there; a CPU that wants a vCPU whose VMCS is
- * current elsewhere asks for it by an interrupt and comes back later (EXIT_NOTHING):
- * waiting could deadlock with cell_quiesce(). With the VMCS go the system-call MSRs of
- * guest kernels, which VMX does not switch.
+ * Model: what the rest of vm_hypervisor asks or changes between exits is in struct vcpu;
+ * run() writes it to the VMCS before the entry and reads it back after the exit, so only
+ * run() needs the VMCS to be current. It becomes current when a CPU takes the vCPU up and is
+ * cleared by leave() when that CPU turns to something else; no other CPU takes the vCPU
+ * before (vcpu->holder). With the VMCS go the system-call MSRs of guest kernels, which VMX does
+ * not switch.
  *
- * Invariants: vmx_vcpu.where is 0 or the CPU (number + 1) whose caches may hold the VMCS;
- * only that CPU clears it, after VMCLEAR. A vCPU destroyed meanwhile is marked WHERE_DEAD
- * and freed by that CPU. A VPID is the vCPU's number in its cell plus one: translations are
- * tagged by EPT root too, and INVEPT for that root is done at the first entry on a CPU,
- * on migration and on flush().
+ * A VPID is the vCPU's number in its cell plus one: translations are tagged by EPT root
+ * too, and INVEPT for that root is done whenever vcpu->flush says so.
  *
  * Locking: run() is called without the nucleus lock, all else with it.
  *
@@ -28,17 +24,12 @@
  */
 #include <string.h>
 #include "nucleus/core/print.h"
-#include "nucleus/device_manager/device_manager.h"
 #include "nucleus/sync/cell.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 #include "nucleus/vm_hypervisor/vmx.h"
 
-#define MSR_EFER    0xc0000080u
 #define MSR_PAT     0x277u
-#define MSR_FS_BASE 0xc0000100u
 #define MSR_GS_BASE 0xc0000101u
-#define EFER_GUEST  0xd01ull /* SCE, LME, LMA, NXE */
-#define EFER_LONG   0x500ull /* LME, LMA: they stay */
 #define PAT_DEFAULT 0x0007040600070406ull
 #define CR0_GUEST   0x80010033ull /* PG, WP, NE, ET, MP, PE */
 #define CR0_HOST    0xe0000021ull /* PG, CD, NW, NE, PE belong to the host */
@@ -46,57 +37,26 @@
 #define CR4_VMXE    (1ull << 13)
 /* VME PVI TSD DE PSE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE SMEP SMAP */
 #define CR4_KERNEL  0x350fdfull
-#define CR4_PAE     (1ull << 5)
 #define DR7_DEFAULT 0x400
 #define RFLAGS_IF   (1ull << 9)
 #define VECTOR_GP   13
-#define WHERE_DEAD  0x80000000u
-
-/* MSRs of a guest kernel that neither VMCS nor host switch. */
-static const u32 own_msrs[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102};
 
 struct vmx_vcpu {
-	u32 where; /* see above; atomic */
-	bool launched, kernel;
-	hpa_t vmcs, self;
-	struct vcpu *vcpu;
-	u8 *io_bitmaps; /* own ones if ports were granted, else NULL: the shared ones */
-	u64 msr[ARRAY_SIZE(own_msrs)];
-	u64 cr2;
-
-	/* Of the last exit, or for the next entry. */
-	u64 rip, rsp, rflags, cr3, efer;
-	u32 blocking, ss_rights, exit_length;
-	u32 event, event_error, event_length; /* to be delivered at entry; 0: none */
-	u32 interrupt;                        /* vector that waits for IF, 0: none */
-	u32 primary;                          /* as in the VMCS */
-	bool dirty;                           /* rip, rsp, rflags, blocking */
-	bool dirty_efer, dirty_io, reset, flush;
-};
-_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "a frame of its own");
-
-/* One page for each CPU. */
-struct vmx_cpu {
-	hpa_t vmxon;
-	struct vmx_vcpu *current;
+	hpa_t vmcs;
+	u32 cpu; /* whose host state is in the VMCS, number + 1 */
+	bool current, launched, reset;
+	u64 msr[OWN_MSRS_UNLOADED];
+	u64 rsp, cr3; /* to start with */
+	u64 cr2, rflags;
+	u64 efer, ports; /* as in the VMCS */
+	u32 blocking, primary;
 };
 
-static hpa_t io_none, msr_native, msr_kernel;
+static hpa_t msr_native, msr_kernel;
 static u64 basic, ept_caps;
-static u8 release_vector;
 static struct {
 	u32 pin, primary, secondary, exit, entry;
 } controls[2]; /* native, kernel */
-
-static struct vmx_vcpu *vmx_of(struct vcpu *v)
-{
-	return v->vendor;
-}
-
-static struct vmx_cpu *cpu_vmx(void)
-{
-	return cpu_self()->vendor;
-}
 
 /* ---- instructions ---- */
 
@@ -219,69 +179,19 @@ static void msr_allow(u8 *map, u32 msr)
 
 static bool make_maps(void)
 {
-	/* Those of the guest's own that the VMCS or msrs_load() keep apart. */
-	static const u32 in_vmcs[] = {MSR_FS_BASE, MSR_GS_BASE, 0x174, 0x175, 0x176, MSR_PAT};
-	io_none = frames_alloc_run(2);
 	msr_native = frame_alloc();
 	msr_kernel = frame_alloc();
-	if (!hpa_valid(io_none) || !hpa_valid(msr_native) || !hpa_valid(msr_kernel))
+	if (!hpa_valid(msr_native) || !hpa_valid(msr_kernel))
 		return false;
-	memset(hpa_to_ptr(io_none), 0xff, 2 * PAGE_SIZE);
 	memset(hpa_to_ptr(msr_native), 0xff, PAGE_SIZE);
 	memset(hpa_to_ptr(msr_kernel), 0xff, PAGE_SIZE);
-	msr_allow(hpa_to_ptr(msr_native), MSR_FS_BASE); /* canaries of static libraries */
-	for (u32 i = 0; i < ARRAY_SIZE(in_vmcs); i++)
-		msr_allow(hpa_to_ptr(msr_kernel), in_vmcs[i]);
-	for (u32 i = 0; i < ARRAY_SIZE(own_msrs); i++)
+	msr_allow(hpa_to_ptr(msr_native), MSR_FS_BASE);
+	for (u32 i = 0; i < OWN_MSRS; i++)
 		msr_allow(hpa_to_ptr(msr_kernel), own_msrs[i]);
 	return true;
 }
 
-/* ---- the current VMCS of a CPU ---- */
-
-static void vcpu_free(struct vmx_vcpu *x)
-{
-	if (x->io_bitmaps)
-		frames_free_run(ptr_to_hpa(x->io_bitmaps), 2);
-	frame_free(x->vmcs);
-	frame_free(x->self);
-}
-
-/* Write the current VMCS back to memory and let go of it. */
-static void release_current(void)
-{
-	struct vmx_cpu *cpu = cpu_vmx();
-	struct vmx_vcpu *x = cpu->current;
-	if (!x)
-		return;
-	for (u32 i = 0; x->kernel && i < ARRAY_SIZE(own_msrs); i++)
-		x->msr[i] = rdmsr(own_msrs[i]);
-	vmclear(x->vmcs);
-	cpu->current = NULL;
-	x->launched = false;
-	if (__atomic_exchange_n(&x->where, 0, __ATOMIC_ACQ_REL) & WHERE_DEAD)
-		vcpu_free(x);
-}
-
-static void release_interrupt(u32 vector, void *arg)
-{
-	release_current();
-}
-
-static u64 tss_base(void)
-{
-	struct {
-		u16 limit;
-		u64 base;
-	} __packed gdt;
-	u16 tr;
-	u64 low, high;
-	__asm__("sgdt %0" : "=m"(gdt));
-	__asm__("str %0" : "=r"(tr));
-	low = *(u64 *)(gdt.base + tr);
-	high = *(u64 *)(gdt.base + tr + 8);
-	return (low >> 16 & 0xffffff) | (low >> 32 & 0xff000000) | high << 32;
-}
+/* ---- the host's side of the VMCS ---- */
 
 static u64 read_cr(u32 n)
 {
@@ -295,9 +205,18 @@ static u64 read_cr(u32 n)
 	return v;
 }
 
+static void zero_fields(const u16 *field, u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		vmwrite(field[i], 0);
+}
+
 /* What an exit restores; belongs to the CPU. Null data selectors: FS and GS by base. */
 static void write_host_state(void)
 {
+	static const u16 zero[] = {
+	    VMCS_HOST_ES,          VMCS_HOST_DS,           VMCS_HOST_FS,          VMCS_HOST_GS,
+	    VMCS_HOST_SYSENTER_CS, VMCS_HOST_SYSENTER_ESP, VMCS_HOST_SYSENTER_EIP};
 	struct {
 		u16 limit;
 		u64 base;
@@ -308,241 +227,197 @@ static void write_host_state(void)
 	__asm__("mov %%cs, %0" : "=r"(cs));
 	__asm__("mov %%ss, %0" : "=r"(ss));
 	__asm__("str %0" : "=r"(tr));
+	u64 low = *(u64 *)(gdt.base + tr), high = *(u64 *)(gdt.base + tr + 8);
+	zero_fields(zero, ARRAY_SIZE(zero));
 	vmwrite(VMCS_HOST_CS, cs);
 	vmwrite(VMCS_HOST_SS, ss);
 	vmwrite(VMCS_HOST_TR, tr);
-	for (u32 f = VMCS_HOST_DS; f <= VMCS_HOST_GS; f += 2)
-		vmwrite(f, 0);
-	vmwrite(VMCS_HOST_ES, 0);
+	vmwrite(VMCS_HOST_TR_BASE,
+		(low >> 16 & 0xffffff) | (low >> 32 & 0xff000000) | high << 32);
 	vmwrite(VMCS_HOST_CR0, read_cr(0));
 	vmwrite(VMCS_HOST_CR3, read_cr(3));
 	vmwrite(VMCS_HOST_CR4, read_cr(4));
 	vmwrite(VMCS_HOST_FS_BASE, rdmsr(MSR_FS_BASE));
 	vmwrite(VMCS_HOST_GS_BASE, rdmsr(MSR_GS_BASE));
-	vmwrite(VMCS_HOST_TR_BASE, tss_base());
 	vmwrite(VMCS_HOST_GDTR_BASE, gdt.base);
 	vmwrite(VMCS_HOST_IDTR_BASE, idt.base);
 	vmwrite(VMCS_HOST_EFER, rdmsr(MSR_EFER));
 	vmwrite(VMCS_HOST_PAT, rdmsr(MSR_PAT));
-	vmwrite(VMCS_HOST_SYSENTER_CS, 0);
-	vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
-	vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
 	vmwrite(VMCS_HOST_RIP, (u64)vmx_exit_point);
 }
 
-/* False: its VMCS is in another CPU's caches, which was asked to let go. */
-static bool make_current(struct vmx_vcpu *x)
+static void make_current(struct vcpu *v, struct vmx_vcpu *x)
 {
-	struct cpu *cpu = cpu_self();
-	u32 where = __atomic_load_n(&x->where, __ATOMIC_ACQUIRE);
-	if (where == cpu->index + 1)
-		return true;
-	if (where) {
-		lapic_ipi(cpus[(where & ~WHERE_DEAD) - 1].apic_id, release_vector);
-		return false;
-	}
-	release_current();
+	u32 cpu = cpu_self()->index + 1;
 	if (!vmptrld(x->vmcs))
 		n_panic("vmx: VMPTRLD refused %lx", (unsigned long)x->vmcs.v);
-	__atomic_store_n(&x->where, cpu->index + 1, __ATOMIC_RELEASE);
-	cpu_vmx()->current = x;
-	write_host_state();
-	for (u32 i = 0; x->kernel && i < ARRAY_SIZE(own_msrs); i++)
+	x->current = true;
+	if (x->cpu != cpu)
+		write_host_state();
+	x->cpu = cpu;
+	for (u32 i = 0; v->cell->high && i < OWN_MSRS_UNLOADED; i++)
 		wrmsr(own_msrs[i], x->msr[i]);
-	x->flush = true;
-	return true;
 }
 
-/* ---- the guest's side of the VMCS ---- */
-
-static u64 ept_pointer(struct vmx_vcpu *x)
+static void vmx_leave(struct vcpu *v)
 {
-	return cell_space(x->vcpu->cell)->root.v | EPTP_WRITE_BACK_4;
+	struct vmx_vcpu *x = v->vendor;
+	if (!x->current)
+		return;
+	for (u32 i = 0; v->cell->high && i < OWN_MSRS_UNLOADED; i++)
+		x->msr[i] = rdmsr(own_msrs[i]);
+	vmclear(x->vmcs);
+	x->current = x->launched = false;
 }
 
-static void write_controls(struct vmx_vcpu *x)
+/* ---- the guest's side ---- */
+
+static u64 ept_pointer(const struct vcpu *v)
 {
-	x->primary = controls[x->kernel].primary;
-	vmwrite(VMCS_PIN, controls[x->kernel].pin);
+	return v->cell->space.root.v | EPTP_WRITE_BACK_4;
+}
+
+static void write_controls(struct vcpu *v, struct vmx_vcpu *x, bool kernel)
+{
+	static const u16 zero[] = {VMCS_CR3_TARGETS, VMCS_EXIT_MSR_STORES, VMCS_EXIT_MSR_LOADS,
+				   VMCS_ENTRY_MSR_LOADS};
+	x->primary = controls[kernel].primary;
+	zero_fields(zero, ARRAY_SIZE(zero));
+	vmwrite(VMCS_PIN, controls[kernel].pin);
 	vmwrite(VMCS_PRIMARY, x->primary);
-	vmwrite(VMCS_SECONDARY, controls[x->kernel].secondary);
-	vmwrite(VMCS_EXIT_CONTROLS, controls[x->kernel].exit);
-	vmwrite(VMCS_ENTRY_CONTROLS, controls[x->kernel].entry);
+	vmwrite(VMCS_SECONDARY, controls[kernel].secondary);
+	vmwrite(VMCS_EXIT_CONTROLS, controls[kernel].exit);
+	vmwrite(VMCS_ENTRY_CONTROLS, controls[kernel].entry);
 	/* Machine checks are the host's; a native cell takes no exception of its own. */
-	vmwrite(VMCS_EXCEPTIONS, x->kernel ? 1u << 18 : ~0u);
-	vmwrite(VMCS_MSR_BITMAP, (x->kernel ? msr_kernel : msr_native).v);
-	vmwrite(VMCS_EPT_POINTER, ept_pointer(x));
-	vmwrite(VMCS_VPID, x->vcpu->index + 1);
+	vmwrite(VMCS_EXCEPTIONS, kernel ? 1u << 18 : ~0u);
+	vmwrite(VMCS_MSR_BITMAP, (kernel ? msr_kernel : msr_native).v);
+	vmwrite(VMCS_EPT_POINTER, ept_pointer(v));
+	vmwrite(VMCS_VPID, v->index + 1);
 	vmwrite(VMCS_LINK_POINTER, ~0ull);
-	vmwrite(VMCS_CR3_TARGETS, 0);
-	vmwrite(VMCS_EXIT_MSR_STORES, 0);
-	vmwrite(VMCS_EXIT_MSR_LOADS, 0);
-	vmwrite(VMCS_ENTRY_MSR_LOADS, 0);
-	vmwrite(VMCS_CR0_MASK, x->kernel ? CR0_HOST : ~0ull);
-	vmwrite(VMCS_CR4_MASK, x->kernel ? ~CR4_KERNEL : ~0ull);
+	vmwrite(VMCS_CR0_MASK, kernel ? CR0_HOST : ~0ull);
+	vmwrite(VMCS_CR4_MASK, kernel ? ~CR4_KERNEL : ~0ull);
 }
 
 static void write_segments(void)
 {
 	for (u32 i = 0; i < 8; i++) { /* ES CS SS DS FS GS LDTR TR */
-		vmwrite(VMCS_GUEST_ES + 2 * i, 16);
-		vmwrite(VMCS_GUEST_ES_LIMIT + 2 * i, ~0u);
-		vmwrite(VMCS_GUEST_ES_RIGHTS + 2 * i, RIGHTS_DATA);
+		vmwrite(VMCS_GUEST_ES + 2 * i, i == 1 ? 8 : i < 6 ? 16 : 0);
+		vmwrite(VMCS_GUEST_ES_LIMIT + 2 * i, i == 7 ? 0x67 : ~0u);
+		vmwrite(VMCS_GUEST_ES_RIGHTS + 2 * i, i == 1   ? RIGHTS_CODE_64
+						      : i == 6 ? RIGHTS_UNUSABLE
+						      : i == 7 ? RIGHTS_TSS
+							       : RIGHTS_DATA);
 		vmwrite(VMCS_GUEST_ES_BASE + 2 * i, 0);
 	}
-	vmwrite(VMCS_GUEST_CS, 8);
-	vmwrite(VMCS_GUEST_ES_RIGHTS + 2, RIGHTS_CODE_64);
-	vmwrite(VMCS_GUEST_LDTR, 0);
-	vmwrite(VMCS_GUEST_ES_RIGHTS + 12, RIGHTS_UNUSABLE);
-	vmwrite(VMCS_GUEST_TR, 0);
-	vmwrite(VMCS_GUEST_ES_LIMIT + 14, 0x67);
-	vmwrite(VMCS_GUEST_ES_RIGHTS + 14, RIGHTS_TSS);
-	vmwrite(VMCS_GUEST_GDTR_BASE, 0);
-	vmwrite(VMCS_GUEST_GDTR_LIMIT, 0);
-	vmwrite(VMCS_GUEST_IDTR_BASE, 0);
-	vmwrite(VMCS_GUEST_IDTR_LIMIT, 0);
 }
 
 /* State at entry: 64-bit, ring 0, paging with tables at cr3, interrupts off. */
-static void write_reset_state(struct vmx_vcpu *x)
+static void write_reset_state(struct vcpu *v, struct vmx_vcpu *x)
 {
+	static const u16 zero[] = {
+	    VMCS_GUEST_GDTR_BASE,    VMCS_GUEST_GDTR_LIMIT,  VMCS_GUEST_IDTR_BASE,
+	    VMCS_GUEST_IDTR_LIMIT,   VMCS_GUEST_DEBUGCTL,    VMCS_GUEST_PENDING_DEBUG,
+	    VMCS_GUEST_ACTIVITY,     VMCS_GUEST_BLOCKING,    VMCS_GUEST_SYSENTER_CS,
+	    VMCS_GUEST_SYSENTER_ESP, VMCS_GUEST_SYSENTER_EIP};
 	u64 cr0 = (CR0_GUEST | rdmsr(MSR_VMX_CR0_FIXED0)) & rdmsr(MSR_VMX_CR0_FIXED1);
 	u64 cr4 = (CR4_GUEST | rdmsr(MSR_VMX_CR4_FIXED0)) & rdmsr(MSR_VMX_CR4_FIXED1);
-	write_controls(x);
+	write_controls(v, x, v->cell->high);
 	write_segments();
+	zero_fields(zero, ARRAY_SIZE(zero));
 	vmwrite(VMCS_GUEST_CR0, cr0);
 	vmwrite(VMCS_CR0_SHADOW, cr0);
 	vmwrite(VMCS_GUEST_CR4, cr4);
 	vmwrite(VMCS_CR4_SHADOW, cr4 & ~CR4_VMXE);
 	vmwrite(VMCS_GUEST_CR3, x->cr3);
+	vmwrite(VMCS_GUEST_RSP, x->rsp);
+	vmwrite(VMCS_GUEST_RIP, v->rip);
+	vmwrite(VMCS_GUEST_RFLAGS, x->rflags);
 	vmwrite(VMCS_GUEST_DR7, DR7_DEFAULT);
-	vmwrite(VMCS_GUEST_DEBUGCTL, 0);
-	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
-	vmwrite(VMCS_GUEST_ACTIVITY, 0);
 	vmwrite(VMCS_GUEST_PAT, PAT_DEFAULT);
-	vmwrite(VMCS_GUEST_SYSENTER_CS, 0);
-	vmwrite(VMCS_GUEST_SYSENTER_ESP, 0);
-	vmwrite(VMCS_GUEST_SYSENTER_EIP, 0);
-	for (u32 i = 0; x->kernel && i < ARRAY_SIZE(own_msrs); i++)
+	for (u32 i = 0; v->cell->high && i < OWN_MSRS_UNLOADED; i++)
 		wrmsr(own_msrs[i], 0);
+	x->efer = x->ports = 0; /* not written yet */
 	x->reset = false;
-	x->dirty = x->dirty_efer = x->dirty_io = x->flush = true;
-}
-
-static void write_primary(struct vmx_vcpu *x, u32 bit, bool on)
-{
-	u32 now = on ? x->primary | bit : x->primary & ~bit;
-	if (now == x->primary)
-		return;
-	x->primary = now;
-	vmwrite(VMCS_PRIMARY, now);
 }
 
 /* One event an entry: one that was interrupted, or a fault, before a new interrupt. */
-static void write_event(struct vmx_vcpu *x)
+static void write_event(struct vcpu *v, struct vmx_vcpu *x)
 {
 	bool can =
 	    (x->rflags & RFLAGS_IF) && !(x->blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
-	if (!x->event && x->interrupt && can) {
-		x->event = EVENT_VALID | EVENT_INTERRUPT | x->interrupt;
-		x->interrupt = 0;
+	if (!v->event && v->interrupt && can) {
+		v->event = EVENT_VALID | EVENT_INTERRUPT | v->interrupt;
+		v->interrupt = 0;
 	}
-	write_primary(x, PRIMARY_WINDOW, x->interrupt != 0);
-	if (!x->event)
+	u32 primary = v->interrupt ? x->primary | PRIMARY_WINDOW : x->primary & ~PRIMARY_WINDOW;
+	if (primary != x->primary)
+		vmwrite(VMCS_PRIMARY, x->primary = primary);
+	if (!v->event)
 		return;
-	vmwrite(VMCS_ENTRY_EVENT, x->event);
-	if (x->event & EVENT_ERROR_CODE)
-		vmwrite(VMCS_ENTRY_ERROR_CODE, x->event_error);
-	if (EVENT_SOFTWARE(x->event))
-		vmwrite(VMCS_ENTRY_LENGTH, x->event_length);
-	x->event = 0;
+	vmwrite(VMCS_ENTRY_EVENT, (u32)v->event);
+	vmwrite(VMCS_ENTRY_ERROR_CODE, v->event >> 32);
+	if (EVENT_SOFTWARE(v->event))
+		vmwrite(VMCS_ENTRY_LENGTH, v->length);
 }
 
-static void write_guest(struct vmx_vcpu *x)
+static void write_guest(struct vcpu *v, struct vmx_vcpu *x)
 {
+	u64 ports = vcpu_ports(v).v;
 	if (x->reset)
-		write_reset_state(x);
-	if (x->dirty) {
-		vmwrite(VMCS_GUEST_RIP, x->rip);
-		vmwrite(VMCS_GUEST_RSP, x->rsp);
-		vmwrite(VMCS_GUEST_RFLAGS, x->rflags);
+		write_reset_state(v, x);
+	if (v->skipped) {
+		x->blocking &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+		vmwrite(VMCS_GUEST_RIP, v->rip);
 		vmwrite(VMCS_GUEST_BLOCKING, x->blocking);
-		x->dirty = false;
 	}
-	if (x->dirty_efer) {
-		vmwrite(VMCS_GUEST_EFER, x->efer);
-		x->dirty_efer = false;
+	if (v->efer != x->efer)
+		vmwrite(VMCS_GUEST_EFER, x->efer = v->efer);
+	if (ports != x->ports) {
+		vmwrite(VMCS_IO_BITMAP_A, x->ports = ports);
+		vmwrite(VMCS_IO_BITMAP_B, ports + PAGE_SIZE);
 	}
-	if (x->dirty_io) {
-		u64 io = x->io_bitmaps ? ptr_to_hpa(x->io_bitmaps).v : io_none.v;
-		vmwrite(VMCS_IO_BITMAP_A, io);
-		vmwrite(VMCS_IO_BITMAP_B, io + PAGE_SIZE);
-		x->dirty_io = false;
-	}
-	write_event(x);
-	if (x->flush) {
-		invept(ept_pointer(x));
-		x->flush = false;
-	}
+	write_event(v, x);
+	if (v->flush)
+		invept(ept_pointer(v));
+	v->skipped = v->flush = false;
 }
 
-static void read_guest(struct vmx_vcpu *x)
+static void read_guest(struct vcpu *v, struct vmx_vcpu *x)
 {
-	x->rip = vmread(VMCS_GUEST_RIP);
-	x->rsp = vmread(VMCS_GUEST_RSP);
+	v->rip = vmread(VMCS_GUEST_RIP);
+	v->length = (u32)vmread(VMCS_EXIT_LENGTH);
+	v->user = (vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3) == 3;
 	x->rflags = vmread(VMCS_GUEST_RFLAGS);
-	x->cr3 = vmread(VMCS_GUEST_CR3);
 	x->blocking = (u32)vmread(VMCS_GUEST_BLOCKING);
-	x->ss_rights = (u32)vmread(VMCS_GUEST_SS_RIGHTS);
-	x->exit_length = (u32)vmread(VMCS_EXIT_LENGTH);
-	x->event = (u32)vmread(VMCS_IDT_EVENT);
-	if (!(x->event & EVENT_VALID)) {
-		x->event = 0;
-		return;
-	}
-	/* An event that was being delivered when the exit came is delivered again. */
-	x->event &= ~(1u << 12); /* undefined here, reserved there */
-	x->event_error = (u32)vmread(VMCS_IDT_ERROR_CODE);
-	x->event_length = x->exit_length;
+	/* An event that was being delivered when the exit came is delivered again. Bit 12 is
+	 * undefined here, reserved there. */
+	v->event = vmread(VMCS_IDT_EVENT) & ~(1ull << 12);
+	v->event = v->event & EVENT_VALID ? v->event | vmread(VMCS_IDT_ERROR_CODE) << 32 : 0;
 }
 
 /* ---- what an exit was ---- */
 
-static const char *privileged_name(u32 reason)
-{
-	static const struct {
-		u32 reason;
-		const char *text;
-	} name[] = {{9, "task switch"},
-		    {11, "GETSEC"},
-		    {13, "INVD"},
-		    {15, "RDPMC"},
-		    {17, "RSM"},
-		    {19, "VMCLEAR"},
-		    {20, "VMLAUNCH"},
-		    {21, "VMPTRLD"},
-		    {22, "VMPTRST"},
-		    {23, "VMREAD"},
-		    {24, "VMRESUME"},
-		    {25, "VMWRITE"},
-		    {26, "VMXOFF"},
-		    {27, "VMXON"},
-		    {28, "access to a control register"},
-		    {29, "access to a debug register"},
-		    {36, "MWAIT"},
-		    {39, "MONITOR"},
-		    {46, "LGDT, LIDT, SGDT or SIDT"},
-		    {47, "LLDT, LTR, SLDT or STR"},
-		    {50, "INVEPT"},
-		    {53, "INVVPID"},
-		    {54, "WBINVD"}};
-	for (u32 i = 0; i < ARRAY_SIZE(name); i++)
-		if (reason == name[i].reason)
-			return name[i].text;
-	return NULL;
-}
+/* Exits that need no decoding, by reason. */
+static const u8 plain[] = {[VMX_EXIT_EXTERNAL] = EXIT_INTERRUPT,
+			   [VMX_EXIT_INIT] = EXIT_INTERRUPT,
+			   [VMX_EXIT_SIPI] = EXIT_INTERRUPT,
+			   [VMX_EXIT_VMCALL] = EXIT_HYPERCALL,
+			   [VMX_EXIT_WINDOW] = EXIT_WINDOW,
+			   [VMX_EXIT_CPUID] = EXIT_CPUID,
+			   [VMX_EXIT_HLT] = EXIT_HLT,
+			   [VMX_EXIT_XSETBV] = EXIT_XSETBV,
+			   [VMX_EXIT_TRIPLE_FAULT] = EXIT_SHUTDOWN};
 
-static void decode_exception(const struct vmx_vcpu *x, struct vcpu_exit *exit)
+/* Instructions that are nobody's in a cell, by reason. */
+static const char *const privileged[] = {
+    [9] = "task switch", [11] = "GETSEC",  [13] = "INVD",         [15] = "RDPMC",
+    [17] = "RSM",        [19] = "VMCLEAR", [20] = "VMLAUNCH",     [21] = "VMPTRLD",
+    [22] = "VMPTRST",    [23] = "VMREAD",  [24] = "VMRESUME",     [25] = "VMWRITE",
+    [26] = "VMXOFF",     [27] = "VMXON",   [28] = "use of CRn",   [29] = "use of DRn",
+    [36] = "MWAIT",      [39] = "MONITOR", [46] = "LGDT or LIDT", [47] = "LLDT or LTR",
+    [50] = "INVEPT",     [53] = "INVVPID", [54] = "WBINVD"};
+
+static void decode_exception(struct vcpu_exit *exit)
 {
 	u32 event = (u32)vmread(VMCS_EXIT_EVENT);
 	if (EVENT_TYPE(event) == EVENT_TYPE_NMI) {
@@ -553,153 +428,76 @@ static void decode_exception(const struct vmx_vcpu *x, struct vcpu_exit *exit)
 	exit->reason = EXIT_EXCEPTION;
 	exit->vector = EVENT_VECTOR(event);
 	exit->error = event & EVENT_ERROR_CODE ? (u32)vmread(VMCS_EXIT_ERROR_CODE) : 0;
-	exit->address = exit->vector == 14 ? vmread(VMCS_QUALIFICATION) : x->rip;
+	if (exit->vector == 14)
+		exit->address = vmread(VMCS_QUALIFICATION);
 }
 
-static void decode_memory(struct vcpu_exit *exit)
+static void decode(struct vcpu *v, u32 reason, struct vcpu_exit *exit)
 {
 	u64 q = vmread(VMCS_QUALIFICATION);
-	exit->reason = EXIT_MEMORY;
-	exit->address = vmread(VMCS_GUEST_PHYSICAL);
-	exit->access = q & 4 ? MAP_X : q & 2 ? MAP_W : MAP_R;
-}
-
-static void decode_io(struct vcpu_exit *exit)
-{
-	u64 q = vmread(VMCS_QUALIFICATION);
-	exit->reason = EXIT_IO;
-	exit->address = q >> 16 & 0xffff;
-	exit->write = !(q & 8);
-	exit->size = (u32)(q & 7) + 1;
-}
-
-static void raise_fault(struct vmx_vcpu *x, u32 vector, u32 error)
-{
-	bool has_error = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
-	x->event = EVENT_VALID | EVENT_EXCEPTION | vector | (has_error ? EVENT_ERROR_CODE : 0);
-	x->event_error = error;
-}
-
-static void decode_other(struct vmx_vcpu *x, u32 reason, struct vcpu_exit *exit)
-{
-	exit->text = privileged_name(reason);
-	exit->address = x->rip;
-	exit->reason = exit->text ? EXIT_PRIVILEGED : EXIT_BROKEN;
-	/* A bit of CR0 or CR4 that a kernel cannot have: as if the CPU had none such. */
-	if (reason == VMX_EXIT_CR && x->kernel) {
-		raise_fault(x, VECTOR_GP, 0);
-		exit->reason = EXIT_NOTHING;
-	}
-}
-
-/* Exits that mean the same on every vendor. -1: not one of them. */
-static int plain_reason(u32 reason)
-{
-	switch (reason) {
-	case VMX_EXIT_EXTERNAL:
-	case VMX_EXIT_INIT:
-	case VMX_EXIT_SIPI:
-		return EXIT_INTERRUPT;
-	case VMX_EXIT_VMCALL:
-		return EXIT_HYPERCALL;
-	case VMX_EXIT_WINDOW:
-		return EXIT_WINDOW;
-	case VMX_EXIT_CPUID:
-		return EXIT_CPUID;
-	case VMX_EXIT_HLT:
-		return EXIT_HLT;
-	case VMX_EXIT_RDMSR:
-		return EXIT_MSR_READ;
-	case VMX_EXIT_WRMSR:
-		return EXIT_MSR_WRITE;
-	case VMX_EXIT_XSETBV:
-		return EXIT_XSETBV;
-	case VMX_EXIT_TRIPLE_FAULT:
-		return EXIT_SHUTDOWN;
-	default:
-		return -1;
-	}
-}
-
-static void decode(struct vmx_vcpu *x, u32 reason, struct vcpu_exit *exit)
-{
-	int plain = plain_reason(reason);
-	if (plain >= 0) {
-		bool msr = reason == VMX_EXIT_RDMSR || reason == VMX_EXIT_WRMSR;
-		exit->reason = (enum exit_reason)plain;
-		exit->address = msr ? (u32)x->vcpu->regs.rcx : x->rip;
+	exit->address = v->rip;
+	if (reason < ARRAY_SIZE(plain) && plain[reason]) {
+		exit->reason = plain[reason];
 	} else if (reason == VMX_EXIT_EXCEPTION) {
-		decode_exception(x, exit);
+		decode_exception(exit);
 	} else if (reason == VMX_EXIT_EPT_VIOLATION) {
-		decode_memory(exit);
+		exit->reason = EXIT_MEMORY;
+		exit->address = vmread(VMCS_GUEST_PHYSICAL);
+		exit->access = q & 4 ? MAP_X : q & 2 ? MAP_W : MAP_R;
 	} else if (reason == VMX_EXIT_IO) {
-		decode_io(exit);
-	} else {
-		decode_other(x, reason, exit);
+		exit->reason = EXIT_IO;
+		exit->address = q >> 16 & 0xffff;
+		exit->write = !(q & 8);
+	} else if (reason == VMX_EXIT_RDMSR || reason == VMX_EXIT_WRMSR) {
+		exit->reason = EXIT_MSR;
+		exit->address = (u32)v->regs.rcx;
+		exit->write = reason == VMX_EXIT_WRMSR;
+	} else if (reason == VMX_EXIT_CR && v->cell->high) {
+		/* A bit of CR0 or CR4 that a kernel cannot have: as if the CPU had none such.
+		 */
+		vcpu_inject_fault(v, VECTOR_GP);
+		exit->reason = EXIT_NOTHING;
+	} else if (reason < ARRAY_SIZE(privileged) && privileged[reason]) {
+		exit->reason = EXIT_PRIVILEGED;
+		exit->text = privileged[reason];
 	}
 }
 
 /* ---- the operations ---- */
 
-static void enter(struct vmx_vcpu *x, struct vcpu_exit *exit)
+static void vmx_run(struct vcpu *v, struct vcpu_exit *exit)
 {
-	u32 reason;
+	struct vmx_vcpu *x = v->vendor;
 	*exit = (struct vcpu_exit){.reason = EXIT_BROKEN};
-	write_guest(x);
-	if (x->kernel)
-		__asm__ volatile("mov %0, %%cr2" ::"r"(x->cr2));
-	if (vmx_enter(&x->vcpu->regs, x->launched)) {
+	if (!x->current)
+		make_current(v, x);
+	write_guest(v, x);
+	__asm__ volatile("mov %0, %%cr2" ::"r"(x->cr2));
+	if (vmx_enter(&v->regs, x->launched)) {
 		exit->code = vmread(VMCS_INSTRUCTION_ERROR);
 		return;
 	}
-	if (x->kernel)
-		__asm__ volatile("mov %%cr2, %0" : "=r"(x->cr2));
+	__asm__ volatile("mov %%cr2, %0" : "=r"(x->cr2));
 	x->launched = true;
-	reason = (u32)vmread(VMCS_EXIT_REASON);
-	exit->code = reason;
-	read_guest(x);
-	if (!(reason & VMX_EXIT_ENTRY_FAILED))
-		decode(x, reason, exit);
-}
-
-static void take_host_interrupts(void)
-{
-	__asm__ volatile("sti; nop; cli" ::: "memory");
-}
-
-static void vmx_run(struct vcpu *v, struct vcpu_exit *exit)
-{
-	struct cpu *cpu = cpu_self();
-	if (make_current(vmx_of(v)))
-		enter(vmx_of(v), exit);
-	else
-		*exit = (struct vcpu_exit){.reason = EXIT_NOTHING};
-	/* Once in_guest is clear the vCPU may be torn down: nothing of it is touched any more.
-	 */
-	__atomic_store_n(&cpu->in_guest, false, __ATOMIC_RELEASE);
-	take_host_interrupts();
+	exit->code = (u32)vmread(VMCS_EXIT_REASON);
+	read_guest(v, x);
+	if (!(exit->code & VMX_EXIT_ENTRY_FAILED))
+		decode(v, (u32)exit->code, exit);
 }
 
 static bool vmx_cpu_init(struct cpu *cpu)
 {
-	hpa_t page = frame_alloc(), on = frame_alloc();
-	struct vmx_cpu *x;
+	hpa_t on = frame_alloc();
 	bool failed;
-	if (!hpa_valid(page) || !hpa_valid(on))
+	if (!hpa_valid(on) || !feature_enabled())
 		return false;
-	if (!release_vector) {
-		release_vector = irq_vectors_alloc(1, release_interrupt, NULL);
-		if (!release_vector || !make_maps())
+	if (!msr_native.v) {
+		if (!make_maps())
 			return false;
 		n_print("vmx: EPT, VPID%s", controls[0].secondary & SECONDARY_REAL_MODE
 						? ", unrestricted guest"
 						: "");
 	}
-	if (!feature_enabled())
-		return false;
-	x = hpa_to_ptr(page);
-	x->vmxon = on;
-	cpu->vendor = x;
 	*(u32 *)hpa_to_ptr(on) = VMX_BASIC_REVISION(basic);
 	__asm__ volatile("mov %0, %%cr0" ::"r"((read_cr(0) | rdmsr(MSR_VMX_CR0_FIXED0)) &
 					       rdmsr(MSR_VMX_CR0_FIXED1)));
@@ -709,141 +507,32 @@ static bool vmx_cpu_init(struct cpu *cpu)
 	return !failed;
 }
 
-static bool vmx_create(struct vcpu *v, enum vcpu_kind kind)
+static bool vmx_create(struct vcpu *v)
 {
-	hpa_t self = frame_alloc(), vmcs = frame_alloc();
-	struct vmx_vcpu *x;
-	if (!hpa_valid(self) || !hpa_valid(vmcs)) {
-		if (hpa_valid(self))
-			frame_free(self);
-		if (hpa_valid(vmcs))
-			frame_free(vmcs);
+	_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one frame, the VMCS another");
+	hpa_t frames = frames_alloc_run(2);
+	if (!hpa_valid(frames))
 		return false;
-	}
-	x = hpa_to_ptr(self);
-	*x = (struct vmx_vcpu){.kernel = kind == VCPU_KERNEL,
-			       .vmcs = vmcs,
-			       .self = self,
-			       .vcpu = v,
-			       .reset = true};
-	*(u32 *)hpa_to_ptr(vmcs) = VMX_BASIC_REVISION(basic);
-	v->vendor = x;
+	struct vmx_vcpu *x = v->vendor = hpa_to_ptr(frames);
+	x->vmcs = HPA(frames.v + PAGE_SIZE);
+	*(u32 *)hpa_to_ptr(x->vmcs) = VMX_BASIC_REVISION(basic);
 	return true;
 }
 
 static void vmx_destroy(struct vcpu *v)
 {
-	struct vmx_vcpu *x = vmx_of(v);
-	u32 where;
-	if (!x)
-		return;
-	v->vendor = NULL;
-	if (cpu_vmx()->current == x)
-		release_current();
-	/* In another CPU's caches: freed there, or its write-back would hit the next owner. */
-	where = __atomic_fetch_or(&x->where, WHERE_DEAD, __ATOMIC_ACQ_REL);
-	if (where)
-		lapic_ipi(cpus[where - 1].apic_id, release_vector);
-	else
-		vcpu_free(x);
+	frames_free_run(ptr_to_hpa(v->vendor), 2);
 }
 
-static void vmx_reset(struct vcpu *v, u64 rip, u64 rsp, gpa_t cr3)
+static void vmx_reset(struct vcpu *v, u64 rsp, gpa_t cr3)
 {
-	struct vmx_vcpu *x = vmx_of(v);
-	x->rip = rip;
+	struct vmx_vcpu *x = v->vendor;
 	x->rsp = rsp;
 	x->cr3 = cr3.v;
 	x->rflags = 2;
-	x->efer = EFER_GUEST & ~1ull;
-	x->blocking = x->event = x->interrupt = 0;
-	x->ss_rights = RIGHTS_DATA;
+	x->blocking = 0;
 	x->cr2 = 0;
-	memset(x->msr, 0, sizeof(x->msr));
 	x->reset = true;
-}
-
-static bool vmx_allow_ports(struct vcpu *v, u16 first, u32 count, bool allow)
-{
-	struct vmx_vcpu *x = vmx_of(v);
-	if (!x->io_bitmaps) {
-		hpa_t own = frames_alloc_run(2);
-		if (!hpa_valid(own))
-			return false;
-		x->io_bitmaps = hpa_to_ptr(own);
-		memset(x->io_bitmaps, 0xff, 2 * PAGE_SIZE);
-		x->dirty_io = true;
-	}
-	for (u32 p = first; p < first + count && p < 0x10000; p++) {
-		u8 bit = (u8)(1u << p % 8);
-		u8 *at = &x->io_bitmaps[p / 8];
-		*at = allow ? *at & (u8)~bit : *at | bit;
-	}
-	return true;
-}
-
-static void vmx_skip(struct vcpu *v)
-{
-	struct vmx_vcpu *x = vmx_of(v);
-	x->rip += x->exit_length;
-	x->blocking &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
-	x->dirty = true;
-}
-
-static void vmx_inject_interrupt(struct vcpu *v, u32 vector)
-{
-	vmx_of(v)->interrupt = vector;
-}
-
-static void vmx_cancel_interrupt(struct vcpu *v)
-{
-	vmx_of(v)->interrupt = 0;
-}
-
-static void vmx_inject_fault(struct vcpu *v, u32 vector, u32 error)
-{
-	raise_fault(vmx_of(v), vector, error);
-}
-
-static u64 vmx_rip(struct vcpu *v)
-{
-	return vmx_of(v)->rip;
-}
-
-static u64 vmx_rsp(struct vcpu *v)
-{
-	return vmx_of(v)->rsp;
-}
-
-static u64 vmx_cr3(struct vcpu *v)
-{
-	return vmx_of(v)->cr3;
-}
-
-static bool vmx_user_mode(struct vcpu *v)
-{
-	return (vmx_of(v)->ss_rights >> 5 & 3) == 3;
-}
-
-static bool vmx_interrupts_on(struct vcpu *v)
-{
-	return vmx_of(v)->rflags & RFLAGS_IF;
-}
-
-static u64 vmx_efer(struct vcpu *v)
-{
-	return vmx_of(v)->efer & EFER_GUEST;
-}
-
-static void vmx_set_efer(struct vcpu *v, u64 efer)
-{
-	vmx_of(v)->efer = (efer & EFER_GUEST) | EFER_LONG;
-	vmx_of(v)->dirty_efer = true;
-}
-
-static void vmx_flush(struct vcpu *v)
-{
-	vmx_of(v)->flush = true;
 }
 
 const struct vcpu_ops vmx_ops = {
@@ -855,18 +544,6 @@ const struct vcpu_ops vmx_ops = {
     .create = vmx_create,
     .destroy = vmx_destroy,
     .reset = vmx_reset,
-    .allow_ports = vmx_allow_ports,
     .run = vmx_run,
-    .skip = vmx_skip,
-    .inject_interrupt = vmx_inject_interrupt,
-    .cancel_interrupt = vmx_cancel_interrupt,
-    .inject_fault = vmx_inject_fault,
-    .rip = vmx_rip,
-    .rsp = vmx_rsp,
-    .cr3 = vmx_cr3,
-    .user_mode = vmx_user_mode,
-    .interrupts_on = vmx_interrupts_on,
-    .efer = vmx_efer,
-    .set_efer = vmx_set_efer,
-    .flush = vmx_flush,
+    .leave = vmx_leave,
 };

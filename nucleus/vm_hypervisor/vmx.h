@@ -10,9 +10,6 @@ enum vmcs_field {
 	VMCS_VPID = 0x0000,
 	/* guest selectors; the host's are 0x0c00 from ES on, TR at 0x0c0c */
 	VMCS_GUEST_ES = 0x0800,
-	VMCS_GUEST_CS = 0x0802,
-	VMCS_GUEST_LDTR = 0x080c,
-	VMCS_GUEST_TR = 0x080e,
 	VMCS_HOST_ES = 0x0c00,
 	VMCS_HOST_CS = 0x0c02,
 	VMCS_HOST_SS = 0x0c04,
@@ -91,7 +88,7 @@ enum vmcs_field {
 	VMCS_HOST_IDTR_BASE = 0x6c0e,
 	VMCS_HOST_SYSENTER_ESP = 0x6c10,
 	VMCS_HOST_SYSENTER_EIP = 0x6c12,
-	VMCS_HOST_RIP = 0x6c16, /* HOST_RSP, 0x6c14, is vmx.S's */
+	VMCS_HOST_RIP = 0x6c16, /* HOST_RSP, 0x6c14, is enter.S's */
 };
 
 /* 25.6.1 */
@@ -127,14 +124,9 @@ enum vmcs_field {
 #define ENTRY_LOAD_PAT   (1u << 14)
 #define ENTRY_LOAD_EFER  (1u << 15)
 
-/* Event formats, tables 25-16 to 25-20. */
-#define EVENT_VALID      (1u << 31)
-#define EVENT_ERROR_CODE (1u << 11)
-#define EVENT_TYPE(e)    ((e) >> 8 & 7)
-#define EVENT_INTERRUPT  (0u << 8)
-#define EVENT_EXCEPTION  (3u << 8)
-#define EVENT_TYPE_NMI   2u
-#define EVENT_VECTOR(e)  ((e)&0xff)
+/* Events, besides what SVM has as well: tables 25-16 to 25-20. */
+#define EVENT_TYPE_NMI  2u
+#define EVENT_VECTOR(e) ((e)&0xff)
 /* Types 4, 5 and 6 are software's and need the instruction's length. */
 #define EVENT_SOFTWARE(e) (EVENT_TYPE(e) >= 4)
 
@@ -153,18 +145,14 @@ enum vmx_exit_reason {
 	VMX_EXIT_INIT = 3,
 	VMX_EXIT_SIPI = 4,
 	VMX_EXIT_WINDOW = 7,
-	VMX_EXIT_TASK_SWITCH = 9,
 	VMX_EXIT_CPUID = 10,
 	VMX_EXIT_HLT = 12,
 	VMX_EXIT_VMCALL = 18,
 	VMX_EXIT_CR = 28,
-	VMX_EXIT_DR = 29,
 	VMX_EXIT_IO = 30,
 	VMX_EXIT_RDMSR = 31,
 	VMX_EXIT_WRMSR = 32,
-	VMX_EXIT_MACHINE_CHECK = 41,
 	VMX_EXIT_EPT_VIOLATION = 48,
-	VMX_EXIT_EPT_MISCONFIG = 49,
 	VMX_EXIT_XSETBV = 55,
 };
 #define VMX_EXIT_ENTRY_FAILED (1u << 31)
@@ -192,7 +180,8 @@ enum vmx_exit_reason {
 #define EPTP_WRITE_BACK_4       (6u | 3u << 3)
 
 struct vcpu_regs;
-/* vmx.S: VMLAUNCH or VMRESUME the current VMCS. 0: it ran and exited; else it was not entered.
+/* enter.S: VMLAUNCH or VMRESUME the current VMCS. 0: it ran and exited; else it was not
+ * entered.
  */
 int vmx_enter(struct vcpu_regs *regs, bool launched);
 extern char vmx_exit_point[];

@@ -564,7 +564,7 @@ static void a_stale_answer_is_no_answer(void **state)
 	verify_idle(fake_now);
 	assert_true(verify_challenge(c[0], 0, &nonce) > 0);
 	verify_challenge(c[0], 0x1234, &nonce);
-	assert_int_equal(c[0]->duty.bad, 1);
+	assert_int_equal(c[0]->stat.pages_bad, 1);
 	assert_non_null(strstr(fake_log, "answered a challenge wrongly"));
 	cell_destroy(c[0]);
 	cell_destroy(c[1]);

@@ -202,11 +202,6 @@ struct device *device_by_address(u32 address)
 	return NULL;
 }
 
-void device_describe(const struct device *dev, u32 *address, u32 *class_rev, u16 *vendor,
-		     u16 *device, const struct device_owner **owner)
-{
-}
-
 int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 		 struct d0_device *out)
 {
@@ -233,23 +228,10 @@ void power_reboot(void)
 
 /* ---- vCPUs that never run ---- */
 
-static u64 fake_rip(struct vcpu *v)
-{
-	return 0x1234;
-}
-
-static void fake_flush(struct vcpu *v)
-{
-}
-
-static const struct vcpu_ops ops = {.name = "fake",
-				    .format = &format_fake,
-				    .rip = fake_rip,
-				    .cancel_interrupt = fake_flush,
-				    .flush = fake_flush};
+static const struct vcpu_ops ops = {.name = "fake", .format = &format_fake};
 const struct vcpu_ops *vcpu_ops = &ops;
 
-bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index, enum vcpu_kind kind)
+bool vcpu_create(struct vcpu *v, struct cell *cell, u32 index)
 {
 	memset(v, 0, sizeof(*v));
 	v->cell = cell;
@@ -268,6 +250,16 @@ void vcpu_destroy(struct vcpu *v)
 void vcpu_reset(struct vcpu *v, u64 rip, u64 rsp, gpa_t cr3, u64 rdi, u64 rsi)
 {
 	v->regs.rdi = rdi;
+	v->rip = 0x1234;
+}
+
+bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow)
+{
+	return true;
+}
+
+void cell_ports_free(struct cell *cell)
+{
 }
 
 void cell_quiesce(struct cell *cell)
@@ -276,10 +268,7 @@ void cell_quiesce(struct cell *cell)
 	cell->tlb_generation++;
 }
 
-u64 vcpu_shootdowns(void)
-{
-	return fake_quiesced;
-}
+u64 vcpu_shootdowns, sched_switches;
 
 void sched_ready(struct vcpu *v)
 {
@@ -303,11 +292,6 @@ void sched_timer_changed(struct vcpu *v)
 
 void sched_kick(struct cpu *cpu)
 {
-}
-
-u64 sched_context_switches(void)
-{
-	return 0;
 }
 
 /* ---- the machine ---- */
