@@ -95,11 +95,7 @@ static void describe(struct image *img, const struct d0_file *file)
 {
 	const u8 *data = archive_data(file);
 	img->high = file->kind & D0_FILE_HIGH;
-	img->entry = file->image.entry;
-	img->pages = file->image.pages;
-	img->link_base = file->image.link_base;
-	img->rela = data + file->image.rela;
-	img->relas = file->image.relas;
+	img->file = file;
 	img->segments = file->image.segments;
 	for (u32 i = 0; i < img->segments; i++) {
 		const struct d0_segment *s = &file->image.segment[i];
@@ -171,12 +167,13 @@ void image_relocate_page(const struct image *image, const struct segment *s, u64
 			 void *at)
 {
 	u64 low = s->vaddr + page * PAGE_SIZE;
-	for (u64 i = 0; i < image->relas; i++) {
+	const struct d0_image *is = &image->file->image;
+	for (u64 i = 0; i < is->relas; i++) {
 		struct rela r;
-		memcpy(&r, image->rela + i * sizeof(r), sizeof(r));
-		u64 offset = r.offset - image->link_base;
+		memcpy(&r, archive_data(image->file) + is->rela + i * sizeof(r), sizeof(r));
+		u64 offset = r.offset - is->link_base;
 		if (offset >= low && offset - low <= PAGE_SIZE - sizeof(u64)) {
-			u64 value = (u64)r.addend - image->link_base + va;
+			u64 value = (u64)r.addend - is->link_base + va;
 			memcpy((u8 *)at + (offset - low), &value, sizeof(value));
 		}
 	}

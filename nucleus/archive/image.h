@@ -36,13 +36,9 @@ struct moved_page {
 struct image {
 	char name[D0_NAME_MAX];
 	bool high;
-	u64 entry;     /* from the image's first page */
-	u64 pages;     /* span */
-	u64 link_base; /* link address of the first page */
+	const struct d0_file *file; /* in the archive, with its record */
 	u32 segments;
 	struct segment segment[D0_SEGMENTS_MAX];
-	const u8 *rela; /* in the archive: Elf64_Rela[relas] */
-	u64 relas;
 	struct moved_page moved[IMAGE_MOVES_MAX];
 	u32 moves;
 	u32 users;

@@ -12,13 +12,6 @@ struct digest {
 void sha256(const void *data, size_t size, struct digest *out);
 /* Of two pieces, one after the other. */
 void sha256_two(const void *a, size_t an, const void *b, size_t bn, struct digest *out);
-static inline bool digest_equal(const struct digest *a, const struct digest *b)
-{
-	u8 differs = 0;
-	for (u32 i = 0; i < sizeof(a->byte); i++)
-		differs |= a->byte[i] ^ b->byte[i];
-	return !differs;
-}
 /* ECDSA P-256 over a SHA-256 digest; public key is an uncompressed point (65 bytes), signature
  * raw r||s. */
 bool ecdsa_p256_verify(const u8 key[65], const struct digest *hash, const u8 signature[64]);

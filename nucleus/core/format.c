@@ -16,19 +16,17 @@ static void put(struct out *o, char c)
 }
 
 struct spec {
-	bool left, zero;
-	int width, precision, longs;
+	bool zero;
+	size_t width, precision;
+	u32 longs;
 };
 
 static void put_padded(struct out *o, const char *s, size_t n, const struct spec *spec)
 {
-	size_t pad = spec->width > 0 && (size_t)spec->width > n ? (size_t)spec->width - n : 0;
-	for (; !spec->left && pad; pad--)
+	for (size_t pad = n; pad < spec->width; pad++)
 		put(o, spec->zero ? '0' : ' ');
 	for (size_t i = 0; i < n; i++)
 		put(o, s[i]);
-	for (; pad; pad--)
-		put(o, ' ');
 }
 
 static void put_number(struct out *o, u64 v, u32 base, bool negative, const struct spec *spec)
@@ -44,28 +42,23 @@ static void put_number(struct out *o, u64 v, u32 base, bool negative, const stru
 	put_padded(o, tmp + n, sizeof(tmp) - n, spec);
 }
 
-static const char *parse_spec(const char *f, struct spec *spec, va_list *ap)
+static size_t parse_digits(const char **f)
 {
-	*spec = (struct spec){.precision = -1};
-	for (; *f == '-' || *f == '0'; f++)
-		*f == '-' ? (spec->left = true) : (spec->zero = true);
-	if (*f == '*') {
-		spec->width = va_arg(*ap, int);
-		f++;
-	}
-	for (; *f >= '0' && *f <= '9'; f++)
-		spec->width = spec->width * 10 + (*f - '0');
+	size_t v = 0;
+	for (; **f >= '0' && **f <= '9'; ++*f)
+		v = v * 10 + (size_t)(**f - '0');
+	return v;
+}
+
+static const char *parse_spec(const char *f, struct spec *spec)
+{
+	*spec = (struct spec){.zero = *f == '0', .precision = (size_t)-1};
+	spec->width = parse_digits(&f);
 	if (*f == '.') {
-		spec->precision = 0;
 		f++;
-		if (*f == '*') {
-			spec->precision = va_arg(*ap, int);
-			f++;
-		}
-		for (; *f >= '0' && *f <= '9'; f++)
-			spec->precision = spec->precision * 10 + (*f - '0');
+		spec->precision = parse_digits(&f);
 	}
-	for (; *f == 'l' || *f == 'z'; f++)
+	for (; *f == 'l'; f++)
 		spec->longs++;
 	return f;
 }
@@ -78,17 +71,10 @@ static void put_conversion(struct out *o, char c, struct spec *spec, va_list *ap
 	} else if (c == 'u' || c == 'x') {
 		u64 v = spec->longs ? va_arg(*ap, u64) : va_arg(*ap, u32);
 		put_number(o, v, c == 'x' ? 16 : 10, false, spec);
-	} else if (c == 'p') {
-		put(o, '0');
-		put(o, 'x');
-		put_number(o, va_arg(*ap, u64), 16, false, spec);
 	} else if (c == 's') {
 		const char *s = va_arg(*ap, const char *);
-		s = s ? s : "(null)";
-		size_t max = spec->precision >= 0 ? (size_t)spec->precision : (size_t)-1;
-		put_padded(o, s, strnlen(s, max), spec);
-	} else if (c == 'c') {
-		put(o, (char)va_arg(*ap, int));
+		s = s ? s : "-";
+		put_padded(o, s, strnlen(s, spec->precision), spec);
 	} else {
 		put(o, c);
 	}
@@ -105,7 +91,7 @@ int n_vsnprintf(char *out, size_t size, const char *fmt, va_list args)
 			continue;
 		}
 		struct spec spec;
-		f = parse_spec(f + 1, &spec, &ap);
+		f = parse_spec(f + 1, &spec);
 		if (!*f)
 			break;
 		put_conversion(&o, *f, &spec, &ap);

@@ -14,7 +14,7 @@ void console_init(void);
 void console_write(const char *text, size_t len); /* raw bytes, under the console lock */
 size_t console_read(char *out, size_t max);       /* bytes typed; does not wait */
 
-/* printf subset: %d %u %x %lx %lu %ld %llu %llx %p %s %c %.*s, widths, zero fill, '-'. */
+/* printf subset: %d %u %x with l or ll, %s, width, zero fill, precision of %s. */
 int n_vsnprintf(char *out, size_t size, const char *fmt, va_list ap);
 int n_snprintf(char *out, size_t size, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -232,54 +232,37 @@ static void parse_mcfg(struct acpi_info *out, const struct table *t)
 /* The 64-bit field if the table has it and it is set, else the 32-bit port. */
 static struct acpi_register fadt_register(const struct table *t, u32 port_off, u32 gas_off)
 {
-	struct acpi_register r = {.address = get(t, gas_off + 4, 8),
-				  .bits = (u8)get(t, gas_off + 1, 1),
-				  .io = (u8)get(t, gas_off, 1) == 1};
+	u64 space = get(t, gas_off, 1); /* 0: memory, 1: I/O */
+	struct acpi_register r = {space > 1 ? 0 : get(t, gas_off + 4, 8), space == 1};
 
-	if ((u8)get(t, gas_off, 1) > 1) /* neither memory nor I/O space */
-		r.address = 0;
 	if (r.address == 0 && port_off)
-		r = (struct acpi_register){
-		    .address = (u32)get(t, port_off, 4), .bits = 16, .io = true};
-	if (r.bits == 0)
-		r.bits = 8;
+		r = (struct acpi_register){get(t, port_off, 4), true};
 	if (r.address == 0 || (r.io ? r.address > 0xfffc : !address_sane(r.address, 8)))
 		return (struct acpi_register){0};
 	return r;
 }
 
-/* An integer of a package: one byte opcodes, a byte or a word. */
+/* An integer of a package: ZeroOp, OneOp, BytePrefix, WordPrefix. */
 static bool aml_integer(const struct table *t, u32 *off, u8 *value)
 {
-	u8 op = (u8)get(t, *off, 1);
+	static const u8 size[] = {[0x00] = 1, [0x01] = 1, [0x0a] = 2, [0x0b] = 3};
+	u64 op = get(t, *off, 1);
 
-	switch (op) {
-	case 0x00: /* ZeroOp */
-	case 0x01: /* OneOp */
-		*value = op;
-		*off += 1;
-		return true;
-	case 0x0a: /* BytePrefix */
-		*value = (u8)get(t, *off + 1, 1);
-		*off += 2;
-		return *off <= t->size;
-	case 0x0b: /* WordPrefix */
-		*value = (u8)get(t, *off + 1, 1);
-		*off += 3;
-		return *off <= t->size;
-	default:
+	if (op >= ARRAY_SIZE(size) || size[op] == 0)
 		return false;
-	}
+	*value = (u8)(op > 1 ? get(t, *off + 1, 1) : op);
+	*off += size[op];
+	return *off <= t->size;
 }
 
 static void parse_s5(struct acpi_info *out, const struct table *t)
 {
 	for (u32 off = TABLE_HEADER; off + 8 < t->size; off++) {
 		u32 at = off + 4;
-		if (memcmp(t->bytes + off, "_S5_", 4) != 0 || (u8)get(t, at, 1) != 0x12)
+		if (memcmp(t->bytes + off, "_S5_", 4) != 0 || get(t, at, 1) != 0x12)
 			continue;
-		at += 1 + ((u8)get(t, at + 1, 1) >> 6) + 1; /* PackageOp, PkgLength */
-		if ((u8)get(t, at++, 1) < 1)                /* NumElements */
+		at += 1 + (u32)(get(t, at + 1, 1) >> 6) + 1; /* PackageOp, PkgLength */
+		if (get(t, at++, 1) < 1)                     /* NumElements */
 			continue;
 		if (!aml_integer(t, &at, &out->s5_a) || out->s5_a > 7)
 			continue;
@@ -296,21 +279,19 @@ static void parse_fadt(struct acpi_info *out, const struct table *t, acpi_map_fn
 	u32 flags = (u32)get(t, 112, 4);
 	u64 dsdt_at = get(t, 140, 8);
 
-	out->sci = (u16)get(t, 46, 2);
-	out->smi_command = (u32)get(t, 48, 4) <= 0xffff ? (u16)(u32)get(t, 48, 4) : 0;
+	out->smi_command = get(t, 48, 4) <= 0xffff ? (u16)get(t, 48, 4) : 0;
 	out->acpi_enable = (u8)get(t, 52, 1);
 	out->pm1a_control = fadt_register(t, 64, 172);
 	out->pm1b_control = fadt_register(t, 68, 184);
 	out->pm_timer = fadt_register(t, 76, 208);
 	out->pm_timer_32 = flags & 1u << 8;
-	out->hw_reduced = flags & 1u << 20;
 	out->century = (u8)get(t, 108, 1);
 	if (flags & 1u << 10) {
 		out->reset = fadt_register(t, 0, 116);
 		out->reset_value = (u8)get(t, 128, 1);
 	}
 	if (dsdt_at == 0)
-		dsdt_at = (u32)get(t, 40, 4);
+		dsdt_at = get(t, 40, 4);
 	if (table_open(out, dsdt_at, map, &dsdt) && memcmp(dsdt.bytes, "DSDT", 4) == 0)
 		parse_s5(out, &dsdt);
 }
@@ -434,18 +415,10 @@ void acpi_init(hpa_t rsdp)
 		    (struct acpi_cpu){.apic_id = cpuid(1, 0).b >> 24, .enabled = true};
 		acpi.cpus = 1;
 	}
-	if (acpi.present)
-		n_print(
-		    "acpi: %u tables, %u CPUs, %u I/O APICs, ECAM %s, HPET %s, DMAR %s, S5 %s",
-		    acpi.tables, acpi.cpus, acpi.ioapics, acpi.mcfgs ? "yes" : "no",
-		    acpi.hpet.v ? "yes" : "no", acpi.dmar.v ? "yes" : "no",
-		    acpi.s5_known ? "yes" : "no");
-	if (acpi.rejected)
-		n_print("acpi: %u tables or entries are damaged and were left out",
-			acpi.rejected);
-	if (acpi.cpus_ignored)
-		n_print("acpi: %u CPUs beyond %u are not used", acpi.cpus_ignored,
-			ACPI_CPUS_MAX);
+	n_print("acpi: %u tables (%u damaged), %u CPUs (%u ignored), %u I/O APICs%s%s%s%s",
+		acpi.tables, acpi.rejected, acpi.cpus, acpi.cpus_ignored, acpi.ioapics,
+		acpi.mcfgs ? ", ECAM" : "", acpi.hpet.v ? ", HPET" : "",
+		acpi.dmar.v ? ", DMAR" : "", acpi.s5_known ? ", S5" : "");
 }
 
 struct acpi_override acpi_isa_irq(u8 irq)

@@ -33,11 +33,10 @@ struct acpi_mcfg {
 	u16 segment;
 	u8 bus_first, bus_last;
 };
-/* A register as the Generic Address Structure gives it; `bits` 0: absent. */
+/* A register as the Generic Address Structure gives it. */
 struct acpi_register {
-	u64 address;
-	u8 bits;
-	bool io; /* I/O port, else memory */
+	u64 address; /* 0: absent */
+	bool io;     /* I/O port, else memory */
 };
 
 struct acpi_info {
@@ -68,9 +67,7 @@ struct acpi_info {
 			  */
 	u8 acpi_enable;
 	u8 reset_value;
-	u16 sci;
 	bool pm_timer_32;
-	bool hw_reduced;
 	bool s5_known;
 	u8 s5_a, s5_b; /* SLP_TYP values */
 	u8 century;    /* CMOS index of the century, 0: none */

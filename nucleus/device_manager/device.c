@@ -223,15 +223,6 @@ static void bar_unmap(struct device *dev, u32 n)
 	dev->bar_gpa[n] = 0;
 }
 
-static int bars_map(struct device *dev)
-{
-	int err = D0_OK;
-
-	for (u32 n = 0; n < 6 && !err; n++)
-		err = bar_map(dev, n);
-	return err;
-}
-
 /* The cell's copy: as the device shows it, but BARs as the cell can use them. */
 static void config_copy(const struct device *dev, u8 *out)
 {
@@ -363,8 +354,8 @@ int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 	dev->channel = ~0u;
 	command_change(dev, PCI_COMMAND_MASTER, PCI_COMMAND_NO_INTX);
 	err = iommu_attach(dev, owner->domain) ? D0_OK : D0_ENOMEM;
-	if (!err)
-		err = bars_map(dev);
+	for (u32 n = 0; n < 6 && !err; n++)
+		err = bar_map(dev, n);
 	if (!err)
 		err = config_map(dev);
 	if (!err)

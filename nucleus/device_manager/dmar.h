@@ -14,7 +14,6 @@ enum dmar_scope_type {
 	DMAR_ENDPOINT = 1,
 	DMAR_BRIDGE = 2, /* and everything below it */
 	DMAR_IOAPIC = 3,
-	DMAR_HPET = 4,
 };
 
 struct dmar_scope {

@@ -42,7 +42,7 @@ static bool serve(struct line *line, struct device *dev)
 			return false;
 		disable(dev, true);
 	} else {
-		ioapic_mask(line->gsi);
+		ioapic_mask(line->gsi, true);
 	}
 	cell_raise(dev->owner.cell, dev->channel);
 	return true;
@@ -58,7 +58,7 @@ static void line_interrupt(u32 vector, void *arg)
 		claimed |= serve(line, device_by_index(i));
 	line->unclaimed = claimed ? 0 : line->unclaimed + 1;
 	if (line->unclaimed == UNCLAIMED_MAX) {
-		ioapic_mask(line->gsi);
+		ioapic_mask(line->gsi, true);
 		n_print("irq: line %u screams and no device admits to it: masked", line->gsi);
 	}
 	nucleus_unlock();
@@ -112,7 +112,7 @@ void intx_detach(struct device *dev)
 	disable(dev, true);
 	n_assert(line && line->users);
 	if (--line->users == 0) {
-		ioapic_mask(line->gsi);
+		ioapic_mask(line->gsi, true);
 		irq_vector_free(line->vector);
 		line->vector = 0;
 	}
@@ -122,5 +122,5 @@ void intx_detach(struct device *dev)
 void intx_done(struct device *dev)
 {
 	disable(dev, false);
-	ioapic_unmask(dev->gsi);
+	ioapic_mask(dev->gsi, false);
 }

@@ -116,23 +116,14 @@ bool ioapic_route_isa(u8 irq, u8 vector, u32 apic_id, u32 *gsi)
 	return ioapic_route(o.gsi, vector, apic_id, o.level, o.low);
 }
 
-static void ioapic_set_mask(u32 gsi, u32 mask)
+void ioapic_mask(u32 gsi, bool masked)
 {
 	u32 n, reg;
 
 	if (!ioapic_find(gsi, &n, &reg))
 		return;
 	spin_lock(&ioapic_lock);
-	ioapic_write(n, reg, (ioapic_read(n, reg) & ~ENTRY_MASKED) | mask);
+	ioapic_write(n, reg,
+		     (ioapic_read(n, reg) & ~ENTRY_MASKED) | (masked ? ENTRY_MASKED : 0));
 	spin_unlock(&ioapic_lock);
-}
-
-void ioapic_mask(u32 gsi)
-{
-	ioapic_set_mask(gsi, ENTRY_MASKED);
-}
-
-void ioapic_unmask(u32 gsi)
-{
-	ioapic_set_mask(gsi, 0);
 }

@@ -37,8 +37,7 @@ void ioapic_init(void);
 bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low);
 /* The same for an ISA interrupt, by the MADT's overrides; *gsi is set. */
 bool ioapic_route_isa(u8 irq, u8 vector, u32 apic_id, u32 *gsi);
-void ioapic_mask(u32 gsi);
-void ioapic_unmask(u32 gsi);
+void ioapic_mask(u32 gsi, bool masked);
 
 /* ---- irq.c ---- */
 

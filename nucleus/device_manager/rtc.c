@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The PC/AT real-time clock (MC146818): read at boot, never written. */
+#include <string.h>
+
 #include "nucleus/core/cpu.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/clock.h"
@@ -46,13 +48,8 @@ bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds)
 	if (!(r.status_b & STATUS_B_24H))
 		r.hour &= ~HOUR_PM;
 	if (!(r.status_b & STATUS_B_BINARY)) {
-		r.second = from_bcd(r.second);
-		r.minute = from_bcd(r.minute);
-		r.hour = from_bcd(r.hour);
-		r.day = from_bcd(r.day);
-		r.month = from_bcd(r.month);
-		r.year = from_bcd(r.year);
-		r.century = from_bcd(r.century);
+		for (u32 i = 0; i < offsetof(struct rtc_raw, status_b); i++)
+			((u8 *)&r)[i] = from_bcd(((u8 *)&r)[i]);
 	}
 	if (!(r.status_b & STATUS_B_24H)) {
 		if (r.hour < 1 || r.hour > 12)
@@ -79,17 +76,13 @@ static u8 cmos_read(u8 index)
 
 static struct rtc_raw read_raw(void)
 {
-	u8 century = acpi.century;
-	struct rtc_raw r = {.second = cmos_read(0),
-			    .minute = cmos_read(2),
-			    .hour = cmos_read(4),
-			    .day = cmos_read(7),
-			    .month = cmos_read(8),
-			    .year = cmos_read(9),
-			    .status_b = cmos_read(STATUS_B)};
+	static const u8 index[] = {0, 2, 4, 7, 8, 9}; /* as in struct rtc_raw */
+	struct rtc_raw r = {.status_b = cmos_read(STATUS_B)};
 
-	if (century && century < 0x80)
-		r.century = cmos_read(century);
+	for (u32 i = 0; i < ARRAY_SIZE(index); i++)
+		((u8 *)&r)[i] = cmos_read(index[i]);
+	if (acpi.century && acpi.century < 0x80)
+		r.century = cmos_read(acpi.century);
 	return r;
 }
 
@@ -104,8 +97,7 @@ bool rtc_read(s64 *unix_seconds)
 			continue;
 		a = read_raw();
 		b = read_raw();
-		if (!(cmos_read(STATUS_A) & UPDATE_RUNNING) && a.second == b.second &&
-		    a.minute == b.minute && a.hour == b.hour && a.day == b.day)
+		if (!(cmos_read(STATUS_A) & UPDATE_RUNNING) && !memcmp(&a, &b, sizeof(a)))
 			return rtc_decode(&b, unix_seconds);
 	} while (clock_ns() < end);
 	return false;

@@ -29,7 +29,7 @@ bool serial_irq_enable(void)
 		return false;
 	outb(COM1 + UART_MCR, MCR_DTR_RTS | MCR_OUT2);
 	outb(COM1 + UART_IER, 0);
-	ioapic_unmask(gsi);
+	ioapic_mask(gsi, false);
 	/* The edge: whatever waits already raises it now. */
 	outb(COM1 + UART_IER, IER_RECEIVE);
 	return true;

@@ -59,12 +59,9 @@ struct unit {
 	const struct dmar_unit *dmar;
 	u64 cap, ecap;
 	hpa_t root;
-	struct vtd_descriptor *queue;
-	hpa_t queue_pa;
-	u32 tail;
-	volatile u32 *status; /* the page after the queue's use: a frame of its own */
-	hpa_t status_pa;
-	u32 waits;
+	struct vtd_descriptor *queue; /* a frame each */
+	volatile u32 *status;
+	u32 tail, waits;
 };
 
 static struct dmar_info dmar;
@@ -73,8 +70,7 @@ static u32 unit_count; /* 0: no IOMMU */
 static bool remapping, large_pages;
 static struct iommu_domain domains[DOMAINS_MAX];
 static u32 domains_max = DOMAINS_MAX;
-static struct vtd_irte *irt;
-static hpa_t irt_pa;
+static struct vtd_irte *irt; /* a frame, indexed by vector */
 static iommu_fault_fn on_fault;
 static u32 faults_shown;
 
@@ -151,7 +147,7 @@ static bool queue_run(struct unit *u)
 	u64 end = clock_ns() + TIMEOUT_NS;
 	u32 ticket = ++u->waits;
 
-	queue_put(u, VTD_INV_WAIT | (u64)ticket << 32, u->status_pa.v);
+	queue_put(u, VTD_INV_WAIT | (u64)ticket << 32, ptr_to_hpa((void *)u->status).v);
 	tables_written(u);
 	mmio_write32(u->regs + VTD_IQT, u->tail * sizeof(struct vtd_descriptor));
 	while (*u->status != ticket) {
@@ -491,33 +487,24 @@ static bool unit_fits(struct unit *u)
 
 static bool unit_start(struct unit *u)
 {
-	hpa_t status = frame_alloc();
+	hpa_t status = frame_alloc(), queue = frame_alloc();
 
 	u->root = frame_alloc();
-	u->queue_pa = frame_alloc();
-	if (!hpa_valid(status) || !hpa_valid(u->root) || !hpa_valid(u->queue_pa))
+	if (!hpa_valid(status) || !hpa_valid(u->root) || !hpa_valid(queue))
 		return false;
-	u->status_pa = status;
 	u->status = hpa_to_ptr(status);
-	u->queue = hpa_to_ptr(u->queue_pa);
+	u->queue = hpa_to_ptr(queue);
 	/* The firmware may have had it running. */
 	if (!command(u, VTD_QUEUE, false))
 		return false;
 	mmio_write64(u->regs + VTD_IQT, 0);
-	mmio_write64(u->regs + VTD_IQA, u->queue_pa.v);
+	mmio_write64(u->regs + VTD_IQA, queue.v);
 	tables_written(u);
 	if (!command(u, VTD_QUEUE, true))
 		return false;
 	mmio_write64(u->regs + VTD_RTADDR, u->root.v);
 	return command(u, VTD_SET_ROOT, true) && flush_all(u) && faults_enable(u) &&
 	       command(u, VTD_TRANSLATE, true);
-}
-
-/* Regions the firmware protected from all DMA until now: tables do that from here on. */
-static void unprotect(struct unit *u)
-{
-	if (VTD_CAP_PROTECTED(u->cap))
-		mmio_write32(u->regs + VTD_PMEN, reg32(u, VTD_PMEN) & ~VTD_PMEN_ENABLE);
 }
 
 static void remap_start(void)
@@ -529,15 +516,15 @@ static void remap_start(void)
 			return;
 		wide &= VTD_ECAP_EIM(units[i].ecap);
 	}
-	irt_pa = frame_alloc();
-	if (!hpa_valid(irt_pa))
+	hpa_t table = frame_alloc();
+	if (!hpa_valid(table))
 		return;
-	irt = hpa_to_ptr(irt_pa);
+	irt = hpa_to_ptr(table);
 	remapping = true;
 	for (u32 i = 0; i < unit_count; i++) {
 		struct unit *u = &units[i];
 		mmio_write64(u->regs + VTD_IRTA,
-			     irt_pa.v | VTD_IRTA_256 | (wide ? VTD_IRTA_X2APIC : 0));
+			     table.v | VTD_IRTA_256 | (wide ? VTD_IRTA_X2APIC : 0));
 		remapping &= command(u, VTD_SET_IRTA, true) && flush_all(u) &&
 			     command(u, VTD_REMAP, true);
 	}
@@ -555,14 +542,13 @@ static void mark_reserved(void)
 
 static const char *start_all(void)
 {
-	bool large = true;
-
+	large_pages = true;
 	for (u32 i = 0; i < dmar.units; i++) {
 		units[i].dmar = &dmar.unit[i];
 		if (!unit_fits(&units[i]))
 			return "lacks queued invalidation or 3-level tables";
 		domains_max = MIN(domains_max, VTD_CAP_DOMAINS(units[i].cap) - 1);
-		large &= VTD_CAP_2M(units[i].cap);
+		large_pages &= VTD_CAP_2M(units[i].cap);
 	}
 	for (u32 i = 0; i < dmar.units; i++) {
 		if (!unit_start(&units[i])) {
@@ -570,9 +556,11 @@ static const char *start_all(void)
 				command(&units[k], VTD_TRANSLATE, false);
 			return "does not start";
 		}
-		unprotect(&units[i]);
+		/* Regions the firmware protected from all DMA: tables do that from here on. */
+		if (VTD_CAP_PROTECTED(units[i].cap))
+			mmio_write32(units[i].regs + VTD_PMEN,
+				     reg32(&units[i], VTD_PMEN) & ~VTD_PMEN_ENABLE);
 	}
-	large_pages = large;
 	unit_count = dmar.units;
 	return NULL;
 }

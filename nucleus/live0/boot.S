@@ -70,26 +70,20 @@ enter:
 	jb	no_long_mode
 	movl	$0x80000001, %eax
 	cpuid
-	btl	$29, %edx
+	btl	$29, %edx		/* long mode */
+	jnc	no_long_mode
+	btl	$26, %edx		/* 1 GiB pages */
 	jnc	no_long_mode
 	popl	%ebx
 
-	/* Identity map of the first 4 GiB with 2M pages, only until live0 has built its own. */
-	leal	(early_pd - 1b)(%esi), %edi
-	movl	$0x83, %eax
-	movl	$2048, %ecx
+	/* Identity map of the first 4 GiB, only until live0 has built its own. */
+	leal	(early_pdpt - 1b)(%esi), %edi
+	movl	$0x83, %eax		/* P, W, PS: 1 GiB */
+	movl	$4, %ecx
 2:	movl	%eax, (%edi)
-	addl	$0x200000, %eax
+	addl	$0x40000000, %eax
 	addl	$8, %edi
 	loop	2b
-	leal	(early_pd - 1b)(%esi), %eax
-	orl	$3, %eax
-	leal	(early_pdpt - 1b)(%esi), %edi
-	movl	$4, %ecx
-3:	movl	%eax, (%edi)
-	addl	$0x1000, %eax
-	addl	$8, %edi
-	loop	3b
 	leal	(early_pdpt - 1b)(%esi), %eax
 	orl	$3, %eax
 	leal	(early_pml4 - 1b)(%esi), %edi
@@ -128,7 +122,7 @@ no_long_mode:
 5:	hlt
 	jmp	5b
 no_long_mode_text:
-	.asciz	"d0: this CPU has no 64-bit mode: D0 needs one with VMX or SVM\r\n"
+	.asciz	"d0: this CPU has no 64-bit mode with 1 GiB pages: D0 needs one with VMX or SVM\r\n"
 
 	.code64
 enter64:
@@ -147,7 +141,6 @@ enter64:
 6:	hlt
 	jmp	6b
 
-	.align 8
 	.align 16
 boot_gdt:
 	.quad	0
@@ -183,7 +176,6 @@ live0_enter:
 	.align 4096
 early_pml4: .skip 4096
 early_pdpt: .skip 4096
-early_pd:   .skip 4096 * 4
 	.skip 16384
 early_stack_top:
 

@@ -19,10 +19,12 @@ struct pvh_start_info {
 struct pvh_module {
 	u64 base, size, cmdline, reserved;
 };
-struct pvh_range {
+/* Both protocols have it. */
+struct e820_range {
 	u64 base, size;
 	u32 type, reserved;
 };
+#define E820_RAM 1
 _Static_assert(sizeof(struct pvh_start_info) == 56, "hvm_start_info v1");
 
 struct mb2_tag {
@@ -47,27 +49,20 @@ static void set_cmdline(const char *text, size_t max)
 	boot_info.cmdline[n] = 0;
 }
 
-void boot_info_add_range(u64 base, u64 size, u32 type)
+/* Only RAM is of interest. */
+static void add_range(const struct e820_range *r)
 {
-	if (!size || base + size < base)
+	u64 base = ALIGN_UP(r->base, PAGE_SIZE), end = ALIGN_DOWN(r->base + r->size, PAGE_SIZE);
+	if (r->type != E820_RAM || end <= base || base < r->base)
 		return;
 	if (boot_info.ranges == BOOT_RANGES_MAX) {
 		n_print("boot: memory map has more than %u entries, the rest is ignored",
 			BOOT_RANGES_MAX);
 		return;
 	}
-	u32 i = boot_info.ranges++;
-	boot_info.range[i].base = base;
-	boot_info.range[i].size = size;
-	boot_info.range[i].type = type;
-	if (type == BOOT_RAM)
-		boot_info.ram_top = MAX(boot_info.ram_top, base + size);
-}
-
-/* E820 types 1-4 are ours; anything else is reserved. */
-static u32 range_type(u32 e820)
-{
-	return e820 >= 1 && e820 <= 4 ? e820 : BOOT_RESERVED;
+	boot_info.range[boot_info.ranges].base = base;
+	boot_info.range[boot_info.ranges++].end = end;
+	boot_info.ram_top = MAX(boot_info.ram_top, end);
 }
 
 const char *boot_info_from_pvh(u64 start_info)
@@ -78,9 +73,8 @@ const char *boot_info_from_pvh(u64 start_info)
 		return "start info has the wrong magic";
 	if (si->version < 1 || !si->memmap || !si->memmap_entries)
 		return "the loader gives no memory map";
-	const struct pvh_range *r = (const void *)si->memmap;
 	for (u32 i = 0; i < si->memmap_entries && i < 1024; i++)
-		boot_info_add_range(r[i].base, r[i].size, range_type(r[i].type));
+		add_range((const struct e820_range *)si->memmap + i);
 	if (si->modules) {
 		const struct pvh_module *m = (const void *)si->modlist;
 		boot_info.archive = HPA(m->base);
@@ -94,13 +88,11 @@ const char *boot_info_from_pvh(u64 start_info)
 
 static void mb2_ranges(const struct mb2_mmap *map)
 {
-	if (map->entry_size < sizeof(struct pvh_range))
-		return;
-	for (u32 at = sizeof(*map); at + map->entry_size <= map->tag.size;
-	     at += map->entry_size) {
-		const struct pvh_range *r = (const void *)((const u8 *)map + at);
-		boot_info_add_range(r->base, r->size, range_type(r->type));
-	}
+	u32 size = map->entry_size;
+	for (u32 at = sizeof(*map); size >= sizeof(struct e820_range) && at <= map->tag.size &&
+				    size <= map->tag.size - at;
+	     at += size)
+		add_range((const void *)((const u8 *)map + at));
 }
 
 enum {

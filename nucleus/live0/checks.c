@@ -41,7 +41,6 @@ bool checks_cpu(void)
 	ok &= need(f1.d & (1u << 26), "SSE2");
 	ok &= need(f1.d & (1u << 24), "FXSAVE");
 	ok &= need(f1.d & (1u << 9), "a local APIC");
-	ok &= need(x1.d & (1u << 26), "1 GiB pages");
 	ok &= need(svm || vmx,
 		   "VMX or SVM (hardware virtualisation; is it switched on in the firmware?)");
 	if (svm && max_ext >= 0x8000000a)

@@ -92,13 +92,7 @@ static void map_direct(u64 base, u64 from, u64 to)
 {
 	u64 ro_start = ALIGN_DOWN((u64)image_start, PAGE_SIZE), ro_end = (u64)rodata_end;
 	for (u32 i = 0; i < boot_info.ranges; i++) {
-		u64 a = ALIGN_UP(boot_info.range[i].base, PAGE_SIZE);
-		u64 e =
-		    ALIGN_DOWN(boot_info.range[i].base + boot_info.range[i].size, PAGE_SIZE);
-		if (boot_info.range[i].type != BOOT_RAM)
-			continue;
-		a = MAX(a, from);
-		e = MIN(e, to);
+		u64 a = MAX(boot_info.range[i].base, from), e = MIN(boot_info.range[i].end, to);
 		while (a < e) {
 			bool ro = a >= ro_start && a < ro_end;
 			u64 stop_at = ro ? MIN(e, ro_end) : a < ro_start ? MIN(e, ro_start) : e;
@@ -137,25 +131,24 @@ u64 stack_create(u32 pages)
 	return at + pages * PAGE_SIZE;
 }
 
-volatile void *mmio_map(hpa_t base, u64 size)
+static void *map_somewhere(hpa_t base, u64 size, u32 perms)
 {
 	u64 first = ALIGN_DOWN(base.v, PAGE_SIZE), end = ALIGN_UP(base.v + size, PAGE_SIZE);
 	u64 at = mmio_next;
-	if (space_map(&nucleus_space, at, HPA(first), end - first, MAP_R | MAP_W | MAP_UC,
-		      false))
+	if (space_map(&nucleus_space, at, HPA(first), end - first, perms, false))
 		return NULL;
 	mmio_next += end - first + PAGE_SIZE;
-	return (volatile void *)(at + base.v - first);
+	return (void *)(at + base.v - first);
+}
+
+volatile void *mmio_map(hpa_t base, u64 size)
+{
+	return map_somewhere(base, size, MAP_R | MAP_W | MAP_UC);
 }
 
 const void *firmware_map(hpa_t base, u64 size)
 {
-	u64 first = ALIGN_DOWN(base.v, PAGE_SIZE), end = ALIGN_UP(base.v + size, PAGE_SIZE);
-	u64 at = mmio_next;
-	if (space_map(&nucleus_space, at, HPA(first), end - first, MAP_R, false))
-		return NULL;
-	mmio_next += end - first + PAGE_SIZE;
-	return (const void *)(at + base.v - first);
+	return map_somewhere(base, size, MAP_R);
 }
 
 static void reserve_boot_memory(void)
@@ -169,11 +162,7 @@ static void reserve_boot_memory(void)
 static void add_memory(u64 from, u64 to)
 {
 	for (u32 i = 0; i < boot_info.ranges; i++) {
-		u64 a = boot_info.range[i].base, e = a + boot_info.range[i].size;
-		if (boot_info.range[i].type != BOOT_RAM)
-			continue;
-		a = MAX(a, from);
-		e = MIN(e, to);
+		u64 a = MAX(boot_info.range[i].base, from), e = MIN(boot_info.range[i].end, to);
 		if (a < e)
 			frames_add(HPA(a), e - a);
 	}
@@ -237,12 +226,11 @@ void live0_early(u32 magic, u64 info)
 static void announce(void)
 {
 	struct frames_stats m = frames_stats();
-	n_print("live0: %s boot, %u memory ranges, %lu MiB RAM, %lu MiB free", boot_info.loader,
+	n_print("live0: %s boot, %u ranges of RAM, %lu MiB, %lu MiB free", boot_info.loader,
 		boot_info.ranges, m.total >> 8, m.free >> 8);
-	n_print(
-	    "live0: nucleus relocated, text R-X %lu KiB, rodata R-- %lu KiB, data RW- %lu KiB",
-	    (u64)(text_end - text_start) >> 10, (u64)(relro_end - rodata_start) >> 10,
-	    (u64)(image_end - data_start) >> 10);
+	n_print("live0: nucleus relocated, R-X %lu KiB, R-- %lu KiB, RW- %lu KiB",
+		(u64)(text_end - text_start) >> 10, (u64)(relro_end - rodata_start) >> 10,
+		(u64)(image_end - data_start) >> 10);
 }
 
 static void __noreturn live0_main(void)

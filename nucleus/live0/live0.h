@@ -13,17 +13,9 @@ struct cpu;
 #define BOOT_RANGES_MAX  64
 #define BOOT_CMDLINE_MAX 512
 
-enum boot_range_type {
-	BOOT_RAM = 1,
-	BOOT_RESERVED,
-	BOOT_ACPI,
-	BOOT_NVS
-};
-
 struct boot_info {
 	struct {
-		u64 base, size;
-		u32 type; /* enum boot_range_type */
+		u64 base, end; /* whole pages of RAM */
 	} range[BOOT_RANGES_MAX];
 	u32 ranges;
 	u64 ram_top;      /* end of the highest RAM range */
@@ -39,7 +31,6 @@ extern struct boot_info boot_info;
 /* Fill boot_info; returns NULL or why it can't. Runs on the identity map. */
 const char *boot_info_from_pvh(u64 start_info);
 const char *boot_info_from_mb2(u64 tags);
-void boot_info_add_range(u64 base, u64 size, u32 type);
 
 /* The value of `name=` or presence of a word on the command line. */
 bool cmdline_get(const char *name, char *out, size_t size);

@@ -14,7 +14,7 @@
 #include "nucleus/sched/sched.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
-#define TRAMPOLINE     0x8000ull
+#define TRAMPOLINE     0x8000ull    /* also in traps.S */
 #define START_PATIENCE 200000000ull /* ns */
 
 extern char trampoline[], trampoline_end[], trampoline_data[];
@@ -31,24 +31,15 @@ static void cpu_main(struct cpu *cpu)
 static bool start(struct cpu *cpu, u8 *low)
 {
 	u64 *words = (u64 *)(low + (trampoline_data - trampoline));
-	words[0] = TRAMPOLINE;
-	words[1] = nucleus_space.root.v;
-	words[2] = cpu->stack_top = stack_create(4);
-	words[3] = (u64)cpu_main;
-	words[4] = (u64)cpu;
+	words[0] = nucleus_space.root.v;
+	words[1] = cpu->stack_top = stack_create(4);
+	words[2] = (u64)cpu_main;
+	words[3] = (u64)cpu;
 	lapic_start_cpu(cpu->apic_id, TRAMPOLINE >> PAGE_SHIFT);
 	u64 late = clock_ns() + START_PATIENCE;
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && clock_ns() < late)
 		cpu_relax();
 	return cpu->online;
-}
-
-/* The GDT pointer in the copy holds a physical address. */
-static void fix_trampoline(u8 *low)
-{
-	extern char trampoline_gdt[], trampoline_gdt_pointer[];
-	u32 gdt = (u32)(TRAMPOLINE + (u64)(trampoline_gdt - trampoline));
-	memcpy(low + (trampoline_gdt_pointer - trampoline) + 2, &gdt, sizeof(gdt));
 }
 
 void smp_start_all(void)
@@ -57,8 +48,6 @@ void smp_start_all(void)
 	cpus[0].apic_id = lapic_id();
 	if (acpi.cpus > 1) {
 		memcpy(low, trampoline, (size_t)(trampoline_end - trampoline));
-		fix_trampoline(low);
-		/* Code there writes its own jump target, through paging off: R-X is enough. */
 		if (space_map(&nucleus_space, TRAMPOLINE, HPA(TRAMPOLINE), PAGE_SIZE,
 			      MAP_R | MAP_X, false))
 			n_panic("no memory to start CPUs");

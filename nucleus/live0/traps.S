@@ -40,61 +40,50 @@ trap_common:
 	iretq
 
 /*
- * The other CPUs begin here, in real mode, at a copy of this code below 1 MiB; smp.c
- * fills the words at the end.
+ * The other CPUs begin here, in real mode, at a copy of this code at TRAMPOLINE; smp.c fills
+ * the words at the end.
  */
+#define TRAMPOLINE 0x8000
+#define AT(label)  (TRAMPOLINE + label - trampoline)
+
 	.section .rodata
 	.balign 16
-	.globl trampoline, trampoline_end, trampoline_data, trampoline_gdt, trampoline_gdt_pointer
+	.globl trampoline, trampoline_end, trampoline_data
 	.code16
 trampoline:
 	cli
 	cld
-	movw	%cs, %ax
+	xorw	%ax, %ax
 	movw	%ax, %ds
-	movl	$(trampoline_gdt - trampoline), %esi
-	lgdtl	(trampoline_gdt_pointer - trampoline)
-	movl	(trampoline_data - trampoline), %edi	/* where the copy is */
+	lgdtl	AT(trampoline_gdt_pointer)
 	movl	%cr0, %eax
 	orl	$1, %eax
 	movl	%eax, %cr0
-	leal	(trampoline32 - trampoline)(%edi), %eax
-	movl	%eax, (trampoline_jump - trampoline)
-	ljmpl	*(trampoline_jump - trampoline)
-trampoline_jump:
-	.long	0
-	.short	24
+	ljmpl	$24, $AT(trampoline32)
 	.code32
 trampoline32:
 	movw	$16, %ax
 	movw	%ax, %ds
 	movw	%ax, %es
 	movw	%ax, %ss
-	/* The page is mapped read-only for what follows: write the next target first. */
-	leal	(trampoline64 - trampoline)(%edi), %eax
-	movl	%eax, (trampoline_jump64 - trampoline)(%edi)
-	movl	$0x620, %eax
+	movl	$0x620, %eax		/* PAE, OSFXSR, OSXMMEXCPT */
 	movl	%eax, %cr4
-	movl	(trampoline_data + 8 - trampoline)(%edi), %eax	/* page tables */
+	movl	AT(trampoline_data), %eax
 	movl	%eax, %cr3
 	movl	$0xc0000080, %ecx
 	rdmsr
-	orl	$0x900, %eax
+	orl	$0x900, %eax		/* LME, NXE */
 	wrmsr
 	movl	%cr0, %eax
 	andl	$~0x6000000c, %eax
 	orl	$0x80010023, %eax
 	movl	%eax, %cr0
-	ljmpl	*(trampoline_jump64 - trampoline)(%edi)
-trampoline_jump64:
-	.long	0
-	.short	8
+	ljmpl	$8, $AT(trampoline64)
 	.code64
 trampoline64:
-	movl	%edi, %edi
-	movq	(trampoline_data + 16 - trampoline)(%rdi), %rsp
-	movq	(trampoline_data + 24 - trampoline)(%rdi), %rax
-	movq	(trampoline_data + 32 - trampoline)(%rdi), %rdi
+	movq	AT(trampoline_data) + 8, %rsp
+	movq	AT(trampoline_data) + 16, %rax
+	movq	AT(trampoline_data) + 24, %rdi
 	xorl	%ebp, %ebp
 	call	*%rax
 1:	hlt
@@ -107,10 +96,10 @@ trampoline_gdt:
 	.quad	0x00cf9b000000ffff
 trampoline_gdt_pointer:
 	.short	31
-	.long	0
+	.long	AT(trampoline_gdt)
 	.balign 8
 trampoline_data:
-	.quad	0, 0, 0, 0, 0	/* place, page tables, stack, function, argument */
+	.quad	0, 0, 0, 0		/* page tables, stack, function, argument */
 trampoline_end:
 
 	.section .note.GNU-stack, "", @progbits

@@ -92,27 +92,33 @@ bool region_place(struct cell *cell, u64 size, gpa_t *out)
 	       place_in(cell, GiB, D0_GPA_LIMIT - 2 * GiB, size, out);
 }
 
-static int free_slot(struct cell *cell)
-{
-	for (u32 i = 0; i < D0_REGIONS_MAX; i++)
-		if (!cell->region[i].type) {
-			cell->regions = MAX(cell->regions, i + 1);
-			return (int)i;
-		}
-	return D0_ELIMIT;
-}
-
-static struct region *fill_slot(struct cell *cell, int slot, u32 type, gpa_t base, u64 size,
+/* A free slot, described; nothing is mapped yet. NULL: there is none. */
+static struct region *take_slot(struct cell *cell, u32 type, gpa_t base, u64 size,
 				const char *name)
 {
-	struct region *r = &cell->region[slot];
+	u32 i = 0;
+	while (i < D0_REGIONS_MAX && cell->region[i].type)
+		i++;
+	if (i == D0_REGIONS_MAX)
+		return NULL;
+	cell->regions = MAX(cell->regions, i + 1);
+	struct region *r = &cell->region[i];
 	*r = (struct region){.base = base,
-			     .size = size,
+			     .size = ALIGN_UP(size, PAGE_SIZE),
 			     .type = type,
 			     .perms = type_perms(type),
 			     .dma = D0_NEVER};
 	n_snprintf(r->name, sizeof(r->name), "%s", name);
 	return r;
+}
+
+/* The index of a region that was added, or its error with all undone. */
+static int added(struct cell *cell, struct region *r, int err)
+{
+	u32 i = (u32)(r - cell->region);
+	if (err)
+		region_remove(cell, i);
+	return err ? err : (int)i;
 }
 
 static void free_mapped(struct cell *cell, u64 base, u64 size)
@@ -153,82 +159,88 @@ u64 region_dma_open(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t fra
 	return base.v;
 }
 
-/* New frames: one run if there is one, else page by page. */
-static int map_new(struct cell *cell, u32 type, u64 base, u64 size, hpa_t *run)
+static int map_page(struct cell *cell, const struct region *r, u64 at, hpa_t frame)
 {
-	u64 pages = PAGES(size);
-	u32 perms = map_perms(type);
-	*run = frames_alloc_run(pages);
-	if (hpa_valid(*run)) {
-		int err = space_map(&cell->space, base, *run, size, perms, false);
-		if (err) {
-			frames_free_run(*run, pages);
-			return err;
-		}
-		cell->memory_frames += pages;
-		return 0;
-	}
-	for (u64 at = 0; at < size; at += PAGE_SIZE) {
-		hpa_t f = frame_alloc();
-		int err = hpa_valid(f)
-			      ? space_map(&cell->space, base + at, f, PAGE_SIZE, perms, false)
-			      : D0_ENOMEM;
-		if (err) {
-			if (hpa_valid(f))
-				frame_free(f);
-			free_mapped(cell, base, at);
-			return err;
-		}
+	return space_map(&cell->space, at, frame, PAGE_SIZE, map_perms(r->type), false);
+}
+
+/* A frame of its own for one page. */
+static int fill_page(struct cell *cell, const struct region *r, u64 at)
+{
+	hpa_t f = frame_alloc();
+	if (!hpa_valid(f))
+		return D0_ENOMEM;
+	int err = map_page(cell, r, at, f);
+	if (err)
+		frame_free(f);
+	else
 		cell->memory_frames++;
-	}
-	return 0;
+	return err;
+}
+
+/* New frames: one run if there is one, else page by page. */
+static int map_new(struct cell *cell, const struct region *r, hpa_t *run)
+{
+	int err = 0;
+	*run = frames_alloc_run(PAGES(r->size));
+	for (u64 at = 0; !hpa_valid(*run) && at < r->size && !err; at += PAGE_SIZE)
+		err = fill_page(cell, r, r->base.v + at);
+	if (!hpa_valid(*run))
+		return err;
+	err = space_map(&cell->space, r->base.v, *run, r->size, map_perms(r->type), false);
+	if (err)
+		frames_free_run(*run, PAGES(r->size));
+	else
+		cell->memory_frames += PAGES(r->size);
+	return err;
 }
 
 int region_add(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames,
 	       const char *name)
 {
-	size = ALIGN_UP(size, PAGE_SIZE);
-	int slot = free_slot(cell);
-	if (slot < 0)
-		return slot;
-	bool owned = !hpa_valid(frames);
-	int err = owned ? map_new(cell, type, base.v, size, &frames)
-			: space_map(&cell->space, base.v, frames, size, map_perms(type),
-				    type == D0_REGION_DEVICE);
-	if (err)
-		return err;
-	struct region *r = fill_slot(cell, slot, type, base, size, name);
-	r->owned = owned;
-	r->dma = region_dma_open(cell, type, base, size, frames);
-	return slot;
+	struct region *r = take_slot(cell, type, base, size, name);
+	int err = 0;
+	if (!r)
+		return D0_ELIMIT;
+	r->owned = !hpa_valid(frames);
+	r->lazy = type == D0_REGION_USER;
+	if (!r->lazy)
+		err = r->owned ? map_new(cell, r, &frames)
+			       : space_map(&cell->space, base.v, frames, r->size,
+					   map_perms(type), false);
+	if (!err)
+		r->dma = region_dma_open(cell, type, base, r->size, frames);
+	return added(cell, r, err);
 }
 
-int region_add_lazy(struct cell *cell, u32 type, gpa_t base, u64 size, const char *name)
+int region_add_mirror(struct cell *cell, gpa_t base, const hpa_t *frame, u64 count)
 {
-	int slot = free_slot(cell);
-	if (slot < 0)
-		return slot;
-	struct region *r = fill_slot(cell, slot, type, base, ALIGN_UP(size, PAGE_SIZE), name);
-	r->owned = r->lazy = true;
-	return slot;
+	struct region *r = take_slot(cell, D0_REGION_MIRROR, base, count * PAGE_SIZE, "mirror");
+	int err = 0;
+	if (!r)
+		return D0_ELIMIT;
+	for (u64 i = 0; i < count && !err; i++)
+		err = map_page(cell, r, base.v + i * PAGE_SIZE, frame[i]);
+	return added(cell, r, err);
 }
 
-int region_add_frames(struct cell *cell, u32 type, gpa_t base, const hpa_t *frame, u64 count,
-		      const char *name)
+int region_add_device(struct cell *cell, gpa_t base, u64 size, hpa_t to, u32 perms,
+		      u64 ro_offset, u64 ro_size, const char *name)
 {
-	int slot = free_slot(cell);
-	if (slot < 0)
-		return slot;
-	for (u64 i = 0; i < count; i++) {
-		int err = space_map(&cell->space, base.v + i * PAGE_SIZE, frame[i], PAGE_SIZE,
-				    map_perms(type), false);
-		if (err) {
-			space_unmap(&cell->space, base.v, i * PAGE_SIZE);
-			return err;
-		}
-	}
-	fill_slot(cell, slot, type, base, count * PAGE_SIZE, name);
-	return slot;
+	u64 ro = ro_size ? ro_offset : size, ro_end = ro_size ? ro + ro_size : size;
+	const struct {
+		u64 from, to;
+		u32 perms;
+	} part[] = {{0, ro, perms}, {ro, ro_end, perms & ~(u32)MAP_W}, {ro_end, size, perms}};
+	struct region *r = take_slot(cell, D0_REGION_DEVICE, base, size, name);
+	int err = 0;
+	if (!r)
+		return D0_ELIMIT;
+	r->perms = perms & MAP_W ? D0_R | D0_W : D0_R;
+	for (u32 i = 0; i < ARRAY_SIZE(part) && !err; i++)
+		err = space_map(&cell->space, base.v + part[i].from, HPA(to.v + part[i].from),
+				part[i].to - part[i].from, part[i].perms, true);
+	return added(cell, r, err);
 }
 
 void region_remove(struct cell *cell, u32 index)
@@ -251,8 +263,7 @@ int region_replace_page(struct cell *cell, gpa_t at, hpa_t frame)
 	if (i < 0)
 		return D0_EFAULT;
 	space_unmap(&cell->space, at.v, PAGE_SIZE);
-	return space_map(&cell->space, at.v, frame, PAGE_SIZE, map_perms(cell->region[i].type),
-			 false);
+	return map_page(cell, &cell->region[i], at.v, frame);
 }
 
 int region_find(const struct cell *cell, gpa_t at, u64 size)
@@ -269,18 +280,7 @@ int region_find(const struct cell *cell, gpa_t at, u64 size)
 bool region_fill(struct cell *cell, gpa_t at)
 {
 	int i = region_find(cell, at, PAGE_SIZE);
-	if (i < 0 || !cell->region[i].lazy)
-		return false;
-	hpa_t f = frame_alloc();
-	if (!hpa_valid(f))
-		return false;
-	if (space_map(&cell->space, at.v, f, PAGE_SIZE, map_perms(cell->region[i].type),
-		      false)) {
-		frame_free(f);
-		return false;
-	}
-	cell->memory_frames++;
-	return true;
+	return i >= 0 && cell->region[i].lazy && !fill_page(cell, &cell->region[i], at.v);
 }
 
 int region_discard(struct cell *cell, gpa_t at, u64 size)
@@ -300,14 +300,11 @@ static u8 *guest_page(struct cell *cell, u64 at, u32 perm)
 {
 	hpa_t f;
 	u32 perms;
-	if (!space_lookup(&cell->space, at, &f, &perms)) {
-		if (!region_fill(cell, GPA(ALIGN_DOWN(at, PAGE_SIZE))) ||
-		    !space_lookup(&cell->space, at, &f, &perms))
-			return NULL;
-	}
-	if (!(perms & perm) || (perms & MAP_UC))
+	if (!space_lookup(&cell->space, at, &f, &perms) &&
+	    (!region_fill(cell, GPA(ALIGN_DOWN(at, PAGE_SIZE))) ||
+	     !space_lookup(&cell->space, at, &f, &perms)))
 		return NULL;
-	return hpa_to_ptr(f);
+	return (perms & perm) && !(perms & MAP_UC) ? hpa_to_ptr(f) : NULL;
 }
 
 static bool guest_copy(struct cell *cell, u64 at, u8 *host, u64 size, u32 perm)
@@ -338,32 +335,4 @@ bool guest_read(struct cell *cell, gpa_t at, void *to, u64 size)
 bool guest_write(struct cell *cell, gpa_t at, const void *from, u64 size)
 {
 	return guest_copy(cell, at.v, (u8 *)from, size, MAP_W);
-}
-
-int region_add_device(struct cell *cell, gpa_t base, u64 size, hpa_t to, u32 perms,
-		      u64 ro_offset, u64 ro_size, const char *name)
-{
-	const struct {
-		u64 from, to;
-		u32 perms;
-	} part[] = {{0, ro_size ? ro_offset : size, perms},
-		    {ro_offset, ro_offset + ro_size, perms & ~(u32)MAP_W},
-		    {ro_offset + ro_size, size, perms}};
-	int slot = free_slot(cell);
-	if (slot < 0)
-		return slot;
-	for (u32 i = 0; i < (ro_size ? 3u : 1u); i++) {
-		if (part[i].from >= part[i].to)
-			continue;
-		int err =
-		    space_map(&cell->space, base.v + part[i].from, HPA(to.v + part[i].from),
-			      part[i].to - part[i].from, part[i].perms, true);
-		if (err) {
-			space_unmap(&cell->space, base.v, part[i].from);
-			return err;
-		}
-	}
-	struct region *r = fill_slot(cell, slot, D0_REGION_DEVICE, base, size, name);
-	r->perms = perms & MAP_W ? D0_R | D0_W : D0_R;
-	return slot;
 }

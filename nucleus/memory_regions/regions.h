@@ -24,14 +24,13 @@ bool region_place(struct cell *cell, u64 size, gpa_t *out);
 
 /*
  * Add a region. `frames`: contiguous memory it is made of, or HPA_NONE: new frames are
- * allocated (contiguous if they can be) and owned. Returns its index or a D0_E value.
+ * allocated (contiguous if they can be; of a user region when touched) and owned. Returns its
+ * index or a D0_E value.
  */
 int region_add(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames,
 	       const char *name);
-int region_add_lazy(struct cell *cell, u32 type, gpa_t base, u64 size, const char *name);
-/* Map scattered frames, one by one, read-only or with the type's permissions. */
-int region_add_frames(struct cell *cell, u32 type, gpa_t base, const hpa_t *frame, u64 count,
-		      const char *name);
+/* Map scattered frames, one by one. */
+int region_add_mirror(struct cell *cell, gpa_t base, const hpa_t *frame, u64 count);
 /* Device registers; [ro_offset, +ro_size) of them read-only. perms: MAP_*. */
 int region_add_device(struct cell *cell, gpa_t base, u64 size, hpa_t to, u32 perms,
 		      u64 ro_offset, u64 ro_size, const char *name);

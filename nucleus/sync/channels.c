@@ -117,22 +117,20 @@ static void release(struct channel *ch)
 	free_channels = ch;
 }
 
-int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 ring,
-		   const char *label, const char *server_args, const char *client_args,
-		   u32 *server_channel, u32 *client_channel)
+int channel_create(struct cell *server, struct cell *client, struct d0_ctl_channel_create *r)
 {
 	int a = free_slots(server, 1), b = free_slots(client, 1);
-	if (server == client || ring > RING_MAX)
+	if (server == client || r->ring > RING_MAX)
 		return D0_EINVAL;
 	if (a < 0 || b < 0)
 		return D0_ELIMIT;
 	struct channel *ch = channel_alloc();
 	if (!ch)
 		return D0_ENOMEM;
-	ch->protocol = protocol;
-	ch->ring_size = ALIGN_UP(ring, PAGE_SIZE);
-	if (ring) {
-		ch->ring = frames_alloc_run(PAGES(ring));
+	ch->protocol = r->protocol;
+	ch->ring_size = ALIGN_UP(r->ring, PAGE_SIZE);
+	if (r->ring) {
+		ch->ring = frames_alloc_run(PAGES(r->ring));
 		if (!hpa_valid(ch->ring)) {
 			ch->ring_size = 0;
 			release(ch);
@@ -141,8 +139,8 @@ int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 r
 	}
 	ch->end[0] = (struct channel_end){server, (u32)a};
 	ch->end[1] = (struct channel_end){client, (u32)b};
-	fill_entry(ch, 0, label, server_args);
-	fill_entry(ch, 1, label, client_args);
+	fill_entry(ch, 0, r->label, r->server_args);
+	fill_entry(ch, 1, r->label, r->client_args);
 	int err = cell_has_space(server) ? map_ring(server, (u32)a) : D0_OK;
 	if (!err && cell_has_space(client))
 		err = map_ring(client, (u32)b);
@@ -151,8 +149,8 @@ int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 r
 		channel_close(client, (u32)b);
 		return err;
 	}
-	*server_channel = (u32)a;
-	*client_channel = (u32)b;
+	r->server_channel = (u32)a;
+	r->client_channel = (u32)b;
 	cell_config_changed(server);
 	cell_config_changed(client);
 	return D0_OK;

@@ -16,19 +16,7 @@ extern char image_start[], image_end[];
 
 static union {
 	struct d0_ctl h;
-	struct d0_ctl_cell_create create;
-	struct d0_ctl_cell_op op;
-	struct d0_ctl_channel_create channel;
-	struct d0_ctl_channel_destroy channel_destroy;
-	struct d0_ctl_channel_status channel_status;
-	struct d0_ctl_device_grant grant;
-	struct d0_ctl_cell_status status;
-	struct d0_ctl_cell_regions regions;
-	struct d0_ctl_cell_counters counters;
-	struct d0_ctl_system_status system;
-	struct d0_ctl_events_read events;
-	struct d0_ctl_device_list devices;
-	struct d0_ctl_poweroff power;
+	u8 bytes[PAGE_SIZE]; /* larger requests are refused */
 } request;
 
 static bool text_ok(const char *text, size_t size)
@@ -43,9 +31,9 @@ static bool text_ok(const char *text, size_t size)
  */
 static bool add_boot_words(char *args, size_t size)
 {
-	static char from[sizeof(request.create.args)], word[64], value[BOOT_CMDLINE_MAX];
+	static char from[1024], word[64], value[BOOT_CMDLINE_MAX];
 	size_t n = 0, w;
-	if (strnlen(args, size) == size)
+	if (size > sizeof(from) || strnlen(args, size) == size)
 		return false;
 	memcpy(from, args, size);
 	for (const char *p = from; *p; p += w) {
@@ -69,29 +57,30 @@ static bool add_boot_words(char *args, size_t size)
 	return true;
 }
 
-static int ctl_cell_create(struct cell *caller, struct cell *none)
+static int ctl_cell_create(struct cell *caller, struct cell *none, void *arg)
 {
-	const struct d0_ctl_cell_create *r = &request.create;
+	struct d0_ctl_cell_create *r = arg;
 	int err;
 	if (caller && (r->caps & ~caller->config.caps || r->caps & D0_CAP_CONTROL))
 		return D0_EPERM;
-	if (!caller && !add_boot_words(request.create.args, sizeof(request.create.args)))
+	if (!caller && !add_boot_words(r->args, sizeof(r->args)))
 		return D0_EINVAL;
 	struct cell *cell = cell_new(r, &err);
 	if (cell)
-		request.h.cell = cell->number;
+		r->h.cell = cell->number;
 	return err;
 }
 
-static int ctl_cell_start(struct cell *caller, struct cell *cell)
+static int ctl_cell_start(struct cell *caller, struct cell *cell, void *arg)
 {
 	return cell_start(cell);
 }
 
-static int ctl_cell_stop(struct cell *caller, struct cell *cell)
+static int ctl_cell_stop(struct cell *caller, struct cell *cell, void *arg)
 {
+	const struct d0_ctl_cell_op *r = arg;
 	bool alive = cell_has_space(cell);
-	if (alive && !(request.op.flags & 1)) {
+	if (alive && !(r->flags & 1)) {
 		cell_raise_flags(cell, 0, D0_EV_STOP);
 		return D0_OK;
 	}
@@ -106,24 +95,25 @@ static int ctl_cell_stop(struct cell *caller, struct cell *cell)
 	return D0_OK;
 }
 
-static int ctl_cell_restart(struct cell *caller, struct cell *cell)
+static int ctl_cell_restart(struct cell *caller, struct cell *cell, void *arg)
 {
 	return cell == caller ? D0_EINVAL : cell_restart(cell);
 }
 
-static int ctl_cell_destroy(struct cell *caller, struct cell *cell)
+static int ctl_cell_destroy(struct cell *caller, struct cell *cell, void *arg)
 {
 	return cell == caller ? D0_EINVAL : cell_destroy(cell);
 }
 
-static int ctl_cell_pause(struct cell *caller, struct cell *cell)
+static int ctl_cell_pause(struct cell *caller, struct cell *cell, void *arg)
 {
-	return cell == caller ? D0_EINVAL : cell_set_paused(cell, request.op.flags & 1);
+	const struct d0_ctl_cell_op *r = arg;
+	return cell == caller ? D0_EINVAL : cell_set_paused(cell, r->flags & 1);
 }
 
-static int ctl_channel_create(struct cell *caller, struct cell *server)
+static int ctl_channel_create(struct cell *caller, struct cell *server, void *arg)
 {
-	struct d0_ctl_channel_create *r = &request.channel;
+	struct d0_ctl_channel_create *r = arg;
 	struct cell *client = cell_by_number(r->client);
 	if (!client)
 		return D0_ENOENT;
@@ -131,13 +121,12 @@ static int ctl_channel_create(struct cell *caller, struct cell *server)
 	    !text_ok(r->server_args, sizeof(r->server_args)) ||
 	    !text_ok(r->client_args, sizeof(r->client_args)) || r->protocol >= D0_PROTO_IRQ)
 		return D0_EINVAL;
-	return channel_create(server, client, r->protocol, r->ring, r->label, r->server_args,
-			      r->client_args, &r->server_channel, &r->client_channel);
+	return channel_create(server, client, r);
 }
 
-static int ctl_channel_destroy(struct cell *caller, struct cell *cell)
+static int ctl_channel_destroy(struct cell *caller, struct cell *cell, void *arg)
 {
-	u32 n = request.channel_destroy.channel;
+	u32 n = ((const struct d0_ctl_channel_destroy *)arg)->channel;
 	if (n >= cell->config.channels || !cell->slot[n].channel)
 		return D0_ENOENT;
 	struct channel *ch = cell->slot[n].channel;
@@ -148,18 +137,18 @@ static int ctl_channel_destroy(struct cell *caller, struct cell *cell)
 	return D0_OK;
 }
 
-static int ctl_channel_status(struct cell *caller, struct cell *cell)
+static int ctl_channel_status(struct cell *caller, struct cell *cell, void *arg)
 {
-	struct d0_ctl_channel_status *r = &request.channel_status;
+	struct d0_ctl_channel_status *r = arg;
 	if (r->channel >= cell->config.channels || !cell->slot[r->channel].channel)
 		return D0_ENOENT;
 	r->info = cell->channel_table[r->channel];
 	return D0_OK;
 }
 
-static int ctl_device_grant(struct cell *caller, struct cell *cell)
+static int ctl_device_grant(struct cell *caller, struct cell *cell, void *arg)
 {
-	const struct d0_ctl_device_grant *r = &request.grant;
+	const struct d0_ctl_device_grant *r = arg;
 	struct device *dev = NULL;
 	u32 left = r->index;
 	if (r->address != D0_CTL_BY_KIND)
@@ -174,9 +163,9 @@ static int ctl_device_grant(struct cell *caller, struct cell *cell)
 	return dev ? cell_add_device(cell, dev) : D0_ENOENT;
 }
 
-static int ctl_cell_status(struct cell *caller, struct cell *c)
+static int ctl_cell_status(struct cell *caller, struct cell *c, void *arg)
 {
-	struct d0_ctl_cell_status *r = &request.status;
+	struct d0_ctl_cell_status *r = arg;
 	struct d0_ctl h = r->h;
 	*r = c->stat;
 	r->h = h;
@@ -194,25 +183,19 @@ static int ctl_cell_status(struct cell *caller, struct cell *c)
 	return D0_OK;
 }
 
-static int ctl_cell_regions(struct cell *caller, struct cell *c)
+static int ctl_cell_regions(struct cell *caller, struct cell *c, void *arg)
 {
-	request.regions.count = c->regions;
-	memset(request.regions.region, 0, sizeof(request.regions.region));
-	for (u32 i = 0; i < c->regions; i++) {
-		struct d0_region *r = &request.regions.region[i];
-		*r = (struct d0_region){.base = c->region[i].base.v,
-					.size = c->region[i].size,
-					.type = c->region[i].type,
-					.perms = c->region[i].perms,
-					.dma_base = D0_NEVER};
-		memcpy(r->name, c->region[i].name, sizeof(r->name));
-	}
+	struct d0_ctl_cell_regions *r = arg;
+	r->count = c->regions;
+	regions_describe(c, r->region);
+	for (u32 i = 0; i < r->count; i++)
+		r->region[i].dma_base = D0_NEVER; /* nobody else's business */
 	return D0_OK;
 }
 
-static int ctl_cell_counters(struct cell *caller, struct cell *c)
+static int ctl_cell_counters(struct cell *caller, struct cell *c, void *arg)
 {
-	struct d0_counters *out = &request.counters.counters;
+	struct d0_counters *out = &((struct d0_ctl_cell_counters *)arg)->counters;
 	memcpy(out, c->counters, sizeof(*out));
 	out->count = MIN(out->count, (u32)D0_COUNTERS_MAX);
 	for (u32 i = 0; i < D0_COUNTERS_MAX; i++)
@@ -220,9 +203,9 @@ static int ctl_cell_counters(struct cell *caller, struct cell *c)
 	return D0_OK;
 }
 
-static int ctl_system_status(struct cell *caller, struct cell *none)
+static int ctl_system_status(struct cell *caller, struct cell *none, void *arg)
 {
-	struct d0_ctl_system_status *r = &request.system;
+	struct d0_ctl_system_status *r = arg;
 	struct frames_stats m = frames_stats();
 	struct d0_ctl h = r->h;
 	verify_status(r);
@@ -248,16 +231,16 @@ static int ctl_system_status(struct cell *caller, struct cell *none)
 	return D0_OK;
 }
 
-static int ctl_events_read(struct cell *caller, struct cell *none)
+static int ctl_events_read(struct cell *caller, struct cell *none, void *arg)
 {
-	struct d0_ctl_events_read *r = &request.events;
+	struct d0_ctl_events_read *r = arg;
 	r->count = journal_read(r->from, r->event, D0_CTL_EVENTS_MAX, &r->oldest);
 	return D0_OK;
 }
 
-static int ctl_device_list(struct cell *caller, struct cell *none)
+static int ctl_device_list(struct cell *caller, struct cell *none, void *arg)
 {
-	struct d0_ctl_device_list *r = &request.devices;
+	struct d0_ctl_device_list *r = arg;
 	r->total = device_count();
 	r->count = 0;
 	for (u32 i = r->first; i < r->total && r->count < ARRAY_SIZE(r->dev); i++) {
@@ -271,17 +254,17 @@ static int ctl_device_list(struct cell *caller, struct cell *none)
 	return D0_OK;
 }
 
-static int ctl_poweroff(struct cell *caller, struct cell *none)
+static int ctl_poweroff(struct cell *caller, struct cell *none, void *arg)
 {
-	n_print("%s by cell %s", request.power.reboot ? "reboot" : "power off",
-		caller->config.name);
-	if (request.power.reboot)
+	bool reboot = ((const struct d0_ctl_poweroff *)arg)->reboot;
+	n_print("%s by cell %s", reboot ? "reboot" : "power off", caller->config.name);
+	if (reboot)
 		power_reboot();
 	power_off(0);
 }
 
 static const struct {
-	int (*act)(struct cell *caller, struct cell *cell);
+	int (*act)(struct cell *caller, struct cell *cell, void *arg);
 	u32 size, cap;
 	bool about_cell; /* `cell` names one that must be there */
 } table[] = {
@@ -322,7 +305,8 @@ static int act(struct cell *caller, u64 size)
 		return D0_EPERM;
 	}
 	struct cell *cell = table[op].about_cell ? cell_by_number(request.h.cell) : NULL;
-	return cell || !table[op].about_cell ? table[op].act(caller, cell) : D0_ENOENT;
+	return cell || !table[op].about_cell ? table[op].act(caller, cell, &request)
+					     : D0_ENOENT;
 }
 
 s64 control_request(struct cell *caller, gpa_t at, u64 size)

@@ -43,8 +43,7 @@ static int add(struct cell *cell, u32 type, u64 size, hpa_t frames, const char *
 		return D0_OK;
 	if (!region_place(cell, size, &at))
 		return D0_ENOMEM;
-	int slot = type == D0_REGION_USER ? region_add_lazy(cell, type, at, size, name)
-					  : region_add(cell, type, at, size, frames, name);
+	int slot = region_add(cell, type, at, size, frames, name);
 	if (slot < 0)
 		return slot;
 	if (out)
@@ -73,7 +72,7 @@ static int add_image(struct cell *cell)
 				   D0_REGION_DATA};
 	static const char *const name[] = {"text", "rodata", "relro", "data"};
 	const struct image *img = cell->image;
-	if (!region_place(cell, img->pages << PAGE_SHIFT, &cell->image_base))
+	if (!region_place(cell, img->file->image.pages << PAGE_SHIFT, &cell->image_base))
 		return D0_ENOMEM;
 	for (u32 i = 0; i < img->segments; i++) {
 		const struct segment *s = &img->segment[i];
@@ -128,10 +127,8 @@ static void fill_info(struct cell *cell, gpa_t events)
 	random_bytes(i->seed, sizeof(i->seed));
 }
 
-void cell_publish_regions(struct cell *cell)
+void regions_describe(const struct cell *cell, struct d0_region out[D0_REGIONS_MAX])
 {
-	struct d0_info *i = cell->info;
-	struct d0_region *out = (void *)((u8 *)i + i->region_off);
 	memset(out, 0, sizeof(*out) * D0_REGIONS_MAX);
 	for (u32 r = 0; r < cell->regions; r++) {
 		const struct region *from = &cell->region[r];
@@ -142,6 +139,12 @@ void cell_publish_regions(struct cell *cell)
 					    .dma_base = from->dma};
 		memcpy(out[r].name, from->name, sizeof(out[r].name));
 	}
+}
+
+void cell_publish_regions(struct cell *cell)
+{
+	struct d0_info *i = cell->info;
+	regions_describe(cell, (void *)((u8 *)i + i->region_off));
 	i->regions = cell->regions;
 	i->devices = cell->devices;
 	__atomic_store_n(&i->config_seq, i->config_seq + 1, __ATOMIC_RELEASE);
@@ -254,7 +257,8 @@ int cell_start(struct cell *cell)
 	cell->stat.reason[0] = 0;
 	cell->started_ns = clock_ns();
 	cell_publish_regions(cell);
-	vcpu_reset(&cell->vcpu[0], cell->image_base.v + cell->image->entry + cell->va_offset,
+	vcpu_reset(&cell->vcpu[0],
+		   cell->image_base.v + cell->image->file->image.entry + cell->va_offset,
 		   stack.v + cell->config.stack + cell->va_offset, root,
 		   info.v + cell->va_offset, 0);
 	cell->tables_root = root;

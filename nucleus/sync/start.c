@@ -22,10 +22,6 @@ const char *sync_start_configured(void)
 	if (!cells)
 		return "d0.conf names no cell";
 	sync_ready_ns = clock_ns();
-	if (!iommu_present())
-		n_print(
-		    "WARNING: no IOMMU: a device, and so the cell that owns it, can reach all "
-		    "memory");
 	if (failed)
 		n_print("NOT READY: %u of %u cells did not start", failed, cells);
 	else

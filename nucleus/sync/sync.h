@@ -35,13 +35,13 @@ void cell_fail(struct cell *cell, struct vcpu *v, const char *rule, u64 address,
 void cell_exited(struct cell *cell, s64 code, const char *reason);
 /* Restarts that are due; the next time one is, or D0_NEVER. */
 u64 lifecycle_tick(u64 now);
+void regions_describe(const struct cell *cell, struct d0_region out[D0_REGIONS_MAX]);
 void cell_publish_regions(struct cell *cell); /* its region table changed */
 void cells_changed(void);                     /* D0_EV_CELLS to who may inspect */
 
 /* ---- channels.c ---- */
-int channel_create(struct cell *server, struct cell *client, u32 protocol, u64 ring,
-		   const char *label, const char *server_args, const char *client_args,
-		   u32 *server_channel, u32 *client_channel);
+/* Checked but for sizes and numbers; the channel numbers are filled in. */
+int channel_create(struct cell *server, struct cell *client, struct d0_ctl_channel_create *r);
 void channel_close(struct cell *cell, u32 number); /* this end lets go */
 int channel_map_all(struct cell *cell);            /* at start: rings into the new space */
 int channel_notify(struct cell *cell, u32 number);

@@ -55,7 +55,6 @@ static struct {
 	u64 at;    /* next page of the first cell's set */
 	u32 round; /* completed */
 } own;
-static struct cell *helped; /* member whose duty the nucleus completes; see help() */
 static bool cycle_open;
 static struct d0_ctl_system_status stats; /* what of it is ours */
 static hpa_t blank;                       /* a frame of zeros */
@@ -67,13 +66,16 @@ static u64 new_nonce(void)
 	return fast_hash(seed, sizeof(seed), nonce_key);
 }
 
-static const char *member_name(const struct page_set *set)
-{
-	return set->cell ? set->cell->config.name : "nucleus";
-}
-
 static struct cell *predecessor(struct cell *cell);
 static void remirror(struct cell *verifier);
+
+/* Journal and console: what happened to a page. */
+static void report(u32 kind, const struct page_set *set, const struct page_run *run, u64 index,
+		   u64 value, const char *what)
+{
+	journal(kind, set->cell ? set->cell->number : ~0u, value, "%s %s page %lu: %s",
+		set->cell ? set->cell->config.name : "nucleus", run->name, index, what);
+}
 
 /* ---- deciding and repairing one page ---- */
 
@@ -126,22 +128,14 @@ static int good_golden(const struct page_set *set, const struct page_run *run, u
 		const u8 *right = copy_of(run, index, (u32)good, live);
 		if (!memcmp(golden, right, PAGE_SIZE))
 			continue;
-		journal(D0_EVENT_golden_bad, set->cell ? set->cell->number : ~0u, index,
-			"golden copy %u of %s %s page %lu was wrong, rewritten", i,
-			member_name(set), run->name, index);
+		report(D0_EVENT_golden_bad, set, run, index, index,
+		       i ? "golden copy 1 was wrong, rewritten"
+			 : "golden copy 0 was wrong, rewritten");
 		stats.flips_found++;
 		stats.flips_repaired++;
 		memcpy(golden, right, PAGE_SIZE);
 	}
 	return good < 0 ? -1 : 0;
-}
-
-static u64 first_difference(const u8 *a, const u8 *b)
-{
-	u64 i = 0;
-	while (i < PAGE_SIZE && a[i] == b[i])
-		i++;
-	return i;
 }
 
 /* ---- taking a frame out of service ---- */
@@ -193,8 +187,8 @@ static void move_page(const struct page_set *set, const struct page_run *run, u6
 	frame_retire(old);
 	stats.frames_retired++;
 	journal(D0_EVENT_frame_retired, set->cell->number, old.v,
-		"frame 0x%lx out of service, %s %s page %lu moved", old.v, member_name(set),
-		run->name, index);
+		"frame 0x%lx out of service, %s page %lu of %s moved", old.v, run->name, index,
+		set->cell->config.name);
 	/* Mirrors show the old frame. */
 	if (run->relocated)
 		remirror(predecessor(set->cell));
@@ -206,37 +200,31 @@ static void move_page(const struct page_set *set, const struct page_run *run, u6
 static bool check_page(const struct page_set *set, const struct page_run *run, u64 index)
 {
 	hpa_t live = run_live(set, run, index);
-	u32 owner = set->cell ? set->cell->number : ~0u;
+	char text[64];
 	if (!hpa_valid(live))
 		return false;
 	const u8 *now = hpa_to_ptr(live);
 	int g = good_golden(set, run, index, now);
 	if (g < 0) {
-		journal(D0_EVENT_golden_bad, owner, index,
-			"no good copy of %s %s page %lu is left in memory", member_name(set),
-			run->name, index);
+		report(D0_EVENT_golden_bad, set, run, index, index,
+		       "no good copy is left in memory");
 		return false;
 	}
 	const u8 *good = run_expected(set, run, index, (u32)g, buffer[0]);
 	if (!memcmp(good, now, PAGE_SIZE))
 		return false;
-	u64 at = first_difference(good, now);
+	u64 at = 0;
+	while (at < PAGE_SIZE - 1 && good[at] == now[at])
+		at++;
 	stats.flips_found++;
-	journal(D0_EVENT_page_bad, owner, index << PAGE_SHIFT | at,
-		"%s %s page %lu offset 0x%lx: 0x%x instead of 0x%x", member_name(set),
-		run->name, index, at, now[at], good[at]);
+	n_snprintf(text, sizeof(text), "0x%x at 0x%lx instead of 0x%x", now[at], at, good[at]);
+	report(D0_EVENT_page_bad, set, run, index, index << PAGE_SHIFT | at, text);
 	repair_write(live, good);
 	bool ok = !memcmp(good, now, PAGE_SIZE);
 	stats.flips_repaired += ok;
 	stats.last_repair_ns = clock_ns() - round_start;
-	if (ok)
-		journal(D0_EVENT_page_repaired, owner, index,
-			"%s %s page %lu from golden copy %d", member_name(set), run->name,
-			index, g);
-	else
-		journal(D0_EVENT_page_bad, owner, index,
-			"%s %s page %lu does not keep what is written", member_name(set),
-			run->name, index);
+	report(ok ? D0_EVENT_page_repaired : D0_EVENT_page_bad, set, run, index, index,
+	       ok ? "put right" : "does not keep what is written");
 	/* Most faults of memory are hard ones: a frame that needs it again is not worth
 	 * keeping. */
 	if (set->cell && (!ok || repeated(live)))
@@ -298,8 +286,7 @@ static void make_mirror(struct cell *cell)
 			const struct page_run *run = set_find(&set, i, &index);
 			frame[i] = run_live(&set, run, index);
 		}
-		cell->duty.mirrored =
-		    region_add_frames(cell, D0_REGION_MIRROR, at, frame, pages, "mirror") >= 0;
+		cell->duty.mirrored = region_add_mirror(cell, at, frame, pages) >= 0;
 	}
 	/* Not mirrored: the nucleus does this member's part. */
 	cell_publish_regions(cell);
@@ -369,8 +356,6 @@ void verify_leave(struct cell *cell)
 	else
 		first = cell->duty.next;
 	cell->duty.joined = false;
-	if (helped == cell)
-		helped = NULL;
 	drop_mirror(cell);
 	if (image->carrier == cell) {
 		image->carrier = NULL;
@@ -441,53 +426,46 @@ s64 verify_challenge(struct cell *cell, u64 answer, u64 *nonce)
 
 /* ---- the nucleus's part ---- */
 
-/* Compare a batch with the golden copy of this round. */
-static void compare(const struct page_set *set, u64 at, u64 count)
-{
-	for (u64 i = at; i < at + count && i < set->pages; i++) {
-		u64 index;
-		const struct page_run *run = set_find(set, i, &index);
-		hpa_t live = run_live(set, run, index);
-		const void *good = run_expected(set, run, index, round_number & 1, buffer[0]);
-		stats.verify_bytes += PAGE_SIZE;
-		if (hpa_valid(live) && memcmp(hpa_to_ptr(live), good, PAGE_SIZE))
-			check_page(set, run, index);
-	}
-}
-
-/* True if a batch was due. */
-static bool own_piece(void)
+/* Compare a batch of somebody's successor with the golden copy of this round. True: that was
+ * the last one. */
+static bool compare(struct cell *verifier, u64 *at)
 {
 	struct page_set set;
-	if (own.round == round_number)
-		return false;
-	successor_set(NULL, &set);
-	compare(&set, own.at, BATCH);
-	own.at += BATCH;
-	if (own.at >= set.pages) {
-		own.at = 0;
-		own.round = round_number;
+	u64 index, end = *at + BATCH;
+	successor_set(verifier, &set);
+	for (; *at < end && *at < set.pages; ++*at) {
+		const struct page_run *run = set_find(&set, *at, &index);
+		hpa_t live = run_live(&set, run, index);
+		const void *good = run_expected(&set, run, index, round_number & 1, buffer[0]);
+		stats.verify_bytes += PAGE_SIZE;
+		if (hpa_valid(live) && memcmp(hpa_to_ptr(live), good, PAGE_SIZE))
+			check_page(&set, run, index);
 	}
+	if (*at < set.pages)
+		return false;
+	*at = 0;
 	return true;
 }
 
-/* Do a piece of the part of a member that is a round behind. */
+/* Our own part. True if a batch was due. */
+static bool own_piece(void)
+{
+	if (own.round == round_number)
+		return false;
+	if (compare(NULL, &own.at))
+		own.round = round_number;
+	return true;
+}
+
+/* A piece of the part of a member that is a round behind. */
 static bool help_piece(void)
 {
-	for (struct cell *c = first; c; c = c->duty.next) {
-		struct page_set set;
-		if (c->duty.round + 1 >= round_number)
-			continue;
-		successor_set(c, &set);
-		compare(&set, c->duty.helper_at, BATCH);
-		c->duty.helper_at += BATCH;
-		if (c->duty.helper_at >= set.pages) {
-			c->duty.helper_at = 0;
-			c->duty.round = round_number - 1;
-		}
-		return true;
-	}
-	return false;
+	struct cell *c = first;
+	while (c && c->duty.round + 1 >= round_number)
+		c = c->duty.next;
+	if (c && compare(c, &c->duty.helper_at))
+		c->duty.round = round_number - 1;
+	return c;
 }
 
 static void look_at_cycle(u64 now)

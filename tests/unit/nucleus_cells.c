@@ -50,6 +50,15 @@ static struct cell *make(const char *name, u32 caps)
 	return cell;
 }
 
+static void connect(struct cell *a, struct cell *b, u64 ring, u32 *x, u32 *y)
+{
+	struct d0_ctl_channel_create r = {
+	    .protocol = D0_PROTO_VIRTQ, .ring = ring, .label = "r"};
+	assert_int_equal(channel_create(a, b, &r), 0);
+	*x = r.server_channel;
+	*y = r.client_channel;
+}
+
 static void every_damaged_byte_of_the_manifest_is_noticed(void **state)
 {
 	u64 size;
@@ -109,8 +118,7 @@ static void a_thousand_cells_leak_nothing(void **state)
 {
 	struct cell *first = make("warm-up", 0), *second = make("warm-up-2", 0);
 	u32 p, q;
-	assert_int_equal(channel_create(first, second, D0_PROTO_VIRTQ, 0, "", "", "", &p, &q),
-			 0);
+	connect(first, second, 0, &p, &q);
 	assert_int_equal(cell_start(first), 0);
 	cell_destroy(first);
 	cell_destroy(second);
@@ -118,8 +126,7 @@ static void a_thousand_cells_leak_nothing(void **state)
 	for (u32 i = 0; i < 1000; i++) {
 		struct cell *a = make("one", 0), *b = make("two", 0);
 		u32 x, y;
-		assert_int_equal(
-		    channel_create(a, b, D0_PROTO_VIRTQ, 20000, "r", "", "", &x, &y), 0);
+		connect(a, b, 20000, &x, &y);
 		assert_int_equal(cell_start(a), 0);
 		assert_int_equal(cell_start(b), 0);
 		if (i % 3 == 0)
@@ -208,7 +215,7 @@ static void hypercalls_with_anything(void **state)
 {
 	struct cell *a = make("fuzz", 0), *b = make("peer", 0);
 	u32 x, y;
-	assert_int_equal(channel_create(a, b, D0_PROTO_VIRTQ, 4096, "r", "", "", &x, &y), 0);
+	connect(a, b, 4096, &x, &y);
 	assert_int_equal(cell_start(b), 0);
 	for (u32 i = 0; i < 20000; i++) {
 		if (a->state != D0_CELL_RUNNING)

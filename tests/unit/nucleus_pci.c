@@ -159,13 +159,10 @@ bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low)
 {
 	return true;
 }
-void ioapic_mask(u32 gsi)
+void ioapic_mask(u32 gsi, bool masked)
 {
-	line_masks++;
-}
-void ioapic_unmask(u32 gsi)
-{
-	line_unmasks++;
+	line_masks += masked;
+	line_unmasks += !masked;
 }
 
 /* ---- a cell ---- */
