@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: ISC
 """Lines of code and bytes of each room: size.py BUILD. Prints a table, writes size.json.
 
-Lines are those that are neither blank nor comment. Bytes come from the linked images."""
+Lines of code are those that are neither blank nor comment, of .c, .h and .S files; what
+`gcc -fpreprocessed -dD -E -P` leaves of them has as many. Bytes come from the linked images."""
 import glob
 import json
 import os
@@ -56,6 +57,7 @@ def rooms(build):
 def main():
     build = sys.argv[1] if len(sys.argv) > 1 else "build"
     table = {}
+    print("lines of code (neither blank nor comment), and bytes of the linked images")
     print(f"{'room':<18} {'lines':>7} {'text':>9} {'data':>9} {'bss':>9}")
     for room, (folders, image) in rooms(build).items():
         text, data, bss = sections(image)

@@ -16,6 +16,7 @@ struct rela {
 	s64 addend;
 };
 
+const char *const segment_name[] = {"text", "rodata", "relro", "data"};
 static struct image *images;
 
 static bool read_only(const struct segment *s)

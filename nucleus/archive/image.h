@@ -14,6 +14,8 @@
 
 struct cell;
 
+extern const char *const segment_name[]; /* by kind */
+
 struct segment {
 	u32 kind;  /* enum d0_segment_kind */
 	u64 vaddr; /* page-aligned, from the image's first page */

@@ -30,8 +30,8 @@ struct cpu {
 	bool interrogated; /* another CPU finds that this one is stuck: an NMI follows */
 	bool resched;      /* set by other CPUs under the nucleus lock */
 	void *vendor;      /* page(s) of the svm/vmx back-end */
-	u64 handover;       /* sched.c; D0_NEVER: nobody waits for this CPU */
-	u64 kicked_ns;      /* when it was sent for while idle; 0: it was not */
+	u64 handover;      /* sched.c; D0_NEVER: nobody waits for this CPU */
+	u64 kicked_ns;     /* when it was sent for while idle; 0: it was not */
 	u32 next_asid, asid_generation;
 };
 
@@ -56,7 +56,7 @@ enum {
 	VECTOR_DEVICE_FIRST = 0x30, /* device interrupts: irq.c hands them out */
 	VECTOR_DEVICE_LAST = 0xdf,
 	VECTOR_TIMER = 0xf0,  /* LAPIC timer */
-	VECTOR_KICK = 0xf1,   /* another CPU wants this one to look at its queue */
+	VECTOR_KICK = 0xf1,   /* another CPU wants this one to look at its queue; no handler */
 	VECTOR_SERIAL = 0xf2, /* COM1 input */
 	VECTOR_SPURIOUS = 0xff,
 };

@@ -10,15 +10,15 @@
 #define LINE_MAX  512
 
 static struct spinlock console_lock;
-static bool uart_present;
+bool console_uart;
 static bool debug_port;
 
 void console_init(void)
 {
 	outb(COM1 + 7, 0x5a);
-	uart_present = inb(COM1 + 7) == 0x5a;
+	console_uart = inb(COM1 + 7) == 0x5a;
 	debug_port = inb(0xe9) == 0xe9;
-	if (!uart_present)
+	if (!console_uart)
 		return;
 	/* No interrupts, 115200 baud, 8 data bits, FIFO, DTR, RTS and OUT2. */
 	static const u8 init[][2] = {{1, 0x00}, {3, 0x80}, {0, 0x01}, {1, 0x00},
@@ -29,9 +29,9 @@ void console_init(void)
 
 static void put_byte(u8 c)
 {
-	if (debug_port && !uart_present)
+	if (debug_port && !console_uart)
 		outb(0xe9, c);
-	if (!uart_present)
+	if (!console_uart)
 		return;
 	for (u32 spin = 0; spin < UART_SPIN && !(inb(COM1 + 5) & 0x20); spin++)
 		cpu_relax();
@@ -52,7 +52,7 @@ void console_write(const char *text, size_t len)
 size_t console_read(char *out, size_t max)
 {
 	size_t n = 0;
-	while (n < max && uart_present && (inb(COM1 + 5) & 1))
+	while (n < max && console_uart && (inb(COM1 + 5) & 1))
 		out[n++] = (char)inb(COM1);
 	return n;
 }

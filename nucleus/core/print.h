@@ -11,6 +11,7 @@
 #include "nucleus/core/types.h"
 
 void console_init(void);
+extern bool console_uart;                         /* there is one */
 void console_write(const char *text, size_t len); /* raw bytes, under the console lock */
 size_t console_read(char *out, size_t max);       /* bytes typed; does not wait */
 

@@ -333,13 +333,12 @@ static void parse_table(struct acpi_info *out, u64 address, acpi_map_fn map)
 static bool parse_root(struct acpi_info *out, u64 address, u32 width, acpi_map_fn map)
 {
 	struct table t;
-	u32 count;
 
 	if (!table_open(out, address, map, &t))
 		return false;
 	if (memcmp(t.bytes, width == 8 ? "XSDT" : "RSDT", 4) != 0)
 		return false;
-	count = MIN((t.size - TABLE_HEADER) / width, (u32)ROOT_ENTRIES);
+	u32 count = MIN((t.size - TABLE_HEADER) / width, (u32)ROOT_ENTRIES);
 	for (u32 i = 0; i < count; i++)
 		parse_table(out, get(&t, TABLE_HEADER + i * width, width), map);
 	return true;
@@ -379,28 +378,21 @@ static hpa_t rsdp_search(acpi_map_fn map)
 
 bool acpi_parse(struct acpi_info *out, hpa_t rsdp, acpi_map_fn map)
 {
-	const u8 *p;
-	struct table r = {.size = 36};
+	struct table one = {.size = 20}, two = {.size = 36}; /* the RSDP of either version */
 
 	*out = (struct acpi_info){.lapic = HPA(LAPIC_DEFAULT), .pcat_compat = true};
-	if (rsdp.v == 0 || !address_sane(rsdp.v, 36))
+	if (rsdp.v == 0 || !address_sane(rsdp.v, two.size))
 		rsdp = rsdp_search(map);
-	if (rsdp.v == 0)
+	if (rsdp.v)
+		one.bytes = map(rsdp, one.size);
+	if (!one.bytes || !rsdp_valid(one.bytes))
 		return false;
-	p = map(rsdp, 20);
-	if (!p || !rsdp_valid(p))
-		return false;
-	if (p[15] >= 2) {
-		p = map(rsdp, 36);
-		r.bytes = p;
-		if (p && (u32)get(&r, 20, 4) >= 36 && sums_to_zero(p, 36))
-			out->present = parse_root(out, get(&r, 24, 8), 8, map);
-	}
-	if (!out->present) {
-		r.bytes = p = map(rsdp, 20);
-		r.size = 20;
-		out->present = p && parse_root(out, (u32)get(&r, 16, 4), 4, map);
-	}
+	if (one.bytes[15] >= 2)
+		two.bytes = map(rsdp, two.size);
+	if (two.bytes && get(&two, 20, 4) >= two.size && sums_to_zero(two.bytes, two.size))
+		out->present = parse_root(out, get(&two, 24, 8), 8, map);
+	if (!out->present)
+		out->present = parse_root(out, get(&one, 16, 4), 4, map);
 	return out->present;
 }
 

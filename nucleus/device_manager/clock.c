@@ -80,15 +80,13 @@ static u32 hpet_read(void)
 
 static bool hpet_setup(struct counter *c)
 {
-	u32 period;
-
 	if (acpi.hpet.v == 0)
 		return false;
 	hpet = mmio_map(HPA(ALIGN_DOWN(acpi.hpet.v, PAGE_SIZE)), PAGE_SIZE);
 	if (!hpet)
 		return false;
 	hpet += acpi.hpet.v & PAGE_MASK;
-	period = mmio_read32(hpet + HPET_PERIOD);
+	u32 period = mmio_read32(hpet + HPET_PERIOD);
 	if (period == 0 || period > HPET_SLOWEST)
 		return false;
 	mmio_write32(hpet + HPET_CONFIG, mmio_read32(hpet + HPET_CONFIG) | 1);
@@ -115,10 +113,8 @@ static bool pm_timer_setup(struct counter *c)
 /* Channel 2 counts down from 65536 again and again; its speaker stays off. */
 static u32 pit_read(void)
 {
-	u8 low;
-
 	outb(PIT_COMMAND, 0x80); /* latch channel 2 */
-	low = inb(PIT_CHANNEL2);
+	u8 low = inb(PIT_CHANNEL2);
 	return ~((u32)inb(PIT_CHANNEL2) << 8 | low) & 0xffff;
 }
 
@@ -243,13 +239,10 @@ static u64 find_rate(const char **how)
 	return hz ? hz : GUESS_HZ;
 }
 
-static bool tsc_invariant(void)
-{
-	return cpuid(0x80000000, 0).a >= 0x80000007 && cpuid(0x80000007, 0).d & 1u << 8;
-}
-
 void clock_init(u64 entry_tsc)
 {
+	bool invariant =
+	    cpuid(0x80000000, 0).a >= 0x80000007 && cpuid(0x80000007, 0).d & 1u << 8;
 	const char *how;
 	s64 unix_seconds = 0;
 
@@ -258,7 +251,7 @@ void clock_init(u64 entry_tsc)
 	clock_scale(SECOND, clk.hz, &clk.mult, &clk.shift);
 	clock_scale(clk.hz, SECOND, &clk.inverse_mult, &clk.inverse_shift);
 	n_print("clock: TSC %llu kHz by %s%s", (unsigned long long)clk.hz / 1000, how,
-		tsc_invariant() ? ", invariant" : ", not invariant: time may drift");
+		invariant ? ", invariant" : ", not invariant: time may drift");
 	if (!rtc_read(&unix_seconds))
 		n_print("clock: no real-time clock, the date is unknown");
 	clk.wall_at_zero = unix_seconds * (s64)SECOND - (s64)clock_ns();

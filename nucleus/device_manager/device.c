@@ -340,8 +340,6 @@ static int take_channels(struct device *dev)
 int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 		 struct d0_device *out)
 {
-	int err;
-
 	n_assert(nucleus_lock_held());
 	if (dev->owned || group_taken(dev, owner))
 		return D0_EBUSY;
@@ -353,7 +351,7 @@ int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 	dev->slot = slot;
 	dev->channel = ~0u;
 	command_change(dev, PCI_COMMAND_MASTER, PCI_COMMAND_NO_INTX);
-	err = iommu_attach(dev, owner->domain) ? D0_OK : D0_ENOMEM;
+	int err = iommu_attach(dev, owner->domain) ? D0_OK : D0_ENOMEM;
 	for (u32 n = 0; n < 6 && !err; n++)
 		err = bar_map(dev, n);
 	if (!err)

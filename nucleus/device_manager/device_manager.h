@@ -113,7 +113,12 @@ bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow);
  * the cell's device table. The first, or a D0_E value. */
 int cell_irqs_take(struct cell *cell, u32 device, u32 count);
 void cell_irqs_free(struct cell *cell, u32 first, u32 count);
-/* An interrupt: set the channel's event and wake the vCPU. Nucleus lock. */
+/*
+ * From vector handlers, nucleus lock held. A DMA fault of a device of the cell: PCI address,
+ * the address it tried, the hardware's reason (VT-d 4.1, 7.3.1); its bus mastering is off by
+ * then. An interrupt: set the channel's event and wake the vCPU.
+ */
+void cell_dma_fault(struct cell *cell, u32 pci_address, u64 address, bool write, u32 reason);
 void cell_raise(struct cell *cell, u32 channel);
 
 #endif

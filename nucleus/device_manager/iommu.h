@@ -24,13 +24,4 @@ int iommu_map(struct iommu_domain *domain, gpa_t at, hpa_t to, u64 size, u32 per
 /* Unmap and flush: on return no device reaches the frames any more. */
 void iommu_unmap(struct iommu_domain *domain, gpa_t at, u64 size);
 
-/*
- * Called from a vector handler, nucleus lock held by the caller, for each DMA fault: the
- * cell that owns the device, NULL if nobody does; PCI address of the device; the address
- * it tried; the hardware's reason (VT-d 4.1, 7.3.1). The device's bus mastering is off by then.
- */
-typedef void (*iommu_fault_fn)(void *cell, u32 pci_address, u64 address, bool write,
-			       u32 reason);
-void iommu_on_fault(iommu_fault_fn handler);
-
 #endif

@@ -114,11 +114,9 @@ static void set_timer(void)
 
 void lapic_init_cpu(void)
 {
-	u64 base;
-
 	if (!lapic_x2apic && !regs)
 		choose_mode();
-	base = rdmsr(MSR_APIC_BASE);
+	u64 base = rdmsr(MSR_APIC_BASE);
 	/* xAPIC comes first on the way from disabled to x2APIC (SDM figure 11-27). */
 	if (!(base & APIC_BASE_ENABLE))
 		wrmsr(MSR_APIC_BASE, base |= APIC_BASE_ENABLE);

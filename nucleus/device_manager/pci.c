@@ -67,11 +67,10 @@ static void read_caps(struct device *dev)
 			     [PCI_CAP_PCIE] = &dev->cap_pcie,
 			     [PCI_CAP_MSIX] = &dev->cap_msix,
 			     [PCI_CAP_AF] = &dev->cap_af};
-	u8 at;
 
 	if (!(pci_read(dev->id.address, PCI_STATUS, 2) & PCI_STATUS_CAPS))
 		return;
-	at = next_cap(dev->id.address, PCI_CAPS);
+	u8 at = next_cap(dev->id.address, PCI_CAPS);
 	for (u32 i = 0; i < CAPS_MAX && at >= 0x40; i++) {
 		u32 id = pci_read(dev->id.address, at, 1);
 		u8 *slot = id < ARRAY_SIZE(slots) ? slots[id] : NULL;
@@ -96,11 +95,9 @@ static bool behind_conventional(u32 address)
 
 static u32 bar_probe(u32 address, u32 off, u32 *value)
 {
-	u32 size;
-
 	*value = pci_read(address, off, 4);
 	pci_write(address, off, 4, ~0u);
-	size = pci_read(address, off, 4);
+	u32 size = pci_read(address, off, 4);
 	pci_write(address, off, 4, *value);
 	return size;
 }
@@ -254,10 +251,9 @@ bool pci_msix_pages(const struct device *dev, u32 bar, u64 *ro_offset, u64 *ro_s
 static bool probe_intx_mask(u32 address)
 {
 	u32 command = pci_read(address, PCI_COMMAND, 2);
-	bool works;
 
 	pci_write(address, PCI_COMMAND, 2, command ^ PCI_COMMAND_NO_INTX);
-	works = (pci_read(address, PCI_COMMAND, 2) ^ command) & PCI_COMMAND_NO_INTX;
+	bool works = (pci_read(address, PCI_COMMAND, 2) ^ command) & PCI_COMMAND_NO_INTX;
 	pci_write(address, PCI_COMMAND, 2, command);
 	return works;
 }
@@ -307,13 +303,12 @@ static void scan_bus(u32 segment, u32 bus, u32 bridge, u32 depth);
 static void scan_function(u32 address, u32 bridge, u32 depth)
 {
 	u32 kind = pci_read(address, PCI_HEADER, 1) & 0x7f;
-	u32 secondary;
 
 	if (kind == 0) {
 		add_device(address, bridge);
 		return;
 	}
-	secondary = pci_secondary_bus(address);
+	u32 secondary = pci_secondary_bus(address);
 	if (secondary <= PCI_BUS(address))
 		return;
 	if (bridge == NO_BRIDGE && behind_conventional(address))

@@ -55,12 +55,10 @@ static void acpi_take_over(void)
 
 static void sleep_write(const struct acpi_register *r, u8 type)
 {
-	u16 v;
-
 	if (r->address == 0 || !r->io)
 		return;
-	v = (inw((u16)r->address) & ~(PM1_SLEEP_MASK | PM1_SLEEP_ENABLE)) |
-	    (u16)(type << PM1_SLEEP_SHIFT);
+	u16 v = (inw((u16)r->address) & ~(PM1_SLEEP_MASK | PM1_SLEEP_ENABLE)) |
+		(u16)(type << PM1_SLEEP_SHIFT);
 	outw((u16)r->address, v);
 	outw((u16)r->address, v | PM1_SLEEP_ENABLE);
 }

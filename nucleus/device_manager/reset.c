@@ -70,12 +70,11 @@ static bool stop_register(struct device *dev, u32 bar, u64 offset, u32 keep, u32
 			  u32 width)
 {
 	const struct pci_bar *b = &dev->bar[bar];
-	u64 at;
 
 	if (bar > 5 || b->flags & D0_BAR_IO || !pci_bar_sound(dev, b) || b->size < 4 ||
 	    offset > b->size - 4)
 		return false;
-	at = b->base + offset;
+	u64 at = b->base + offset;
 	if (!dev->quiesce)
 		dev->quiesce = mmio_map(HPA(ALIGN_DOWN(at, PAGE_SIZE)), PAGE_SIZE);
 	if (!dev->quiesce)

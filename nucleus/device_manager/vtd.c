@@ -71,17 +71,11 @@ static bool remapping, large_pages;
 static struct iommu_domain domains[DOMAINS_MAX];
 static u32 domains_max = DOMAINS_MAX;
 static struct vtd_irte *irt; /* a frame, indexed by vector */
-static iommu_fault_fn on_fault;
 static u32 faults_shown;
 
 bool iommu_present(void)
 {
 	return unit_count > 0;
-}
-
-void iommu_on_fault(iommu_fault_fn handler)
-{
-	on_fault = handler;
 }
 
 bool iommu_owns(u64 base, u64 size)
@@ -205,7 +199,6 @@ static struct vtd_context_entry *context_of(struct unit *u, u32 address, bool cr
 {
 	struct vtd_root_entry *root = hpa_to_ptr(u->root);
 	struct vtd_root_entry *r = &root[PCI_BUS(address)];
-	struct vtd_context_entry *table;
 
 	if (!(r->low & VTD_PRESENT)) {
 		hpa_t frame = create ? frame_alloc() : HPA_NONE;
@@ -214,7 +207,7 @@ static struct vtd_context_entry *context_of(struct unit *u, u32 address, bool cr
 		tables_written(u);
 		r->low = frame.v | VTD_PRESENT;
 	}
-	table = hpa_to_ptr(HPA(r->low & ~PAGE_MASK));
+	struct vtd_context_entry *table = hpa_to_ptr(HPA(r->low & ~PAGE_MASK));
 	return &table[address & 0xff];
 }
 
@@ -230,11 +223,10 @@ static bool context_set(u32 address, struct iommu_domain *d)
 {
 	struct unit *u = unit_of(address);
 	struct vtd_context_entry *e = u ? context_of(u, address, d != NULL) : NULL;
-	u16 old;
 
 	if (!e)
 		return d == NULL;
-	old = e->high >> 8 & 0xffff;
+	u16 old = e->high >> 8 & 0xffff;
 	/* Absent first: hardware must not see half of an entry. */
 	__atomic_store_n(&e->low, 0, __ATOMIC_RELEASE);
 	if (d) {
@@ -257,11 +249,10 @@ static bool context_set(u32 address, struct iommu_domain *d)
 static bool contexts_set(const struct device *dev, struct iommu_domain *d)
 {
 	bool fine = context_set(dev->id.address, d);
-	u32 secondary;
 
 	if (dev->bridge == ~0u)
 		return fine;
-	secondary = pci_secondary_bus(dev->bridge);
+	u32 secondary = pci_secondary_bus(dev->bridge);
 	fine &= context_set(dev->bridge, d);
 	return context_set((dev->id.address & 0xffff0000) | secondary << 8, d) && fine;
 }
@@ -341,13 +332,12 @@ static void follow_top(struct iommu_domain *d)
 int iommu_map(struct iommu_domain *d, gpa_t at, hpa_t to, u64 size, u32 perms)
 {
 	bool caching = false;
-	int err;
 
 	if (!d)
 		return D0_OK;
 	if (at.v >= D0_GPA_LIMIT || size > D0_GPA_LIMIT - at.v)
 		return D0_EINVAL;
-	err = space_map(&d->space, at.v, to, size, perms & (MAP_R | MAP_W), large_pages);
+	int err = space_map(&d->space, at.v, to, size, perms & (MAP_R | MAP_W), large_pages);
 	for (u32 i = 0; i < unit_count; i++) {
 		tables_written(&units[i]);
 		caching |= VTD_CAP_CACHING(units[i].cap);
@@ -381,14 +371,13 @@ u32 iommu_ioapic_sid(u32 ioapic_id)
 
 bool iommu_remap(u32 sid, u8 vector, u32 apic_id, bool level)
 {
-	struct vtd_irte *e;
 	bool wide = lapic_x2apic;
 
 	if (!remapping)
 		return false;
 	for (u32 i = 0; i < unit_count; i++)
 		wide &= VTD_ECAP_EIM(units[i].ecap);
-	e = &irt[vector];
+	struct vtd_irte *e = &irt[vector];
 	__atomic_store_n(&e->low, 0, __ATOMIC_RELEASE);
 	e->high = sid == ~0u ? 0 : (sid & 0xffff) | VTD_IRTE_VERIFY_SID;
 	__atomic_store_n(&e->low,
@@ -422,8 +411,8 @@ static void report_fault(const struct unit *u, u64 low, u64 high)
 	}
 	/* It ends here: the cell is about to fail, and the device must not flood us. */
 	pci_write(sid, PCI_COMMAND, 2, pci_read(sid, PCI_COMMAND, 2) & ~PCI_COMMAND_MASTER);
-	if (on_fault)
-		on_fault(dev && dev->owned ? dev->owner.cell : NULL, sid, low, write, reason);
+	if (dev && dev->owned)
+		cell_dma_fault(dev->owner.cell, sid, low, write, reason);
 }
 
 static void fault_interrupt(u32 vector, void *arg)

@@ -137,9 +137,7 @@ enter64:
 	movl	%ebp, %edi
 	movl	%ebx, %esi
 	xorl	%ebp, %ebp
-	call	live0_early
-6:	hlt
-	jmp	6b
+	call	live0_early		/* does not return */
 
 	.align 16
 boot_gdt:
@@ -168,9 +166,7 @@ live0_enter:
 	movq	%rdi, %cr3
 	movq	%rsi, %rsp
 	xorl	%ebp, %ebp
-	call	*%rdx
-7:	hlt
-	jmp	7b
+	call	*%rdx			/* does not return */
 
 	.section .bss
 	.align 4096

@@ -38,8 +38,7 @@ bool checks_cpu(void)
 		: vmx ? "VMX"
 		      : "no hardware virtualisation");
 	bool ok = need(x1.d & (1u << 20), "execute-disable pages (NX)");
-	ok &= need(f1.d & (1u << 26), "SSE2");
-	ok &= need(f1.d & (1u << 24), "FXSAVE");
+	ok &= need(f1.c & (1u << 26), "XSAVE");
 	ok &= need(f1.d & (1u << 9), "a local APIC");
 	ok &= need(svm || vmx,
 		   "VMX or SVM (hardware virtualisation; is it switched on in the firmware?)");
@@ -51,7 +50,6 @@ bool checks_cpu(void)
 void checks_machine(void)
 {
 	n_print("check: entropy from %s", random_source());
-	n_print("check: memory is tested frame by frame as it is handed out, %lu KiB retired "
-		"so far",
+	n_print("check: memory is tested as it is handed out, %lu KiB retired so far",
 		frames_stats().bad << 2);
 }

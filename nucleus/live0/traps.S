@@ -85,9 +85,7 @@ trampoline64:
 	movq	AT(trampoline_data) + 16, %rax
 	movq	AT(trampoline_data) + 24, %rdi
 	xorl	%ebp, %ebp
-	call	*%rax
-1:	hlt
-	jmp	1b
+	call	*%rax			/* does not return */
 	.balign 8
 trampoline_gdt:
 	.quad	0

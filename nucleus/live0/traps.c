@@ -127,9 +127,7 @@ void cpu_init_this(struct cpu *cpu)
 	load_segments(cpu);
 	u64 cr4;
 	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-	cr4 |= 1u << 7; /* PGE */
-	if (cpuid(1, 0).c & (1u << 26))
-		cr4 |= 1u << 18; /* OSXSAVE */
+	cr4 |= 1u << 7 | 1u << 18; /* PGE, OSXSAVE */
 	__asm__ volatile("mov %0, %%cr4" ::"r"(cr4) : "memory");
 	early_boot = false;
 	cpu->online = true;

@@ -264,12 +264,6 @@ static u64 next_due(void)
 	return MIN(timers_next(), lifecycle_next);
 }
 
-static void account(struct vcpu *v, u64 since, u64 now)
-{
-	v->cpu_ns += now - since;
-	v->used_ns += now - since;
-}
-
 /* Armed for something earlier it stays so: an early interrupt costs less than each change. */
 static void timer_until(struct cpu *cpu, u64 wake)
 {
@@ -307,7 +301,8 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 	vcpu_leave(v);
 	if (v->state == VCPU_OFF)
 		return;
-	account(v, since, now);
+	v->cpu_ns += now - since;
+	v->used_ns += now - since;
 	if (v->state == VCPU_RUNNING) {
 		v->state = VCPU_READY;
 		enqueue(v);
@@ -340,10 +335,6 @@ static void on_timer(u32 vector, void *arg)
 	cpu_self()->timer_deadline = D0_NEVER;
 }
 
-static void on_kick(u32 vector, void *arg)
-{
-}
-
 static void on_serial(u32 vector, void *arg)
 {
 	nucleus_lock();
@@ -358,7 +349,6 @@ static void on_serial(u32 vector, void *arg)
 void sched_init(void)
 {
 	vector_set(VECTOR_TIMER, on_timer, NULL);
-	vector_set(VECTOR_KICK, on_kick, NULL);
 	vector_set(VECTOR_SERIAL, on_serial, NULL);
 }
 

@@ -62,8 +62,7 @@ void timers_update(struct vcpu *v)
 	}
 	if (!v->timer_slot) {
 		n_assert(count < TIMERS_MAX);
-		put(count, v);
-		count++;
+		put(count++, v);
 	}
 	settle(v->timer_slot - 1);
 }

@@ -295,11 +295,10 @@ void cell_irqs_free(struct cell *cell, u32 first, u32 count)
 	}
 }
 
-void cell_dma_fault(void *arg, u32 pci_address, u64 address, bool write, u32 reason)
+void cell_dma_fault(struct cell *cell, u32 pci_address, u64 address, bool write, u32 reason)
 {
-	struct cell *cell = arg;
 	char text[64];
-	if (!cell || !cell_has_space(cell))
+	if (!cell_has_space(cell))
 		return;
 	n_snprintf(text, sizeof(text), "%s by its device %02x:%02x.%x, reason 0x%x",
 		   write ? "write" : "read", pci_address >> 8 & 0xff, pci_address >> 3 & 31,

@@ -23,18 +23,6 @@
 #define BACKOFF_MAX   1000000000ull
 #define HEALTHY_AFTER 10000000000ull
 
-static hpa_t clock_page;
-
-static hpa_t shared_clock(void)
-{
-	if (!clock_page.v) {
-		clock_page = frame_alloc();
-		n_assert(hpa_valid(clock_page));
-		clock_fill(hpa_to_ptr(clock_page));
-	}
-	return clock_page;
-}
-
 static int add(struct cell *cell, u32 type, u64 size, hpa_t frames, const char *name,
 	       gpa_t *out)
 {
@@ -70,7 +58,6 @@ static int add_image(struct cell *cell)
 {
 	static const u32 type[] = {D0_REGION_TEXT, D0_REGION_RODATA, D0_REGION_RELRO,
 				   D0_REGION_DATA};
-	static const char *const name[] = {"text", "rodata", "relro", "data"};
 	const struct image *img = cell->image;
 	if (!region_place(cell, img->file->image.pages << PAGE_SHIFT, &cell->image_base))
 		return D0_ENOMEM;
@@ -79,7 +66,7 @@ static int add_image(struct cell *cell)
 		bool shared = s->kind == D0_SEGMENT_TEXT || s->kind == D0_SEGMENT_RODATA;
 		int slot = region_add(cell, type[s->kind], GPA(cell->image_base.v + s->vaddr),
 				      s->pages << PAGE_SHIFT, shared ? s->frames : HPA_NONE,
-				      name[s->kind]);
+				      segment_name[s->kind]);
 		if (slot < 0)
 			return slot;
 		if (!shared)
@@ -169,7 +156,7 @@ static int build(struct cell *cell, gpa_t *info, gpa_t *root, gpa_t *stack)
 	    {D0_REGION_STATE, c->state, cell->state_frames, "state", NULL},
 	    {D0_REGION_USER, c->user, HPA_NONE, "user", NULL},
 	    {D0_REGION_INFO, cell->info_size, ptr_to_hpa(cell->info), "info", info},
-	    {D0_REGION_INFO, PAGE_SIZE, shared_clock(), "clock", &clock},
+	    {D0_REGION_INFO, PAGE_SIZE, clock_page, "clock", &clock},
 	    {D0_REGION_EVENTS, PAGE_SIZE, ptr_to_hpa(cell->events), "events", &events},
 	    /* A file of the archive lies page-aligned in memory that nobody else uses. */
 	    {D0_REGION_RODATA, file ? file->size : 0,

@@ -22,6 +22,7 @@
 #include "nucleus/core/print.h"
 #include "nucleus/sync/sync.h"
 
+hpa_t clock_page;
 static struct cell *table[CELLS_MAX];
 static u32 slots;
 static u32 doomed; /* cells in state FREE that still have their memory */
@@ -52,10 +53,8 @@ static bool name_good(const char *name)
 	if (!n || n == D0_NAME_MAX)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (!(name[i] >= 'a' && name[i] <= 'z') &&
-		    !(name[i] >= 'A' && name[i] <= 'Z') &&
-		    !(name[i] >= '0' && name[i] <= '9') && name[i] != '-' && name[i] != '_' &&
-		    name[i] != '.')
+		if (!((name[i] | 32) >= 'a' && (name[i] | 32) <= 'z') && name[i] != '_' &&
+		    !(name[i] >= '0' && name[i] <= '9') && name[i] != '-' && name[i] != '.')
 			return false;
 	return true;
 }
@@ -267,6 +266,7 @@ void sync_init(void)
 {
 	_Static_assert(sizeof(struct d0_events) * D0_VCPUS_MAX <= 512,
 		       "events before counters");
-	memset(table, 0, sizeof(table));
-	iommu_on_fault(cell_dma_fault);
+	clock_page = frame_alloc();
+	n_assert(hpa_valid(clock_page));
+	clock_fill(hpa_to_ptr(clock_page));
 }

@@ -11,6 +11,7 @@
 void sync_init(void);
 /* Make and start the cells of d0.conf. NULL, or why not. */
 const char *sync_start_configured(void);
+extern hpa_t clock_page;  /* what cells see of the time */
 extern u64 sync_ready_ns; /* when all of them ran; 0: not yet */
 
 /* ---- registry.c ---- */
@@ -52,8 +53,6 @@ bool vcpu_events_pending(struct vcpu *v);
 /* It is granted at the next start. Stopped cells only. */
 int cell_add_device(struct cell *cell, struct device *dev);
 int cell_grant(struct cell *cell, u32 i); /* its i-th device */
-/* The IOMMU stopped a device of the cell: an iommu_fault_fn. */
-void cell_dma_fault(void *cell, u32 pci_address, u64 address, bool write, u32 reason);
 void cell_revoke_all(struct cell *cell);
 
 /* ---- control.c ---- */

@@ -26,9 +26,8 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image)
 		const struct segment *s = &cell->image->segment[i];
 		if (s->kind == D0_SEGMENT_DATA || (s->kind != D0_SEGMENT_RELRO && !with_image))
 			continue;
-		static const char *const name[] = {"text", "rodata", "relro"};
 		bool relro = s->kind == D0_SEGMENT_RELRO;
-		struct page_run run = {.name = name[s->kind],
+		struct page_run run = {.name = segment_name[s->kind],
 				       .pages = s->pages,
 				       .live = s->frames,
 				       .golden = {s->golden[0], s->golden[1]},

@@ -22,11 +22,6 @@
 #define VECTOR_UD 6
 #define VECTOR_GP 13
 
-static bool is_kernel(struct vcpu *v)
-{
-	return v->cell->high;
-}
-
 /* The page a fault points at may have been hit: repaired, the cell goes on. */
 static bool healed(struct vcpu *v)
 {
@@ -70,7 +65,7 @@ static void exit_exception(struct vcpu *v, const struct vcpu_exit *x)
 static void refuse(struct vcpu *v, const char *rule, u64 address, const char *detail,
 		   u32 vector)
 {
-	if (is_kernel(v)) {
+	if (v->cell->high) {
 		v->cell->stat.faults++;
 		vcpu_inject_fault(v, vector);
 	} else if (!healed(v)) {
@@ -80,7 +75,7 @@ static void refuse(struct vcpu *v, const char *rule, u64 address, const char *de
 
 static void exit_msr(struct vcpu *v, const struct vcpu_exit *x)
 {
-	if (is_kernel(v) && x->address == MSR_EFER && !v->user) {
+	if (v->cell->high && x->address == MSR_EFER && !v->user) {
 		if (x->write) {
 			v->efer = (v->regs.rax & EFER_GUEST) | EFER_LONG;
 		} else {
@@ -97,7 +92,7 @@ static void exit_msr(struct vcpu *v, const struct vcpu_exit *x)
 static void exit_xsetbv(struct vcpu *v)
 {
 	u64 value = (v->regs.rax & 0xffffffff) | v->regs.rdx << 32;
-	bool ok = is_kernel(v) && !v->user && (u32)v->regs.rcx == 0 && (value & 1) &&
+	bool ok = v->cell->high && !v->user && (u32)v->regs.rcx == 0 && (value & 1) &&
 		  !(value & ~fpu_features) && (!(value & 4) || (value & 2));
 	if (!ok) {
 		refuse(v, "privileged instruction", v->rip, "XSETBV", VECTOR_GP);
@@ -158,7 +153,7 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 		exit_xsetbv(v);
 		break;
 	case EXIT_HLT:
-		if (!is_kernel(v)) {
+		if (!v->cell->high) {
 			refuse(v, "privileged instruction", v->rip, "HLT", VECTOR_GP);
 			break;
 		}

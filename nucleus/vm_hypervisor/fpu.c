@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* See fpu.h. XSAVE where there is, FXSAVE otherwise; areas are one page. */
+/* See fpu.h. Areas are one page; XSAVE is among the things D0 needs. */
 #include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
-static bool ready, have_xsave;
+static bool ready;
 u64 fpu_features = 3; /* x87, SSE */
-u32 fpu_area_size = 512;
+u32 fpu_area_size = 512 + 64;
 
 static void xcr0_write(u64 v)
 {
@@ -17,19 +17,16 @@ static void xcr0_write(u64 v)
 
 void fpu_init(void)
 {
-	have_xsave = cpuid(1, 0).c & (1u << 26);
-	if (have_xsave) {
-		struct cpuid d = cpuid(0xd, 0);
-		fpu_features |= d.a & 4; /* AVX; wider state is not offered */
-		fpu_area_size = fpu_features & 4 ? 512 + 64 + 256 : 512 + 64;
+	if (cpuid(0xd, 0).a & 4) { /* AVX; wider state is not offered */
+		fpu_features |= 4;
+		fpu_area_size = 512 + 64 + 256;
 	}
 	ready = true;
 }
 
 void fpu_init_cpu(void)
 {
-	if (have_xsave)
-		xcr0_write(fpu_features);
+	xcr0_write(fpu_features);
 }
 
 /*
@@ -38,53 +35,41 @@ void fpu_init_cpu(void)
  */
 u64 fpu_xcr0(struct vcpu *v)
 {
-	if (have_xsave && cpu_self()->fpu_owner == v) {
-		u32 lo, hi;
-		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-		v->xcr0 = (lo | (u64)hi << 32) & fpu_features;
-	}
-	return v->xcr0;
+	u32 lo, hi;
+	if (cpu_self()->fpu_owner != v)
+		return v->xcr0;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return v->xcr0 = (lo | (u64)hi << 32) & fpu_features;
 }
 
-static void save(void *to)
+static void forget(const struct vcpu *v)
 {
-	if (have_xsave)
-		__asm__ volatile("xsave64 (%0)" ::"r"(to), "a"((u32)fpu_features), "d"(0)
-				 : "memory");
-	else
-		__asm__ volatile("fxsave64 (%0)" ::"r"(to) : "memory");
-}
-
-static void load(const void *from)
-{
-	if (have_xsave)
-		__asm__ volatile("xrstor64 (%0)" ::"r"(from), "a"((u32)fpu_features), "d"(0)
-				 : "memory");
-	else
-		__asm__ volatile("fxrstor64 (%0)" ::"r"(from) : "memory");
+	for (u32 i = 0; i < cpu_count; i++)
+		if (cpus[i].fpu_owner == v)
+			cpus[i].fpu_owner = NULL;
 }
 
 void fpu_reset(struct vcpu *v)
 {
-	fpu_forget(v);
+	forget(v);
 	memset(v->fpu, 0, PAGE_SIZE);
 	*(u16 *)v->fpu = 0x37f;               /* FCW */
 	*(u32 *)((u8 *)v->fpu + 24) = 0x1f80; /* MXCSR */
-	if (have_xsave)
-		*(u64 *)((u8 *)v->fpu + 512) = 3; /* XSTATE_BV: x87 and SSE are in the area */
+	*(u64 *)((u8 *)v->fpu + 512) = 3;     /* XSTATE_BV: x87 and SSE are in the area */
 	v->xcr0 = fpu_features & 3;
 }
 
 /* Registers of the owner to its area; XCR0 must be the host's to see all of them. */
 static void save_owner(struct cpu *cpu)
 {
-	if (cpu->fpu_owner) {
-		fpu_xcr0(cpu->fpu_owner);
-		if (have_xsave)
-			xcr0_write(fpu_features);
-		save(cpu->fpu_owner->fpu);
-		cpu->fpu_owner = NULL;
-	}
+	if (!cpu->fpu_owner)
+		return;
+	fpu_xcr0(cpu->fpu_owner);
+	xcr0_write(fpu_features);
+	__asm__ volatile("xsave64 (%0)" ::"r"(cpu->fpu_owner->fpu), "a"((u32)fpu_features),
+			 "d"(0)
+			 : "memory");
+	cpu->fpu_owner = NULL;
 }
 
 void fpu_load(struct vcpu *v)
@@ -93,25 +78,17 @@ void fpu_load(struct vcpu *v)
 	if (cpu->fpu_owner == v)
 		return;
 	save_owner(cpu);
-	if (have_xsave)
-		xcr0_write(fpu_features);
-	load(v->fpu);
-	if (have_xsave)
-		xcr0_write(v->xcr0);
+	xcr0_write(fpu_features);
+	__asm__ volatile("xrstor64 (%0)" ::"r"(v->fpu), "a"((u32)fpu_features), "d"(0)
+			 : "memory");
+	xcr0_write(v->xcr0);
 	cpu->fpu_owner = v;
 }
 
 void fpu_switch_xcr0(struct vcpu *v)
 {
-	if (have_xsave && cpu_self()->fpu_owner == v)
+	if (cpu_self()->fpu_owner == v)
 		xcr0_write(v->xcr0);
-}
-
-void fpu_forget(struct vcpu *v)
-{
-	for (u32 i = 0; i < cpu_count; i++)
-		if (cpus[i].fpu_owner == v)
-			cpus[i].fpu_owner = NULL;
 }
 
 void fpu_put(void)

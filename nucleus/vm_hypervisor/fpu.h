@@ -18,7 +18,6 @@ extern u64 fpu_features; /* the XCR0 bits guests may set */
 extern u32 fpu_area_size;
 void fpu_reset(struct vcpu *v);       /* initial state in its area */
 void fpu_load(struct vcpu *v);        /* before entry */
-void fpu_forget(struct vcpu *v);      /* its area is about to go */
 u64 fpu_xcr0(struct vcpu *v);         /* the guest's XCR0 */
 void fpu_switch_xcr0(struct vcpu *v); /* the loaded vCPU set another xcr0 */
 void fpu_put(void);                   /* the owner leaves this CPU: its registers to memory */

@@ -68,12 +68,12 @@ struct vcpu {
 	struct cell *cell;
 	u32 index;
 	enum vcpu_state state, wanted;
-	void *vendor;   /* the back-end's own */
-	void *fpu;      /* XSAVE area, one page */
-	u64 xcr0;       /* as the guest set it */
-	u32 upcall;     /* interrupt vector for events, 0: none */
-	u64 deadline;   /* of d0_hc_wait, D0_NEVER: none */
-	u64 timer;      /* of d0_hc_timer */
+	void *vendor; /* the back-end's own */
+	void *fpu;    /* XSAVE area, one page */
+	u64 xcr0;     /* as the guest set it */
+	u32 upcall;   /* interrupt vector for events, 0: none */
+	u64 deadline; /* of d0_hc_wait, D0_NEVER: none */
+	u64 timer;    /* of d0_hc_timer */
 	struct cpu *last_cpu;
 	struct cpu *holder; /* the CPU that is in run() with it; nobody else may take it */
 	u32 asid, asid_generation;

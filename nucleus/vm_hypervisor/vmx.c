@@ -104,12 +104,12 @@ static u64 control_msr(u32 plain)
 	return rdmsr(have_true ? plain - MSR_VMX_PIN + MSR_VMX_TRUE_PIN : plain);
 }
 
-/* Wanted controls, plus those that must be on; false if one of `needed` cannot be. */
-static bool adjust(u32 msr, u32 wanted, u32 needed, u32 *out)
+/* Wanted controls, plus those that must be on; false if one cannot be. */
+static bool adjust(u32 msr, u32 wanted, u32 *out)
 {
 	u64 allowed = control_msr(msr);
 	*out = (wanted & (u32)(allowed >> 32)) | (u32)allowed;
-	return (*out & needed) == needed;
+	return (*out & wanted) == wanted;
 }
 
 static bool find_controls(bool kernel)
@@ -119,17 +119,16 @@ static bool find_controls(bool kernel)
 		      PRIMARY_CR8_STORE | PRIMARY_MOV_DR | PRIMARY_IO_BITMAPS |
 		      PRIMARY_MSR_BITMAPS | PRIMARY_MONITOR | PRIMARY_SECONDARY |
 		      (kernel ? 0 : PRIMARY_CR3_LOAD);
-	u32 secondary = SECONDARY_EPT | SECONDARY_VPID | SECONDARY_WBINVD |
-			SECONDARY_REAL_MODE | (kernel ? 0 : SECONDARY_TABLES);
+	u32 secondary =
+	    SECONDARY_EPT | SECONDARY_VPID | SECONDARY_WBINVD | (kernel ? 0 : SECONDARY_TABLES);
 	u32 exit =
 	    EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_LOAD_EFER;
 	u32 entry = ENTRY_LOAD_DEBUG | ENTRY_GUEST_64 | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER;
-	return adjust(MSR_VMX_PIN, pin, pin, &controls[kernel].pin) &&
-	       adjust(MSR_VMX_PIN + 1, primary, primary, &controls[kernel].primary) &&
-	       adjust(MSR_VMX_PIN + 2, exit, exit, &controls[kernel].exit) &&
-	       adjust(MSR_VMX_PIN + 3, entry, entry, &controls[kernel].entry) &&
-	       adjust(MSR_VMX_SECONDARY, secondary, secondary & ~SECONDARY_REAL_MODE,
-		      &controls[kernel].secondary) &&
+	return adjust(MSR_VMX_PIN, pin, &controls[kernel].pin) &&
+	       adjust(MSR_VMX_PIN + 1, primary, &controls[kernel].primary) &&
+	       adjust(MSR_VMX_PIN + 2, exit, &controls[kernel].exit) &&
+	       adjust(MSR_VMX_PIN + 3, entry, &controls[kernel].entry) &&
+	       adjust(MSR_VMX_SECONDARY, secondary, &controls[kernel].secondary) &&
 	       /* CR3 reads and, for kernels, writes must not exit. */
 	       !(controls[kernel].primary &
 		 (PRIMARY_CR3_STORE | (kernel ? PRIMARY_CR3_LOAD : 0)));
@@ -494,9 +493,7 @@ static bool vmx_cpu_init(struct cpu *cpu)
 	if (!msr_native.v) {
 		if (!make_maps())
 			return false;
-		n_print("vmx: EPT, VPID%s", controls[0].secondary & SECONDARY_REAL_MODE
-						? ", unrestricted guest"
-						: "");
+		n_print("vmx: EPT, VPID");
 	}
 	*(u32 *)hpa_to_ptr(on) = VMX_BASIC_REVISION(basic);
 	__asm__ volatile("mov %0, %%cr0" ::"r"((read_cr(0) | rdmsr(MSR_VMX_CR0_FIXED0)) &

@@ -112,7 +112,6 @@ enum vmcs_field {
 #define SECONDARY_TABLES    (1u << 2) /* LGDT and its like exit */
 #define SECONDARY_VPID      (1u << 5)
 #define SECONDARY_WBINVD    (1u << 6)
-#define SECONDARY_REAL_MODE (1u << 7) /* unrestricted guest */
 /* 25.7.1, 25.8.1 */
 #define EXIT_SAVE_DEBUG  (1u << 2)
 #define EXIT_HOST_64     (1u << 9)

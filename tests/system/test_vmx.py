@@ -15,7 +15,7 @@ VMX_CPU = {name: None if name in NOT_HERE else rule for name, rule in CPU.items(
 
 def boots_vmx(m):
     m.expect(r"^d0: vm_hypervisor: VMX", timeout=120)
-    m.expect(r"^d0: vmx: EPT, VPID, unrestricted guest")
+    m.expect(r"^d0: vmx: EPT, VPID")
     m.expect(READY, timeout=120)
 
 

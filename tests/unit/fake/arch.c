@@ -170,10 +170,6 @@ struct iommu_domain *iommu_domain_create(void *cell, u32 number)
 	return NULL;
 }
 
-void iommu_on_fault(iommu_fault_fn handler)
-{
-}
-
 void iommu_domain_destroy(struct iommu_domain *domain)
 {
 }
