@@ -477,25 +477,28 @@ GEN(cpuinfo)
 		text_add(t, " lm nx syscall\nbogomips\t: 0\n\n");
 	}
 }
+static void stat_line(struct text *t, const char *name, u32 number)
+{
+	struct cpu_times c = cpu_times(number);
+
+	text_add(t, "%s %lu 0 %lu %lu 0 0 0 0 0 0\n", name, c.user / TICK, c.system / TICK,
+		 c.idle / TICK);
+}
 GEN(gstat)
 {
 	struct proc *p;
-	u64 ut = 0, st = 0, s, up = clock_now();
+	u64 up = clock_now();
 	u32 run = 0;
 	struct thread *o;
+	char name[16];
 
-	list_each(p, &proc_list, all_link)
-	{
-		ut += proc_cpu_times(p, &s);
-		st += s;
-		list_each(o, &p->threads, proc_link) run += o->state == T_RUNNABLE;
+	list_each(p, &proc_list, all_link) list_each(o, &p->threads, proc_link) run +=
+	    o->state == T_RUNNABLE;
+	stat_line(t, "cpu ", ALL_CPUS);
+	for (u32 i = 0; i < cpus_online; i++) {
+		format(name, sizeof(name), "cpu%u", i);
+		stat_line(t, name, i);
 	}
-	text_add(t, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\n", ut / TICK, st / TICK,
-		 cpu_idle_ns(ALL_CPUS) / TICK);
-	/* What is not idle is not told apart by vCPU. */
-	for (u32 i = 0; i < cpus_online; i++)
-		text_add(t, "cpu%u %lu 0 %lu %lu 0 0 0 0 0 0\n", i,
-			 (up - MIN(up, cpu_idle_ns(i))) / TICK, 0ul, cpu_idle_ns(i) / TICK);
 	text_add(
 	    t,
 	    "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked 0\n",
@@ -503,7 +506,7 @@ GEN(gstat)
 }
 GEN(uptime)
 {
-	u64 up = clock_now() / TICK, idle = cpu_idle_ns(ALL_CPUS) / TICK;
+	u64 up = clock_now() / TICK, idle = cpu_times(ALL_CPUS).idle / TICK;
 
 	text_add(t, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
 }

@@ -50,7 +50,7 @@ struct cpu {
 	bool need_resched;
 	u64 slice_end;
 	u64 timer_set; /* when the nucleus calls this vCPU at the latest; NEVER */
-	u64 idle_ns, switches;
+	u64 idle_ns, user_ns, system_ns, switches;
 	struct mm *mm_loaded; /* whose root is in CR3; NULL: the kernel's own */
 	u32 requests;         /* REQ_* of inc/smp.h */
 	bool outside;         /* in its program: proc/smp.c */

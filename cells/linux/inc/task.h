@@ -240,9 +240,12 @@ struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name);
 void thread_enter_user(void); /* what runs on every way back to a program */
 u64 load_average(int i);
 extern u64 total_forks, total_switches, boot_wall_ns;
-/* Time that vCPU rested; ALL_CPUS: of all together. */
+/* What that vCPU did with its time; ALL_CPUS: all together. */
 #define ALL_CPUS (~0u)
-u64 cpu_idle_ns(u32 number);
+struct cpu_times {
+	u64 user, system, idle; /* ns */
+};
+struct cpu_times cpu_times(u32 number);
 /* Its affinity changed: leave the vCPU it may not run on any more. */
 void thread_moved(struct thread *t);
 

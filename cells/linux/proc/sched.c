@@ -341,14 +341,17 @@ void idle_loop(void)
 	}
 }
 
-u64 cpu_idle_ns(u32 number)
+struct cpu_times cpu_times(u32 number)
 {
-	u64 now = clock_now(), ns = 0;
+	struct cpu_times t = {0};
 
 	for (u32 i = 0; i < cpus_online; i++)
-		if (number == i || number == ALL_CPUS)
-			ns += MIN(cpus[i]->idle_ns, now);
-	return ns;
+		if (number == i || number == ALL_CPUS) {
+			t.user += cpus[i]->user_ns;
+			t.system += cpus[i]->system_ns;
+			t.idle += cpus[i]->idle_ns;
+		}
+	return t;
 }
 
 /* ---- Accounting: time since stamp goes to user or system ---- */
@@ -358,6 +361,7 @@ void account_user(void)
 	u64 now = clock_now();
 
 	t->utime += now - t->stamp;
+	this_cpu()->user_ns += now - t->stamp;
 	t->stamp = now;
 }
 
@@ -367,6 +371,8 @@ void account_kernel(void)
 	u64 now = clock_now();
 
 	t->stime += now - t->stamp;
+	if (t != this_cpu()->idle)
+		this_cpu()->system_ns += now - t->stamp;
 	t->stamp = now;
 }
 
