@@ -106,6 +106,8 @@ static void info(struct http_req *r)
 	json_object_set_new(o, "CgroupDriver", json_string("none"));
 	json_object_set_new(o, "LiveRestoreEnabled", json_true());
 	json_object_set_new(o, "ExperimentalBuild", json_false());
+	if (in.memory_free) // not Docker's: what is left for more containers
+		json_object_set_new(o, "MemFree", json_integer((json_int_t)in.memory_free));
 	engine_lock(e);
 	count(e, o);
 	engine_unlock(e);

@@ -188,7 +188,7 @@ struct be_network {
 struct be_info {
 	char kernel[128], os[128], arch[32];
 	int ncpu;
-	uint64_t memory;
+	uint64_t memory, memory_free; // free: what nobody has; 0 if not known
 	const char *storage_driver;
 	char warnings[8][200];
 	int nwarnings;

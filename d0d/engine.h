@@ -326,6 +326,11 @@ bool container_running(const struct container *c); // running, paused or restart
 void container_event(struct engine *e, struct container *c, const char *action, json_t *extra);
 const char *container_state_name(const struct container *c);
 
+// ---- ensure.c ----
+// TEXT: NAME=REQUEST, a create request as percent-encoded JSON. The container is made if it is
+// missing or was made from another text, and started then.
+int ensure_container(struct engine *e, const char *text, struct err *err);
+
 // ---- run.c ----
 // 304 if it runs already.
 int container_start(struct engine *e, struct container *c, struct err *err);

@@ -33,6 +33,9 @@ static const char usage[] =
     "  --dns IP[,IP]           upstream resolvers for containers (default: the host's)\n"
     "  --registry-ca FILE      a CA to trust for registries, besides the system's\n"
     "  --insecure-registry H   HOST[:PORT][,...] spoken to in clear (loopback always may)\n"
+    "  --ensure NAME=REQUEST   a container to be there: a create request as JSON,\n"
+    "                          percent-encoded; made and started when it is missing or was\n"
+    "                          made from other words; may be repeated\n"
     "  --max-connections N     512\n"
     "  --name NAME             of this host\n";
 
@@ -42,6 +45,8 @@ struct options {
 	struct engine_config cfg;
 	const char *hosts[6];
 	int nhosts;
+	const char *ensure[8];
+	int nensure;
 	const char *dashboard, *cert, *key, *ca;
 	int max_conns;
 	bool plaintext;
@@ -95,6 +100,7 @@ static void parse(struct options *o, int argc, char **argv)
 		MAX,
 		NAME,
 		PLAIN,
+		ENSURE,
 		HELP
 	};
 	static const struct option longs[] = {
@@ -113,6 +119,7 @@ static void parse(struct options *o, int argc, char **argv)
 	    {"max-connections", 1, NULL, MAX},
 	    {"name", 1, NULL, NAME},
 	    {"plaintext", 0, NULL, PLAIN},
+	    {"ensure", 1, NULL, ENSURE},
 	    {"help", 0, NULL, HELP},
 	    {NULL, 0, NULL, 0},
 	};
@@ -132,6 +139,8 @@ static void parse(struct options *o, int argc, char **argv)
 	for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
 		if (c == HOST && o->nhosts < 6)
 			o->hosts[o->nhosts++] = optarg;
+		else if (c == ENSURE && o->nensure < 8)
+			o->ensure[o->nensure++] = optarg;
 		else if (c == BACKEND)
 			pick_backend(o, optarg);
 		else if (c == PLAIN)
@@ -203,6 +212,19 @@ static void raise_limits(void)
 	}
 }
 
+// Not before the API answers: making a container may take long.
+static struct options ensured;
+
+static void *ensure_all(void *ctx)
+{
+	struct err err;
+
+	for (int i = 0; i < ensured.nensure; i++)
+		if (ensure_container(ctx, ensured.ensure[i], &err) < 0)
+			log_msg("--ensure %.30s: %s", ensured.ensure[i], err.msg);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static struct engine engine;
@@ -232,6 +254,8 @@ int main(int argc, char **argv)
 	server.max_conns = o.max_conns;
 	listen_all(&o);
 	log_msg("ready");
+	ensured = o;
+	engine_thread(ensure_all, &engine);
 	server_run(&server);
 	log_msg("ending; containers go on running");
 	engine_close(&engine);

@@ -61,6 +61,7 @@ int d0_host_info(struct backend *b, struct be_info *out, struct err *e)
 	uname(&u);
 	*out = (struct be_info){.ncpu = (int)s.cpus,
 				.memory = s.mem_total,
+				.memory_free = s.mem_free,
 				.storage_driver = "hammer2",
 				.memory_limit = true,
 				.cpu_limit = true,
