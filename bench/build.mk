@@ -15,3 +15,8 @@ BENCHES += linux
 .PHONY: bench-linux
 bench-linux: all ## the linux cell beside Linux with crun and overlayfs in the same QEMU
 	@$(PYTHON) bench/linux.py
+
+BENCHES += docker
+.PHONY: bench-docker
+bench-docker: all $(B)/docker.d0a ## containers through the Docker API beside a Linux guest's
+	@$(PYTHON) bench/docker.py

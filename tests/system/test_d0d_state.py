@@ -49,7 +49,7 @@ def test_a_reboot_brings_everything_back(boot, image, tmp_path):
     h.ok("tag", "busybox", "mine:1")
     h.ok("run", "-d", "--name", "kept", "--restart", "always", "-v", "vol:/data", "busybox", "sh",
          "-c", "echo started >> /starts; echo v >> /data/f; sync; " + COUNTER)
-    h.ok("run", "--name", "done", "busybox", "sh", "-c", "echo x > /x; exit 3")
+    assert h.docker("run", "--name", "done", "busybox", "sh", "-c", "echo x > /x; exit 3").returncode == 3
     until(lambda: "line 2" in h.ok("logs", "kept"))
     h.ok("exec", "kept", "sync")
     h.machine.stop()  # without a word to it
