@@ -11,7 +11,7 @@ import sys
 
 PACKAGES = ["docker.io", "containerd", "runc"]
 PROGRAMS = ["usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/containerd-shim-runc-v2",
-            "usr/sbin/runc", "usr/bin/docker-init"]
+            "usr/sbin/runc"]
 MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
            "virtio_blk", "failover", "net_failover", "virtio_net", "crc16", "crc32c_generic",
            "libcrc32c", "mbcache", "jbd2", "ext4", "overlay"]
@@ -94,7 +94,6 @@ def disk(tmp, where):
             os.makedirs(root + os.path.dirname(lib), exist_ok=True)
             if not os.path.exists(root + lib):
                 shutil.copy(lib, root + lib)
-    os.symlink("docker-init", f"{root}/usr/bin/tini")
     put(f"{root}/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     put(f"{root}/etc/group", "root:x:0:\n")
     put(f"{root}/init", INIT)
