@@ -295,15 +295,15 @@ struct be_proc *box_found(struct box *x, const struct be_spec *s, const int *exi
 	p->pid = 1;
 	if (make_pipes(p, &e) < 0)
 		log_msg("container %.12s: its output is lost: %s", x->id, e.msg);
-	if (exit_code) {
-		ended(p, *exit_code);
+	x->reading = !exit_code && pthread_create(&x->reader, NULL, read_main, x) == 0;
+	if (x->reading) {
+		feed(p);
 		return p;
 	}
-	if (pthread_create(&x->reader, NULL, read_main, x) == 0)
-		x->reading = true;
-	else
-		ended(p, 137);
-	feed(p);
+	pthread_mutex_lock(&x->lock);
+	ended(p, exit_code ? *exit_code : 137);
+	pthread_cond_broadcast(&x->changed);
+	pthread_mutex_unlock(&x->lock);
 	return p;
 }
 
