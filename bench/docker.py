@@ -24,7 +24,7 @@ from d0d_lib import busybox_layer, docker_archive, docker_cli, tar_of  # noqa: E
 
 COUNT = int(os.environ.get("COUNT", "50"))
 RUNS = int(os.environ.get("RUNS", "5"))
-WIDE = 16  # containers started at a time in the parallel series
+WIDE = 8  # containers started at a time in the parallel series
 MEMORY = 2048
 PEER = "dockerd, containerd, runc on Linux"
 
@@ -48,12 +48,19 @@ class Host:
              "-device", "virtio-net-pci,netdev=n", *argv], stdout=self.log, stderr=self.log)
 
     def api(self, method, path, body=None, timeout=300):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         head = {"Content-Type": "application/json"} if body is not None else {}
-        c.request(method, path, json.dumps(body) if body is not None else None, head)
-        got = c.getresponse()
-        data = got.read()
-        c.close()
+        for last in (False, False, True):
+            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+            try:
+                c.request(method, path, json.dumps(body) if body is not None else None, head)
+                got = c.getresponse()
+                data = got.read()
+                break
+            except ConnectionResetError:  # QEMU's user network, when the guest is slow to accept
+                if last:
+                    raise
+            finally:
+                c.close()
         if got.status >= 300:
             raise RuntimeError(f"{self.name}: {method} {path}: {got.status} {data[:300]!r}")
         return json.loads(data) if data[:1] in (b"{", b"[") else data
