@@ -8,16 +8,23 @@ run.py --image ARCHIVE [--cmd "WORDS"] --disk FILE --web-port N [--docker-port N
 
 The disk is a HAMMER2 volume and stays: the image is imported once, the container's root is a
 writable snapshot of it and keeps what the container writes. Another image or another
-command makes another container."""
+command makes another container. Ports that containers publish appear on the same ports of
+127.0.0.1 (forward.py)."""
 
 import argparse
 import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import forward  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, os.environ.get("B", "build"))
@@ -128,6 +135,23 @@ def prepare(opts):
     return out
 
 
+def run(argv, docker_port):
+    """QEMU to its end, in the foreground; what it ends with."""
+    with tempfile.TemporaryDirectory() as folder:
+        qmp = os.path.join(folder, "qmp")
+        machine = subprocess.Popen([*argv, "-qmp", f"unix:{qmp},server=on,wait=off"])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is QEMU's to obey
+        while machine.poll() is None and not os.path.exists(qmp):
+            time.sleep(0.05)
+        if machine.poll() is None:
+            try:
+                forward.Forwards(forward.Qmp(qmp), docker_port,
+                                 say=lambda text: print(text, flush=True)).start()
+            except OSError as err:
+                print(f"d0: published ports will not be forwarded: {err}", flush=True)
+        return machine.wait()
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--image", required=True)
@@ -149,7 +173,7 @@ def main():
           f"d0: the dashboard will be at http://127.0.0.1:{opts.dashboard_port}/\n"
           f"d0: the Docker endpoint will be at tcp://127.0.0.1:{opts.docker_port} "
           f"(docker -H tcp://127.0.0.1:{opts.docker_port} version)", flush=True)
-    os.execvp("qemu-system-x86_64", [
+    sys.exit(run([
         "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-display", "none", "-no-reboot",
         "-chardev", "stdio,id=con,signal=on", "-serial", "chardev:con",
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{opts.web_port}-10.0.2.15:80,"
@@ -158,7 +182,7 @@ def main():
         "-device", "virtio-net-pci,netdev=net0",
         "-drive", f"if=none,id=disk0,format=raw,file={opts.disk}",
         "-device", "virtio-blk-pci,drive=disk0",
-        "-kernel", f"{BUILD}/d0.elf", "-initrd", archive, *opts.qemu])
+        "-kernel", f"{BUILD}/d0.elf", "-initrd", archive, *opts.qemu], opts.docker_port))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -48,7 +50,7 @@ def host(tmp_path_factory):
     try:
         m.expect(r"^d0d: .* ready$", timeout=60)
         h = Host(m, docker_port, dash_port)
-        h.port = dict(zip(PORTS, ports))
+        h.port, h.qmp = dict(zip(PORTS, ports)), str(folder / "qmp")
         image = folder / "image.tar"
         image.write_bytes(docker_archive("busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
         h.ok("load", "-i", str(image))
@@ -241,6 +243,29 @@ def test_under_load(host):
                          capture_output=True, text=True, check=True, timeout=60)
     assert int(re.search(r"(\d+) requests in", got.stdout).group(1)) > 20, got.stdout
     page(host, 8081, "I am web")
+
+
+def test_ports_appear_on_this_host(host, tmp_path):
+    port = free_port()
+    with open(tmp_path / "lines", "w", encoding="utf-8") as lines:
+        forward = subprocess.Popen([sys.executable, os.path.join(TOP, "tools", "forward.py"),
+                                    "--qmp", host.qmp, "--docker",
+                                    host.endpoint.rsplit(":", 1)[1]], stdout=lines)
+    try:
+        serve(host, "web", "-p", f"{port}:80")
+        host.port[port] = port
+        page(host, port, "I am web")
+        host.ok("rm", "-f", "web")
+        end = time.monotonic() + 10 * PATIENCE
+        while "closed" not in (said := (tmp_path / "lines").read_text()):
+            assert time.monotonic() < end, said
+            time.sleep(0.2)
+        assert f"web: tcp port {port} is at 127.0.0.1:{port}" in said
+        with socket.socket() as s:
+            assert s.connect_ex(("127.0.0.1", port)) != 0
+    finally:
+        forward.kill()
+        forward.wait()
 
 
 COMPOSE = """
