@@ -64,8 +64,8 @@ class Wire:
     def send(self, frame):
         try:
             self.sock.sendto(frame, socket.MSG_DONTWAIT, self.theirs)
-        except BlockingIOError:
-            pass  # the card does not take frames: they are lost, as on a wire
+        except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
+            pass  # the card does not take frames, or is not there yet: lost, as on a wire
 
     def receive(self, timeout):
         """The next frame; who asks for our address is answered, as a host would."""

@@ -247,7 +247,7 @@ def test_refused_and_half_closed(net):
     net.inside(body)
 
 
-def dhcp_server(stop, offers):
+def dhcp_server(stop, offers, lease=600):
     """One lease for whoever asks, on tap0 of this namespace."""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -263,7 +263,7 @@ def dhcp_server(stop, offers):
         offers.append(kind)
         a = socket.inet_aton
         opts = bytes([53, 1, 2 if kind == 1 else 5, 54, 4]) + a(LINUX) + \
-            bytes([51, 4]) + struct.pack(">I", 600) + bytes([1, 4]) + a("255.255.255.0") + \
+            bytes([51, 4]) + struct.pack(">I", lease) + bytes([1, 4]) + a("255.255.255.0") + \
             bytes([3, 4]) + a(LINUX) + bytes([6, 4]) + a("9.9.9.9") + b"\xff"
         r = bytes([2, 1, 6, 0]) + m[4:8] + bytes(8) + a("10.77.0.99") + a(LINUX) + bytes(4) + \
             m[28:44] + bytes(192) + b"\x63\x82\x53\x63" + opts
