@@ -23,6 +23,10 @@ CFLAGS.asan.tests/unit += -Wno-unused-function
 $(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c))
 $(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/format.c $(LX_DIR)/lib/bpf.c))
 $(eval $(call fuzz_target,fuzz_linux_bpf,tests/fuzz/fuzz_linux_bpf.c $(LX_DIR)/lib/bpf.c))
+$(eval $(call fuzz_target,fuzz_linux_tar,tests/fuzz/fuzz_linux_tar.c $(LX_DIR)/lib/format.c \
+  $(LX_DIR)/lib/text.c))
+$(eval $(call fuzz_target,fuzz_linux_start,tests/fuzz/fuzz_linux_start.c $(LX_DIR)/boot/conctl_start.c \
+  $(LX_DIR)/lib/text.c))
 
 # LTP's system-call tests: `make ltp LTP=PATH` with an installed Linux Test Project.
 .PHONY: ltp

@@ -117,23 +117,26 @@ struct timerfd {
 static void tfd_fire(struct ktimer *k)
 {
 	struct timerfd *t = container_of(k, struct timerfd, timer);
-	u64 now = clock_now();
 
 	t->expired++;
-	t->deadline = 0;
-	if (t->interval) {
-		u64 next = k->deadline + t->interval;
-
-		if (next <= now) {
-			u64 missed = (now - next) / t->interval + 1;
-
-			t->expired += missed;
-			next += missed * t->interval;
-		}
-		t->deadline = next;
-		timer_set(k, next);
-	}
+	t->deadline = t->interval ? k->deadline + t->interval : 0;
 	wake_events(&t->wait, POLLIN);
+}
+
+/* An expired timer rests until someone looks: a short interval must not keep the CPU busy. */
+static void tfd_forward(struct timerfd *t)
+{
+	u64 now = clock_now();
+
+	if (!t->interval || !t->deadline || list_linked(&t->timer.link))
+		return;
+	if (t->deadline <= now) {
+		u64 missed = (now - t->deadline) / t->interval + 1;
+
+		t->expired += missed;
+		t->deadline += missed * t->interval;
+	}
+	timer_set(&t->timer, t->deadline);
 }
 
 static ssize tfd_read(struct file *f, struct uio *u, u64 *pos)
@@ -151,6 +154,7 @@ static ssize tfd_read(struct file *f, struct uio *u, u64 *pos)
 		if (r)
 			return r;
 	}
+	tfd_forward(t);
 	n = t->expired;
 	t->expired = 0;
 	return uio_out(u, &n, 8) ? -EFAULT : 8;
@@ -199,8 +203,10 @@ struct itimerspec_k {
 
 static void tfd_get(struct timerfd *t, struct itimerspec_k *v)
 {
-	u64 now = clock_now();
+	u64 now;
 
+	tfd_forward(t);
+	now = clock_now();
 	v->interval = ns_to_ts(t->interval);
 	v->value = ns_to_ts(!t->deadline ? 0 : t->deadline > now ? t->deadline - now : 1);
 }

@@ -244,6 +244,8 @@ void file_put(struct file *f)
 		notify_dentry(f->dentry, (f->flags & O_ACCMODE) ? 8 : 16);
 	if (f->ops->release && !(f->flags & O_PATH))
 		f->ops->release(f);
+	if (f->write_denied)
+		f->inode->denywrite--;
 	if (f->write_counted)
 		f->inode->writers--;
 	if (f->dentry)

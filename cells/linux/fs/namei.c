@@ -428,6 +428,8 @@ static int open_check(struct dentry *d, u32 flags, bool created)
 		return -ENOTDIR;
 	if (is_dir(ino) && (acc & MAY_WRITE))
 		return -EISDIR;
+	if ((acc & MAY_WRITE) && is_reg(ino) && ino->denywrite)
+		return -ETXTBSY;
 	if ((acc & MAY_WRITE) && mount_readonly(d) && (is_reg(ino) || is_dir(ino)))
 		return -EROFS;
 	if (created)
@@ -587,6 +589,8 @@ s64 open_path(int dfd, const char *path, u32 flags, u32 mode, u32 lookup_flags,
 	if (r)
 		return r;
 	r = open_check(d, flags, created);
+	if (!r && (flags & O_CREAT) && !(flags & O_PATH) && is_dir(d->inode))
+		r = -EISDIR;
 	if (!r && is_reg(d->inode) && (flags & O_TRUNC) && !created && !(flags & O_PATH))
 		r = inode_truncate(d->inode, 0);
 	if (!r)

@@ -328,3 +328,56 @@ s64 pipe_set_size(struct file *f, u64 bytes)
 	p->pages = pages;
 	return (s64)(pages * PAGE_SIZE);
 }
+
+s64 pipe_tee(struct file *in, struct file *out, u64 n);
+s64 pipe_tee(struct file *in, struct file *out, u64 n)
+{
+	struct pipe *a = in->priv, *b = out->priv;
+	u64 at = a->head, end;
+	s64 done = 0;
+	int r;
+
+	if (a == b)
+		return -EINVAL;
+	if (!n)
+		return 0;
+	if (!pipe_used(a)) {
+		if (!a->writers)
+			return 0;
+		if (in->flags & O_NONBLOCK)
+			return -EAGAIN;
+		r = wait_event(&a->wait, pipe_used(a) || !a->writers, NEVER);
+		if (r)
+			return r;
+		at = a->head;
+	}
+	if (!b->readers) {
+		sig_send_thread(current, SIGPIPE, NULL);
+		return -EPIPE;
+	}
+	if (!pipe_space(b)) {
+		if (out->flags & O_NONBLOCK)
+			return -EAGAIN;
+		r = wait_event(&b->wait, pipe_space(b) || !b->readers, NEVER);
+		if (r)
+			return r;
+		at = a->head;
+	}
+	end = at + MIN(MIN(n, pipe_used(a)), pipe_space(b));
+	while (at < end) {
+		u64 off = at & (PAGE_SIZE - 1), part = MIN(PAGE_SIZE - off, end - at);
+		struct iovec_k iov;
+		struct uio u;
+		ssize w;
+
+		uio_kernel(&u, &iov, (u8 *)page_ptr(a->page[at / PAGE_SIZE % a->pages]) + off,
+			   part);
+		w = pipe_fill(b, &u, part);
+		if (w <= 0)
+			break;
+		at += (u64)w;
+		done += w;
+	}
+	wake_events(&b->wait, POLLIN | POLLRDNORM);
+	return done ? done : at < end ? -ENOMEM : -EAGAIN;
+}

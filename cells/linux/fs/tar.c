@@ -70,6 +70,31 @@ static int write_file(const char *path, u32 mode, struct tar_source *src, u64 *l
 	return r < 0 ? (int)r : 0;
 }
 
+/* A hard link; the archive is not trusted to name a file, nor a place for it. */
+static int make_link(const char *path, const char *target)
+{
+	struct lookup lk = {0};
+	struct dentry *d;
+	struct inode *dir;
+	int r = path_lookup(AT_FDCWD, target, 0, &d);
+
+	if (r)
+		return r;
+	r = path_walk(AT_FDCWD, path, LOOKUP_PARENT, &lk);
+	if (!r) {
+		dir = lk.dentry->inode;
+		if (is_dir(d->inode) || lk.last_type != LAST_NORM)
+			r = -EPERM;
+		else if (d->inode->sb != dir->sb || !dir->ops->link)
+			r = -EXDEV;
+		else
+			r = dir->ops->link(dir, lk.last, lk.last_len, d->inode);
+		dentry_put(lk.dentry);
+	}
+	dentry_put(d);
+	return r;
+}
+
 static int make_entry(const struct ustar *h, char *path, const char *link,
 		      struct tar_source *src, u64 *left)
 {
@@ -77,7 +102,6 @@ static int make_entry(const struct ustar *h, char *path, const char *link,
 	u64 dev = MKDEV(octal(h->devmajor, 8), octal(h->devminor, 8));
 	size_t n = strlen(path);
 	struct dentry *d;
-	struct lookup lk = {0};
 	int r;
 
 	while (n > 1 && path[n - 1] == '/')
@@ -92,17 +116,7 @@ static int make_entry(const struct ustar *h, char *path, const char *link,
 		r = vfs_symlink(link, AT_FDCWD, path);
 		break;
 	case '1':
-		r = path_lookup(AT_FDCWD, link, 0, &d);
-		if (r)
-			return r;
-		r = path_walk(AT_FDCWD, path, LOOKUP_PARENT, &lk);
-		if (!r) {
-			r = lk.dentry->inode->ops->link(lk.dentry->inode, lk.last, lk.last_len,
-							d->inode);
-			dentry_put(lk.dentry);
-		}
-		dentry_put(d);
-		return r;
+		return make_link(path, link);
 	case '3':
 		r = vfs_mknod(AT_FDCWD, path, S_IFCHR | mode, dev, NULL);
 		break;

@@ -139,6 +139,7 @@ struct thread {
 	u32 exit_code;
 	char comm[16];
 	u64 blocked, saved_blocked;
+	u64 waited; /* signals that sigtimedwait waits for: not ignored meanwhile */
 	bool restore_blocked;
 	struct sigpending pending;
 	u64 altstack_sp, altstack_size;
@@ -214,6 +215,8 @@ struct proc {
 	u64 start_time;
 	struct itimer itimer_real;
 	u64 virt_value, virt_interval, prof_value, prof_interval;
+	bool cpu_watch; /* a timer or a limit of CPU time is set */
+	u64 xcpu_at;    /* CPU time of the next SIGXCPU; 0: at the soft limit */
 	struct list posix_timers;
 	u32 next_timer;
 	s32 oom_score_adj;

@@ -240,6 +240,7 @@ struct file {
 	u64 dir_gen;
 	u32 sock_flags;
 	bool write_counted;
+	bool write_denied; /* it is being executed: counted in the inode */
 };
 
 struct fsctx {

@@ -713,14 +713,26 @@ SYSCALL(recvmmsg, "fpuxp", int fd, u64 uvec, u32 n, u32 flags, u64 uts)
 	struct sock *s;
 	s64 r;
 	struct file *f = sock_get(fd, &s, &r);
+	struct __kernel_timespec ts;
+	u64 deadline = NEVER;
 	u32 i;
 
 	if (!f)
 		return r;
+	r = uts && get_user(ts, uts) ? -EFAULT : uts && !ts_valid(&ts) ? -EINVAL : 0;
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	if (uts)
+		deadline = deadline_after(ts_to_ns(&ts));
 	n = MIN(n, 1024u);
-	for (i = 0, r = 0; i < n; i++) {
+	/* As on Linux the time is looked at between messages; MSG_WAITFORONE waits once. */
+	for (i = 0; i < n && (!i || clock_now() < deadline); i++) {
+		bool one = (flags & 0x10000) && i;
+
 		r = do_recvmsg(f, s, uvec + i * MMSG_SIZE,
-			       (flags & ~0x10000u) | (i ? MSG_DONTWAIT_K : 0));
+			       (flags & ~0x10000u) | (one ? MSG_DONTWAIT_K : 0));
 		if (r < 0)
 			break;
 		if (put_user((u32){(u32)r}, uvec + i * MMSG_SIZE + 56)) {

@@ -407,24 +407,47 @@ static int exec_creds(struct inode *ino, bool nosuid)
 }
 
 /* ---- From the open file to the running program ---- */
+static int may_exec(const struct dentry *d)
+{
+	struct inode *i = d->inode;
+	int r;
+
+	if (!is_reg(i))
+		return -EACCES;
+	r = inode_permission(i, MAY_EXEC);
+	if (!r && !(i->mode & 0111))
+		r = -EACCES;
+	if (!r && d->mnt && (d->mnt->flags & 8 /* MS_NOEXEC */))
+		r = -EACCES;
+	return !r && i->writers ? -ETXTBSY : r;
+}
+
 static int open_exec(const char *path, int dfd, u32 lookup_flags, struct file **out)
 {
-	s64 r = open_path(dfd, path, O_RDONLY, 0, lookup_flags, out);
+	s64 r = open_path(dfd, path, lookup_flags & LOOKUP_FOLLOW ? O_RDONLY : O_NOFOLLOW, 0,
+			  lookup_flags, out);
 
 	if (r < 0)
 		return (int)r;
-	if (!is_reg((*out)->inode)) {
-		file_put(*out);
-		return -EACCES;
-	}
-	r = inode_permission((*out)->inode, MAY_EXEC);
-	if (!r && !((*out)->inode->mode & 0111))
-		r = -EACCES;
-	if (!r && (*out)->dentry->mnt && ((*out)->dentry->mnt->flags & 8 /* MS_NOEXEC */))
-		r = -EACCES;
+	r = may_exec((*out)->dentry);
 	if (r)
 		file_put(*out);
 	return (int)r;
+}
+
+/* What a descriptor names, opened anew: it may be O_PATH or lack the right to read. */
+static int reopen_exec(int fd, struct file **out)
+{
+	struct file *f = fd_get(fd);
+	int r;
+
+	if (!f)
+		return -EBADF;
+	r = may_exec(f->dentry);
+	if (!r)
+		r = file_open_dentry(f->dentry, O_RDONLY, out);
+	file_put(f);
+	return r;
 }
 
 /* 1: it was a script, *file is the interpreter now; 0: not a script. */
@@ -640,6 +663,10 @@ static int exec_opened(struct file *file, const char *path, struct exec_args *a)
 		goto out;
 	mm->exe = file;
 	file_get(file);
+	if (!file->write_denied) {
+		file->write_denied = true;
+		file->inode->denywrite++;
+	}
 	r = exec_creds(file->inode, file->dentry->mnt && (file->dentry->mnt->flags & 2));
 	if (r)
 		goto out;
@@ -677,12 +704,7 @@ static s64 do_execve(int dfd, u64 upath, u64 uargv, u64 uenvp, u32 flags)
 		return -ENOENT;
 	}
 	if (!*path) {
-		file = fd_get(dfd);
-		r = file ? 0 : -EBADF;
-		if (file && !is_reg(file->inode)) {
-			file_put(file);
-			r = -EACCES;
-		}
+		r = reopen_exec(dfd, &file);
 	} else {
 		r = open_exec(path, dfd, flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW,
 			      &file);

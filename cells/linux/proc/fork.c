@@ -105,6 +105,7 @@ static struct proc *copy_proc(struct thread *t, u64 flags)
 	p->dumpable = cp->dumpable;
 	p->oom_score_adj = cp->oom_score_adj;
 	memcpy(p->rlim, cp->rlim, sizeof(p->rlim));
+	p->cpu_watch = p->rlim[RLIMIT_CPU].cur != NEVER;
 	p->parent = flags & CLONE_PARENT && cp->parent ? cp->parent : cp;
 	list_add_tail(&p->parent->children, &p->sibling);
 	p->leader = t;

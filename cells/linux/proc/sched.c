@@ -23,6 +23,8 @@ void thread_first_run(void);
 void kthread_main(void);
 void account_user(void);
 void account_kernel(void);
+void cpu_timers_charge(struct proc *p, u64 used, bool user);
+#define CPU_WATCH_NS 10000000ull
 struct cpu *boot_cpu(void);
 
 #define SLICE_NS 10000000ull
@@ -358,22 +360,26 @@ struct cpu_times cpu_times(u32 number)
 void account_user(void)
 {
 	struct thread *t = current;
-	u64 now = clock_now();
+	u64 now = clock_now(), used = now - t->stamp;
 
-	t->utime += now - t->stamp;
-	this_cpu()->user_ns += now - t->stamp;
+	t->utime += used;
+	this_cpu()->user_ns += used;
 	t->stamp = now;
+	if (unlikely(t->proc && t->proc->cpu_watch))
+		cpu_timers_charge(t->proc, used, true);
 }
 
 void account_kernel(void)
 {
 	struct thread *t = current;
-	u64 now = clock_now();
+	u64 now = clock_now(), used = now - t->stamp;
 
-	t->stime += now - t->stamp;
+	t->stime += used;
 	if (t != this_cpu()->idle)
-		this_cpu()->system_ns += now - t->stamp;
+		this_cpu()->system_ns += used;
 	t->stamp = now;
+	if (unlikely(t->proc && t->proc->cpu_watch && t->state == T_RUNNABLE))
+		cpu_timers_charge(t->proc, used, false);
 }
 
 u64 load_average(int i)
@@ -411,6 +417,8 @@ static void arm_timer(struct cpu *c)
 		next = MIN(next, c->slice_end);
 	else
 		next = MIN(next, c->current_thread->stamp + NS_PER_SEC);
+	if (c->current_thread->proc->cpu_watch)
+		next = MIN(next, c->current_thread->stamp + CPU_WATCH_NS);
 	if (next < c->timer_set || c->timer_set < c->current_thread->stamp) {
 		hc_call(D0_HC_timer, next, 0, 0);
 		c->timer_set = next;

@@ -24,7 +24,7 @@
 	(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | \
 	 SIGBIT(SIGFPE) | SIGBIT(SIGSYS))
 
-void itimer_signal_taken(const siginfo_t *i);
+void itimer_signal_taken(siginfo_t *i);
 void tty_forget(struct proc *p);
 
 void sig_info_user(siginfo_t *i, int sig, int code)
@@ -62,6 +62,8 @@ void sig_flush(struct sigpending *p, u64 mask)
 	p->set &= ~mask;
 	list_each_safe(q, tmp, &p->queue, link) if (SIGBIT(q->info.si_signo) & mask)
 	{
+		if (current->proc && p == &current->proc->pending)
+			itimer_signal_taken(&q->info);
 		list_del(&q->link);
 		p->count--;
 		kfree(q);
@@ -129,7 +131,7 @@ static bool prepare(struct proc *p, struct thread *t, int sig)
 		sig_flush(&p->pending, SIGBIT(SIGCONT));
 		list_each(o, &p->threads, proc_link) sig_flush(&o->pending, SIGBIT(SIGCONT));
 	}
-	if (t && sig_ignored(t, sig) && !(t->blocked & SIGBIT(sig)))
+	if (t && sig_ignored(t, sig) && !((t->blocked | t->waited) & SIGBIT(sig)))
 		return false;
 	return true;
 }
@@ -461,8 +463,12 @@ void sig_deliver(struct regs *r)
 		restart_adjust(r, &sa);
 		if (sa.flags & SA_RESETHAND)
 			t->sighand->action[sig - 1].handler = SIG_DFL_K;
-		if (handler_enter(r, &sa, &info))
-			die_of(SIGSEGV);
+		if (handler_enter(r, &sa, &info)) {
+			/* No room for its frame: that is a fault of its own. */
+			if (sig == SIGSEGV)
+				t->sighand->action[sig - 1].handler = SIG_DFL_K;
+			sig_force(t, SIGSEGV, SI_KERNEL, 0);
+		}
 		return;
 	}
 	restart_adjust(r, NULL);

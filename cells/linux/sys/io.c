@@ -519,8 +519,13 @@ SYSCALL(sendfile, "ffpu", int out, int in, u64 uoff, u64 n)
 SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
 {
 	struct file *a = fd_get(in), *b = fd_get(out);
-	bool ok = a && b && (file_is_pipe(a) || file_is_pipe(b));
+	bool ok = a && b && (file_is_pipe(a) || file_is_pipe(b)) && !(flags & ~15u) &&
+		  (!file_is_pipe(a) || !file_is_pipe(b) || a->inode != b->inode);
 
+	/* Neither to appending files nor to descriptors that are no files (eventfd ...). */
+	if (ok &&
+	    ((b->flags & O_APPEND) || !(a->inode->mode & S_IFMT) || !(b->inode->mode & S_IFMT)))
+		ok = false;
 	if (a)
 		file_put(a);
 	if (b)
@@ -528,6 +533,52 @@ SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
 	if (!a || !b)
 		return -EBADF;
 	return ok ? pump_fds(in, uin, out, uout, n, false) : -EINVAL;
+}
+
+/* Bytes of a pipe, copied to another without taking them out; all in one step. */
+s64 pipe_tee(struct file *in, struct file *out, u64 n);
+
+SYSCALL(tee, "ffux", int in, int out, u64 n, u32 flags)
+{
+	struct file *a = fd_get(in), *b = fd_get(out);
+	s64 r = -EBADF;
+
+	if (a && b && (a->flags & O_ACCMODE) != O_WRONLY && (b->flags & O_ACCMODE)) {
+		r = -EINVAL;
+		if (file_is_pipe(a) && file_is_pipe(b) && !(flags & ~15u))
+			r = pipe_tee(a, b, MIN(n, RW_MAX));
+	}
+	if (a)
+		file_put(a);
+	if (b)
+		file_put(b);
+	return r;
+}
+
+/* Pages are copied, never gifted: a program may change them after the call. */
+SYSCALL(vmsplice, "fpux", int fd, u64 uiov, u64 count, u32 flags)
+{
+	struct file *f = fd_get(fd);
+	struct iovec_k small[8], *heap = NULL;
+	struct uio u;
+	s64 r = f && !(f->flags & O_PATH) ? 0 : -EBADF;
+
+	if (!r && !file_is_pipe(f))
+		r = -EBADF;
+	if (!r && (flags & ~15u))
+		r = -EINVAL;
+	if (!r)
+		r = iovec_in(&u, uiov, count, small, &heap);
+	if (!r && u.left) {
+		u64 pos = 0;
+
+		u.nonblock = (flags & 2) != 0;
+		r = do_rw(f, &u, &pos, (f->flags & O_ACCMODE) != O_RDONLY);
+	}
+	kfree(heap);
+	if (f)
+		file_put(f);
+	return r;
 }
 
 SYSCALL(copy_file_range, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)

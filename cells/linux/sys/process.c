@@ -359,6 +359,10 @@ static s64 do_prlimit(struct proc *p, u32 which, u64 unew, u64 uold)
 			return -EPERM;
 		if (which == RLIMIT_NOFILE && n.max > FD_LIMIT)
 			return -EPERM;
+		if (which == RLIMIT_CPU) {
+			p->cpu_watch |= n.cur != NEVER;
+			p->xcpu_at = 0;
+		}
 		p->rlim[which].cur = n.cur;
 		p->rlim[which].max = n.max;
 	}

@@ -108,8 +108,10 @@ SYSCALL(rt_sigtimedwait, "pppu", u64 uset, u64 uinfo, u64 uts, u64 size)
 		if (sig)
 			break;
 		t->blocked = blocked & ~set;
+		t->waited = blocked & set;
 		r = wait_on(NULL, deadline, true);
 		t->blocked = blocked;
+		t->waited = 0;
 		sig = sig_take(t, set, &info);
 		if (sig)
 			break;

@@ -353,9 +353,11 @@ SYSCALL(setitimer, "dpp", int which, u64 unew, u64 uold)
 	if (which == 0) {
 		itimer_real_set(p, value, interval);
 	} else if (which == 1) {
+		p->cpu_watch |= value != 0;
 		p->virt_value = value;
 		p->virt_interval = interval;
 	} else {
+		p->cpu_watch |= value != 0;
 		p->prof_value = value;
 		p->prof_interval = interval;
 	}
@@ -374,12 +376,29 @@ static void cpu_timer(u64 *value, u64 interval, u64 used, struct proc *p, int si
 	*value = interval;
 	sig_send_proc(p, sig, NULL);
 }
+/* RLIMIT_CPU: a signal at the soft limit and each second after it, the end at the hard one. */
+static void cpu_limit(struct proc *p)
+{
+	u64 cur = p->rlim[RLIMIT_CPU].cur, max = p->rlim[RLIMIT_CPU].max, total;
+
+	if (cur > (1ull << 32))
+		return;
+	total = proc_cpu(p, true, true);
+	if (max <= (1ull << 32) && total >= max * NS_PER_SEC) {
+		sig_send_proc(p, SIGKILL, NULL);
+	} else if (total >= MAX(cur * NS_PER_SEC, p->xcpu_at)) {
+		p->xcpu_at = total + NS_PER_SEC;
+		sig_send_proc(p, SIGXCPU, NULL);
+	}
+}
+
 void cpu_timers_charge(struct proc *p, u64 used, bool user);
 void cpu_timers_charge(struct proc *p, u64 used, bool user)
 {
 	if (user)
 		cpu_timer(&p->virt_value, p->virt_interval, used, p, SIGVTALRM);
 	cpu_timer(&p->prof_value, p->prof_interval, used, p, SIGPROF);
+	cpu_limit(p);
 }
 
 /* ---- POSIX timers ---- */
@@ -404,17 +423,14 @@ static void ptimer_signal(struct ptimer *pt)
 	if (pt->notify == 1) /* SIGEV_NONE */
 		return;
 	if (pt->queued) {
-		pt->overrun++;
+		pt->overrun += pt->overrun < INT32_MAX;
 		return;
 	}
 	memset(&i, 0, sizeof(i));
 	i.si_signo = pt->sig;
 	i.si_code = SI_TIMER;
 	i._sifields._timer._tid = (int)pt->id;
-	i._sifields._timer._overrun = (int)pt->overrun;
 	i._sifields._timer._sigval.sival_ptr = (void *)pt->value;
-	pt->last_overrun = pt->overrun;
-	pt->overrun = 0;
 	if (pt->notify == 4) { /* SIGEV_THREAD_ID */
 		t = thread_find(pt->tid);
 		if (!t)
@@ -429,6 +445,18 @@ static void ptimer_signal(struct ptimer *pt)
 	}
 }
 
+/* Set the next expiry after now; those before it are overruns. */
+static void ptimer_forward(struct ptimer *pt, u64 now)
+{
+	if (pt->deadline <= now) {
+		u64 missed = (now - pt->deadline) / pt->interval + 1;
+
+		pt->overrun = (u32)MIN(pt->overrun + missed, (u64)INT32_MAX);
+		pt->deadline += missed * pt->interval;
+	}
+	timer_set(&pt->timer, pt->deadline);
+}
+
 static void ptimer_fire(struct ktimer *timer)
 {
 	struct ptimer *pt = container_of(timer, struct ptimer, timer);
@@ -436,30 +464,33 @@ static void ptimer_fire(struct ktimer *timer)
 
 	pt->deadline = 0;
 	ptimer_signal(pt);
-	if (pt->interval) {
-		u64 next = timer->deadline + pt->interval;
-
-		if (next <= now) {
-			u64 missed = (now - next) / pt->interval + 1;
-
-			pt->overrun += (u32)missed;
-			next += missed * pt->interval;
-		}
-		pt->deadline = next;
-		timer_set(timer, next);
-	}
+	if (!pt->interval)
+		return;
+	/* While its signal waits the timer rests: a short interval must not keep the CPU busy.
+	 */
+	pt->deadline = timer->deadline + pt->interval;
+	if (!pt->queued)
+		ptimer_forward(pt, MAX(now, timer->deadline + 100000));
 }
 
-/* A timer's signal was taken: the next expiry may queue another. */
-void itimer_signal_taken(const siginfo_t *i);
-void itimer_signal_taken(const siginfo_t *i)
+/* A timer's signal was taken: it tells what was missed, the next expiry may queue another. */
+void itimer_signal_taken(siginfo_t *i);
+void itimer_signal_taken(siginfo_t *i)
 {
 	struct ptimer *pt;
 
 	if (i->si_code != SI_TIMER)
 		return;
 	list_each(pt, &current->proc->posix_timers,
-		  link) if ((int)pt->id == i->_sifields._timer._tid) pt->queued = false;
+		  link) if ((int)pt->id == i->_sifields._timer._tid && pt->queued)
+	{
+		pt->queued = false;
+		if (pt->interval && pt->deadline && !list_linked(&pt->timer.link))
+			ptimer_forward(pt, clock_now());
+		pt->last_overrun = pt->overrun;
+		pt->overrun = 0;
+		i->_sifields._timer._overrun = (int)pt->last_overrun;
+	}
 }
 
 void posix_timers_free(struct proc *p);

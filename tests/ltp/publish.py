@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: ISC
+"""Writes docs/ltp.md from the results of run.py: publish.py VERSION RESULTS [PEER-RESULTS]."""
+
+import json
+import os
+import re
+import sys
+import textwrap
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+HEAD = """\
+# LTP in a linux cell
+
+What the Linux Test Project's system-call tests (the lists `syscalls` and `syscalls-ipc`) make of the linux cell.
+Made by `tests/ltp/publish.py` from a run of `tests/ltp/run.py`.
+
+- LTP {version}, built for x86-64 with glibc of Debian 12, dynamically linked; no part of it is in this repository.
+- To reproduce: build and install LTP as it says itself, then `make ltp LTP=/opt/ltp` (`LTP_ARGS="--only REGEX"`
+  for some of them). Results are merged into build/ltp.json. `LTP_ARGS=--peer` runs the same archive under a Debian
+  cloud kernel in the same QEMU.
+- How they run: in QEMU (TCG), many per boot. A static runner (tests/ltp/runner.c) is the container's first
+  process; its root is an archive in memory, /tmp a tmpfs, sockets come from a transport cell. It has every
+  capability (`caps=`) and the permit for writable and executable memory (`wxallowed=1`): tests of
+  privileged calls would say nothing otherwise. Each test has a time limit of 60 s; the machine it ran on was shared.
+- "Does not apply": LTP itself says so (TCONF: another architecture, a library or program that is missing, 16-bit
+  calls ...), or the test needs what no container has: block devices with mkfs, kernel modules, hardware.
+
+| | tests |
+|---|---|
+| in the lists | {total} |
+| do not apply: LTP says so | {conf} |
+| do not apply: need what a container has not | {none} |
+| apply | {apply} |
+| **pass** | **{ok} ({share:.0f} %)** |
+| fail: refused on purpose | {design} |
+| fail: missing or wrong | {open} |
+{peer}
+gVisor's own system-call tests were not run: they are built with bazel, which fetches its toolchain and
+dependencies from the network; there is no package of them, and the files alone don't compile without it.
+"""
+
+
+def rules():
+    found = []
+    with open(os.path.join(HERE, "reasons.txt"), encoding="utf-8") as f:
+        for line in f:
+            if line.strip() and line[0] != "#":
+                kind, pattern, reason = line.rstrip("\n").split("\t")
+                found.append((kind, re.compile(pattern), reason))
+    return found
+
+
+def classify(name, result, table):
+    text = f"{name} {' '.join(result['lines'])}"
+    return next((kind, reason) for kind, pattern, reason in table if pattern.search(text))
+
+
+def passed(result):
+    """A pass may come with parts that LTP leaves out (32 without 1, 2, 4)."""
+    return result["code"] == "0"
+
+
+def words(names):
+    return textwrap.fill(" ".join(names), 118, break_on_hyphens=False, break_long_words=False) + "\n"
+
+
+def clean(line):
+    line = re.sub(r"\S*/(?=[\w.]+\.[ch]:)", "", line)
+    return line.replace("|", "\\|")[:110]
+
+
+def main():
+    version, results = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
+    table = rules()
+    ok, conf, groups = [], [], {}
+    for name, r in sorted(results.items()):
+        if passed(r):
+            ok.append(name)
+        elif r["code"] == "32":
+            conf.append(name)
+        else:
+            kind, reason = classify(name, r, table)
+            groups.setdefault(kind, {}).setdefault(reason, []).append(name)
+    count = {k: sum(len(v) for v in groups.get(k, {}).values()) for k in ("none", "design", "open")}
+    apply = len(results) - len(conf) - count["none"]
+    peer = ""
+    if len(sys.argv) > 3:
+        other = json.load(open(sys.argv[3], encoding="utf-8"))
+        theirs = sum(passed(r) for r in other.values())
+        both = [n for n, r in other.items() if passed(r) and n in results]
+        peer = (f"\nThe same archive under Debian's Linux 6.1 in the same QEMU, as root and not in a container: {theirs} of "
+                f"{len(other)} tests that were run pass; of those {sum(passed(results[n]) for n in both)} pass here.\n")
+    out = HEAD.format(version=version, total=len(results), conf=len(conf), none=count["none"], apply=apply,
+                      ok=len(ok), share=100 * len(ok) / apply, design=count["design"], open=count["open"],
+                      peer=peer)
+    for kind, title in (("open", "Fail: missing or wrong"), ("design", "Fail: refused on purpose")):
+        out += f"\n## {title}\n\n| reason | tests |\n|---|---|\n"
+        for reason, names in sorted(groups.get(kind, {}).items(), key=lambda g: -len(g[1])):
+            out += f"| {reason} | {' '.join(names)} |\n"
+    out += "\nWhat they said:\n\n"
+    for kind in ("open", "design"):
+        for names in groups.get(kind, {}).values():
+            for name in names:
+                r = results[name]
+                said = clean(next((x for x in r["lines"] if "TFAIL" in x or "TBROK" in x),
+                                  r["lines"][0] if r["lines"] else ""))
+                out += f"- {name} ({r['code']}): {said}\n"
+    out += "\n## Do not apply: need what a container has not\n\n"
+    for reason, names in sorted(groups.get("none", {}).items(), key=lambda g: -len(g[1])):
+        out += f"{reason[0].upper()}{reason[1:]} ({len(names)}):\n\n{words(names)}\n"
+    out += f"## Do not apply: LTP says so ({len(conf)})\n\n{words(conf)}\n## Pass ({len(ok)})\n\n{words(ok)}"
+    with open(os.path.join(TOP, "docs", "ltp.md"), "w", encoding="utf-8") as f:
+        f.write(out)
+    print(out[out.index("| | tests"):out.index("gVisor")])
+
+
+if __name__ == "__main__":
+    main()
