@@ -1,20 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
 """What `make run` does: put an image into the store's disk unless it is there, write a
-configuration that starts it, boot D0 in QEMU.
+configuration in which d0d makes a container of it, boot D0 in QEMU.
 
 run.py --image ARCHIVE [--cmd "WORDS"] --disk FILE --web-port N [--docker-port N]
        [--dashboard-port N] [--control d0d|monitor] [--only-prepare] [-- QEMU ARGUMENTS]
 
-The disk is a HAMMER2 volume and stays: the image is imported once, the container's root is a
-writable snapshot of it and keeps what the container writes. Another image or another
-command makes another container. Ports that containers publish appear on the same ports of
-127.0.0.1 (forward.py)."""
+The disk is a HAMMER2 volume and stays: the image is imported once. The container "web" is an
+ordinary one of d0d's, with the restart policy "always": `docker ps` shows it, what it writes
+stays, and another image or another command replaces it. Ports that containers publish appear on the
+same ports of 127.0.0.1 (forward.py). With --control monitor it is a cell of
+the configuration instead, and d0d makes none."""
 
 import argparse
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +24,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import forward  # noqa: E402
@@ -103,19 +106,48 @@ def container(disk, image_id, argv):
     return name
 
 
+def image_name(path):
+    """The archive's own name for its image, or nothing."""
+    with tarfile.open(path) as tar:
+        if "manifest.json" in {n.removeprefix("./") for n in tar.getnames()}:
+            return (json.load(tar.extractfile("manifest.json"))[0].get("RepoTags") or [""])[0]
+    return ""
+
+
+def ensured(image_id, opts):
+    """The words by which d0d makes the container (d0d --ensure): a create request."""
+    body = {"Image": image_name(opts.image) or f"sha256:{image_id}", "Hostname": "web",
+            "Labels": {"d0.image": image_id}, "ExposedPorts": {"80/tcp": {}},
+            "HostConfig": {"RestartPolicy": {"Name": "always"},
+                           "PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}
+    if opts.cmd:
+        body["Cmd"] = shlex.split(opts.cmd)
+    text = urllib.parse.quote(json.dumps(body, separators=(",", ":")), safe="")
+    return f",--ensure,web={text}"
+
+
 def prepare(opts):
     config = image_config(opts.image)
     argv = (shlex.split(opts.cmd) if opts.cmd else
             (config.get("Entrypoint") or []) + (config.get("Cmd") or []))
     if not argv:
         fail("the image names no command: give one, CMD=...")
-    pfs = container(opts.disk, store_image(opts.disk, opts.image), argv)
+    image_id, pfs, ensure = store_image(opts.disk, opts.image), "", ""
+    if opts.control == "monitor":
+        pfs = container(opts.disk, image_id, argv)
+    else:
+        ensure = ensured(image_id, opts)
     env = config.get("Env") or ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     with open(os.path.join(TOP, "conf", "demo.conf"), encoding="utf-8") as f:
         conf = f.read()
+    if opts.control != "monitor":
+        conf = re.sub(r"# \[static.*?# \[/static\]\n", "", conf, flags=re.S)
     args = (f"argv={','.join(map(word, argv))} env={','.join(map(word, env))} hostname=web"
             + (f" cwd={config['WorkingDir']}" if config.get("WorkingDir") else ""))
     conf = conf.replace("@ARGS@", args).replace("@PFS@", pfs)
+    conf = conf.replace("@ENSURE@", ensure)
+    if any(len(line.split(" ", 2)[2]) > 1000 for line in conf.splitlines() if line.startswith("args ")):
+        fail("the command is too long")
     monitor, d0d = "inspect,power,console", "inspect"
     if opts.control == "monitor":
         monitor += ",control"
@@ -169,6 +201,7 @@ def main():
     archive = prepare(opts)
     if opts.only_prepare:
         return
+    web = "10.0.2.15" if opts.control == "monitor" else "10.0.2.16"
     print(f"d0: port 80 of the container will be at http://127.0.0.1:{opts.web_port}/\n"
           f"d0: the dashboard will be at http://127.0.0.1:{opts.dashboard_port}/\n"
           f"d0: the Docker endpoint will be at tcp://127.0.0.1:{opts.docker_port} "
@@ -176,7 +209,7 @@ def main():
     sys.exit(run([
         "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-display", "none", "-no-reboot",
         "-chardev", "stdio,id=con,signal=on", "-serial", "chardev:con",
-        "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{opts.web_port}-10.0.2.15:80,"
+        "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{opts.web_port}-{web}:80,"
         f"hostfwd=tcp:127.0.0.1:{opts.docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{opts.dashboard_port}-10.0.2.16:8080",
         "-device", "virtio-net-pci,netdev=net0",

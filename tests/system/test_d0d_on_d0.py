@@ -46,13 +46,13 @@ def blank_disk(folder):
     return path
 
 
-def start(boot, archive, disk, pinned=False):
+def start(boot, archive, disk, pinned=False, forward=""):
     docker_port, dash_port = free_port(), free_port()
     m = boot(os.path.join(BUILD, archive), smp=2, mem="512M", extra=[
         "-drive", f"if=none,id=disk0,format=raw,file={disk}",
         "-device", "virtio-blk-pci,drive=disk0",
         "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
-        f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080",
+        f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080{forward}",
         "-device", "virtio-net-pci,netdev=net0"])
     if pinned:
         m.pin(min(os.sched_getaffinity(0)))

@@ -14,6 +14,7 @@ import pytest
 from d0d_lib import busybox_layer, docker_archive
 from machine import BUILD, PATIENCE, TOP
 from test_d0d_on_d0 import DOCKER, blank_disk, start
+from test_demo import free_port, page_comes
 
 pytestmark = pytest.mark.skipif(not DOCKER, reason="no docker command")
 COUNTER = "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.2; done"
@@ -141,12 +142,22 @@ def test_a_power_cut_leaves_nothing_half_made(boot, image, tmp_path):
     assert len(whole(disk)) >= 1
 
 
-def test_an_image_imported_on_the_host_is_there(boot, tmp_path):
-    disk = str(tmp_path / "disk")
+def test_the_demo_is_a_container_of_d0ds(boot, tmp_path):
+    """`make run`: the image was imported on the host, the container is made by d0d, once; the page
+    comes from it before and after a reboot."""
+    disk, port = str(tmp_path / "disk"), free_port()
     subprocess.run([sys.executable, os.path.join(TOP, "tools", "run.py"), "--image",
                     f"{BUILD}/demo-image.tar", "--disk", disk, "--out", str(tmp_path / "run"),
                     "--only-prepare"], check=True, timeout=120)
-    h = start(boot, "docker.d0a", disk)
-    assert h.ok("images", "--format", "{{.Repository}}:{{.Tag}}") == "d0/demo:latest\n"
-    assert "Hello from a container" in h.ok("run", "--rm", "d0/demo", "cat", "/www/index.html")
-    assert "mkroot.sh" in h.ok("history", "d0/demo")
+    made = None
+    for boots in (1, 2):
+        h = start(boot, str(tmp_path / "run.d0a"), disk, forward=f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.16:80")
+        until(lambda: status(h, "web") == "running")
+        page_comes(h.machine, port)
+        assert h.ok("images", "--format", "{{.Repository}}:{{.Tag}}") == "d0/demo:latest\n"
+        assert h.ok("ps", "--format", "{{.Image}} {{.Names}} {{.Ports}}") == "d0/demo:latest web 0.0.0.0:80->80/tcp\n"
+        made = made or h.ok("inspect", "-f", "{{.Id}}", "web")
+        assert h.ok("inspect", "-f", "{{.Id}}", "web") == made
+        assert h.ok("exec", "web", "sh", "-c", "echo again >> /www/index.html; sync; grep -c again /www/index.html") \
+            == f"{boots}\n"
+        h.machine.stop()
