@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Import of images into a volume beside `umoci unpack`: bench/images.py OUT_DIR. The images are
 made here: one layer of 130 MB in 8,000 files and, with D0_BENCH_LARGE=1, one of 1.7 GB in
-80,000; half of the bytes compress well, half do not."""
+80,000; half of the bytes compress well, half do not. Also `podman load`, and makefs -t hammer2 if
+D0_MAKEFS names one (it works from the unpacked files, so `d0fs cp -r` is its match)."""
 import gzip
 import hashlib
 import io
@@ -18,6 +19,7 @@ from common import publish, row
 
 OUT = os.path.abspath(sys.argv[1])
 WORK = os.path.join(OUT, "bench-images")
+RUNS = int(os.environ.get("RUNS", "3"))
 D0FS = os.path.join(OUT, "bin", "d0fs")
 OCI = "application/vnd.oci.image."
 
@@ -64,27 +66,75 @@ def timed(*argv):
     return time.monotonic() - start
 
 
+def podman(image):
+    """The image into a store of its own, durable."""
+    root = os.path.join(WORK, "podman")
+    base = ["podman", "--root", f"{root}/root", "--runroot", f"{root}/run", "--storage-driver", "vfs"]
+    if subprocess.run(base + ["info"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                      check=False).returncode:
+        return None
+    took = timed("sh", "-c", f"{' '.join(base)} load -q -i {image} && sync -f {root}")
+    subprocess.run(base + ["rmi", "-af"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    shutil.rmtree(root, ignore_errors=True)
+    return took
+
+
+def new_volume(volume, total):
+    if os.path.exists(volume):
+        os.unlink(volume)
+    subprocess.run([D0FS, "newfs", "-s", str(3 * total + (256 << 20)), volume], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def stored_mb(volume):
+    info = json.loads(subprocess.run([D0FS, "--json", "info", volume], check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout)
+    return max(p["data_bytes"] for p in info["pfs"]) / 1e6
+
+
+def makefs_rows(what, image, total):
+    tree, theirs, ours = (os.path.join(WORK, n) for n in ("bundle/rootfs", "makefs.h2", "cp.h2"))
+    argv = [os.environ["D0_MAKEFS"], "-t", "hammer2", "-o", "v=1", theirs, tree]
+    subprocess.run(["umoci", "unpack", "--image", f"{image}:latest", os.path.dirname(tree)], check=True)
+    made, copied = [], []
+    for _ in range(RUNS):
+        made.append(timed("sh", "-c", " ".join(argv) + f" >/dev/null 2>&1 && sync {theirs}"))
+        new_volume(ours, total)
+        copied.append(timed(D0FS, "-q", "cp", "-r", ours, tree + "/", "LOCAL:/"))
+    rows = [row("images", f"files into a volume, {what}", "s", "lower", copied, made, "makefs -t hammer2"),
+            row("images", f"stored blocks, {what}", "MB", "lower", stored_mb(ours), stored_mb(theirs),
+                "makefs -t hammer2")]
+    shutil.rmtree(os.path.dirname(tree))
+    return rows
+
+
 def import_rows(name, files, total):
     image, volume = os.path.join(WORK, name), os.path.join(WORK, name + ".h2")
+    what = f"{total // 1000000} MB in {files} files"
     make_image(image, make_tar(files, total))
-    ours, peer = [], []
-    for _ in range(3):
-        if os.path.exists(volume):
-            os.unlink(volume)
-        subprocess.run([D0FS, "newfs", "-s", str(3 * total + (256 << 20)), volume], check=True,
-                       stdout=subprocess.DEVNULL)
-        ours.append(timed(D0FS, "-q", "import", volume, image, "bench"))
+    archive = image + ".tar"
+    subprocess.run(["tar", "-C", image, "-cf", archive, "."], check=True)
+    ours, peer, loads = [], [], []
+    for _ in range(RUNS):
+        new_volume(volume, total)
+        ours.append(timed(D0FS, "-q", "import", volume, archive, "bench"))
         if shutil.which("umoci"):
             bundle = os.path.join(WORK, "bundle")
             # what is in the volume afterwards is durable: so must be the peer's files
             peer.append(timed("sh", "-c", f"umoci unpack --image {image}:latest {bundle} && "
                                           f"sync -f {bundle}"))
             shutil.rmtree(bundle)
-    stored = os.stat(volume).st_blocks * 512 / 1e6
-    return volume, [row("images", f"import, {total // 1000000} MB in {files} files", "s", "lower",
-                        ours, peer or None, "umoci unpack"),
-                    row("images", f"stored, {total // 1000000} MB in {files} files", "MB", "lower",
-                        stored, total / 1e6, "the tar")]
+        if shutil.which("podman"):
+            loads.append(podman(archive))
+    loads = [t for t in loads if t]
+    rows = [row("images", f"import, {what}", "s", "lower", ours, peer or None, "umoci unpack"),
+            row("images", f"import of the archive, {what}", "s", "lower", ours, loads or None,
+                "podman load (vfs)")]
+    rows.append(row("images", f"stored blocks, {what}", "MB", "lower", stored_mb(volume), total / 1e6,
+                    "the tar"))
+    if os.environ.get("D0_MAKEFS"):
+        rows += makefs_rows(what, image, total)
+    return volume, rows
 
 
 def main():
