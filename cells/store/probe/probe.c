@@ -8,6 +8,8 @@
  *	 mode=readonly	writing is refused with EROFS
  *	 mode=admin	an image is imported over the admin channel, and more
  *	 mode=hostile	broken requests, then a broken ring
+ *	 mode=restart	three times: write and sync files, wait for the store to be restarted,
+ *			read them by the node numbers of before
  *	 mode=bench	times of getattr, write, fsync, and of reading the files "cold" (in
  *			sequence) and "random" (4 KiB here and there), which the host put there
  *	 files=N size=BYTES seed=N
@@ -37,6 +39,8 @@ static struct {
 	size_t len;
 	uint64_t unique;
 	struct fuse_out_header head;
+	unsigned restarts; /* of the store, seen by call() */
+	uint8_t *again;    /* a request, to be sent again after a restart; NULL: is not */
 } p;
 
 _Noreturn void probe_failed(const char *what, long value)
@@ -50,6 +54,18 @@ _Noreturn void probe_failed(const char *what, long value)
 		if (!(cond))                                \
 			probe_failed(#cond, (long)(value)); \
 	} while (0)
+
+static void set_up(void)
+{
+	for (unsigned i = 0; i < D0_VFS_QUEUES; i++)
+		CHECK(!virtq_drv_init(&p.q[i],
+				      vchan_queue(&p.chan, i, D0_VFS_QUEUES, D0_VFS_QUEUE_NUM),
+				      D0_VFS_QUEUE_NUM, p.chan.features, p.slots[i]),
+		      i);
+	vchan_client_ready(&p.chan);
+	p.chan.notify = false;
+	cell_notify(p.ch);
+}
 
 static void connect(void)
 {
@@ -65,11 +81,7 @@ static void connect(void)
 	p.req_at = d0_vfs_data_off();
 	p.rep_at = p.req_at + REQ_MAX;
 	CHECK(p.rep_at + REQ_MAX <= p.size, p.size);
-	for (;;) {
-		enum vchan_event ev = vchan_client_poll(&p.chan, FEATURES);
-
-		if (ev == VCHAN_UP)
-			break;
+	while (vchan_client_poll(&p.chan, FEATURES) != VCHAN_UP) {
 		if (p.chan.notify)
 			cell_notify(p.ch);
 		p.chan.notify = false;
@@ -77,14 +89,7 @@ static void connect(void)
 		cell_event_take(p.ch);
 		cell_flags_take(~0ull);
 	}
-	for (unsigned i = 0; i < D0_VFS_QUEUES; i++)
-		CHECK(!virtq_drv_init(&p.q[i],
-				      vchan_queue(&p.chan, i, D0_VFS_QUEUES, D0_VFS_QUEUE_NUM),
-				      D0_VFS_QUEUE_NUM, p.chan.features, p.slots[i]),
-		      i);
-	vchan_client_ready(&p.chan);
-	p.chan.notify = false;
-	cell_notify(p.ch);
+	set_up();
 }
 
 /* ---- requests ---- */
@@ -109,21 +114,60 @@ static void add(const void *data, size_t len)
 		add(&add_, sizeof(add_));         \
 	} while (0)
 
-static long call(void)
+static void send(void)
 {
-	uint32_t len = (uint32_t)p.len, got = 0;
+	uint32_t len = (uint32_t)p.len;
 	struct virtq_buf out[2] = {{p.req_at, 40}, {p.req_at + 40, len - 40}};
 	struct virtq_buf in = {p.rep_at, REQ_MAX};
 	struct virtq_drv *q = &p.q[D0_VFS_REQUESTS];
-	uint64_t deadline = clock_ns() + 60 * CLOCK_NS_PER_S;
 
 	memcpy(p.ring + p.req_at, &len, 4);
 	CHECK(!virtq_drv_add(q, out, len > 40 ? 2 : 1, &in, 1, &p), len);
 	if (virtq_drv_push(q))
 		cell_notify(p.ch);
+}
+
+static void init(void);
+
+/* The store began anew: shake hands, INIT, and send what was not answered again. */
+static void reconnect(void)
+{
+	size_t len = p.len;
+	uint64_t unique = p.unique;
+
+	set_up();
+	p.restarts++;
+	log_info("probe: connected again");
+	uint8_t *request = p.again;
+
+	p.again = NULL;
+	init();
+	p.again = request;
+	memcpy(p.ring + p.req_at, request, len);
+	p.len = len;
+	p.unique = unique;
+	send();
+}
+
+static long call(void)
+{
+	struct virtq_drv *q = &p.q[D0_VFS_REQUESTS];
+	uint64_t deadline = clock_ns() + 60 * CLOCK_NS_PER_S;
+	uint32_t got = 0;
+
+	if (p.again)
+		memcpy(p.again, p.ring + p.req_at, p.len);
+	send();
 	while (!virtq_drv_pop(q, &got)) {
 		CHECK(clock_ns() < deadline, p.unique);
 		CHECK(!q->broken, 0);
+		if (p.again && vchan_client_poll(&p.chan, FEATURES) == VCHAN_UP) {
+			reconnect();
+			continue;
+		}
+		if (p.chan.notify)
+			cell_notify(p.ch);
+		p.chan.notify = false;
 		if (!virtq_drv_events_on(q))
 			cell_wait(clock_ns() + CLOCK_NS_PER_S);
 		cell_event_take(p.ch);
@@ -304,6 +348,55 @@ static void hostile(void)
 	cell_notify(p.ch);
 }
 
+/* ---- restarts of the store ---- */
+
+static void sync_all(void)
+{
+	begin(FUSE_FSYNC, 1);
+	ADD(fuse_fsync_in, .fh = 0);
+	CHECK(call() == 0, p.head.error);
+}
+
+static long get_attr(uint64_t ino)
+{
+	begin(FUSE_GETATTR, ino);
+	ADD(fuse_getattr_in, .fh = 0);
+	return call();
+}
+
+static void restart(void)
+{
+	uint64_t node[16], dir = make_dir("restart"), gone;
+	char name[24];
+
+	CHECK(dir && files <= 16, p.head.error);
+	gone = create(dir, "gone");
+	for (uint64_t i = 0; i < files; i++) {
+		snprintf(name, sizeof(name), "%llu", (unsigned long long)i);
+		node[i] = create(dir, name);
+		CHECK(node[i], p.head.error);
+	}
+	begin(FUSE_UNLINK, dir); /* but known to this client: it is there until the restart */
+	add("gone", 5);
+	CHECK(call() == 0 && get_attr(gone) == 0, p.head.error);
+	for (unsigned round = 0; round < 3; round++) {
+		unsigned before = p.restarts;
+
+		seed = 100 + round;
+		for (uint64_t i = 0; i < files; i++)
+			write_file(node[i], i);
+		sync_all();
+		log_info("probe: working");
+		while (p.restarts == before)
+			for (uint64_t i = 0; i < files; i++)
+				verify_file(node[i], i);
+		for (uint64_t i = 0; i < files; i++)
+			verify_file(node[i], i);
+		CHECK(get_attr(gone) == -2, p.head.error);
+	}
+	CHECK(lookup(dir, "0") == node[0], p.head.error);
+}
+
 /* ---- times ---- */
 
 static uint64_t spent; /* ns in call() */
@@ -397,6 +490,8 @@ int cell_main(const struct d0_info *info)
 	} else {
 		connect();
 		init();
+		if (!strcmp(mode, "restart"))
+			p.again = malloc(REQ_MAX);
 		start = clock_ns();
 	}
 	if (!strcmp(mode, "admin"))
@@ -407,6 +502,8 @@ int cell_main(const struct d0_info *info)
 		verify_all();
 	else if (!strcmp(mode, "bench"))
 		bench();
+	else if (!strcmp(mode, "restart"))
+		restart();
 	else if (!strcmp(mode, "readonly"))
 		readonly();
 	else if (!strcmp(mode, "hostile"))
