@@ -31,3 +31,8 @@ BENCHES += store-vm
 .PHONY: bench-store-vm
 bench-store-vm: all $(B)/bench/store-vm-io ## files in a container beside btrfs in a Linux guest
 	$(Q)$(PYTHON) bench/store_vm.py
+
+BENCHES += store-fuse
+.PHONY: bench-store-fuse
+bench-store-fuse: $(B)/bin/d0fs ## files through FUSE beside btrfs and EROFS
+	$(Q)$(PYTHON) bench/store_fuse.py $(B)
