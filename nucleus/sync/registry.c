@@ -153,7 +153,8 @@ static bool take_memory(struct cell *cell)
 	return true;
 }
 
-static struct cell *allocate(const struct d0_ctl_cell_create *config, u32 number)
+static struct cell *allocate(const struct d0_ctl_cell_create *config, u32 number,
+			     const struct image *image)
 {
 	u64 at = ALIGN_UP(sizeof(struct cell), 64);
 	u64 vcpus = at, size = at + config->vcpus * sizeof(struct vcpu);
@@ -164,6 +165,7 @@ static struct cell *allocate(const struct d0_ctl_cell_create *config, u32 number
 		return NULL;
 	struct cell *cell = hpa_to_ptr(run);
 	cell->frames = (u32)PAGES(size);
+	cell->high = image->high; /* before its vCPUs, which are of one kind or the other */
 	cell->number = number;
 	cell->config = *config;
 	cell->config.heap = ALIGN_UP(config->heap, PAGE_SIZE);
@@ -195,14 +197,13 @@ struct cell *cell_new(const struct d0_ctl_cell_create *config, int *err)
 		*err = D0_EBADIMAGE;
 		return NULL;
 	}
-	struct cell *cell = allocate(config, number);
+	struct cell *cell = allocate(config, number, image);
 	if (!cell) {
 		image_put(image);
 		*err = D0_ENOMEM;
 		return NULL;
 	}
 	cell->image = image;
-	cell->high = image->high;
 	cell->va_offset = image->high ? D0_HIGH_OFFSET : 0;
 	table[number] = cell;
 	slots = MAX(slots, number + 1);
