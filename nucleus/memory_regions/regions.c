@@ -25,6 +25,7 @@
 
 #define SMALL       (256 * KiB)
 #define PLACE_TRIES 256
+#define FILL_AHEAD  7 /* pages */
 
 static u32 type_perms(u32 type)
 {
@@ -277,10 +278,26 @@ int region_find(const struct cell *cell, gpa_t at, u64 size)
 	return -1;
 }
 
+/*
+ * Guest kernels take untouched memory in order, and an exit for each page costs more than
+ * the page: at the edge of what was touched some more come along.
+ */
 bool region_fill(struct cell *cell, gpa_t at)
 {
 	int i = region_find(cell, at, PAGE_SIZE);
-	return i >= 0 && cell->region[i].lazy && !fill_page(cell, &cell->region[i], at.v);
+	struct region *r = i >= 0 ? &cell->region[i] : NULL;
+	if (!r || !r->lazy || fill_page(cell, r, at.v))
+		return false;
+	u64 here = at.v - r->base.v, next = here + PAGE_SIZE;
+	if (here < r->fresh)
+		return true;
+	for (u32 n = 0; here == r->fresh && n < FILL_AHEAD && next < r->size; n++)
+		if (fill_page(cell, r, r->base.v + next))
+			break;
+		else
+			next += PAGE_SIZE;
+	r->fresh = next;
+	return true;
 }
 
 int region_discard(struct cell *cell, gpa_t at, u64 size)

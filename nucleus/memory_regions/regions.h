@@ -16,6 +16,7 @@ struct region {
 	u64 dma;
 	bool owned; /* its frames go with it */
 	bool lazy;  /* frames come when touched */
+	u64 fresh;  /* of a lazy one: nothing was ever touched from this offset on */
 	char name[D0_NAME_MAX];
 };
 
