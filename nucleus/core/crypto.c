@@ -6,7 +6,6 @@
 #define XXH_NO_STREAM
 #define XXH_NO_STDLIB
 #include <xxhash.h>
-#include <string.h>
 #include "nucleus/core/crypto.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* The console: see print.h. */
-#include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"

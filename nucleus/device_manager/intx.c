@@ -11,7 +11,6 @@
  */
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/device_manager/internal.h"
 #include "nucleus/device_manager/pci.h"
 
 #define LINES_MAX     16

@@ -7,7 +7,6 @@
 #include "nucleus/device_manager/irq.h"
 
 #include "nucleus/core/lock.h"
-#include "nucleus/core/print.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/internal.h"
 #include "nucleus/memory_regions/memory_regions.h"

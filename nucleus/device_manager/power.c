@@ -10,7 +10,6 @@
 #include "nucleus/core/trap.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/clock.h"
-#include "nucleus/device_manager/internal.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
 

@@ -17,7 +17,6 @@
  *
  * Locking: one CPU until smp_start_all(); from there the nucleus lock.
  */
-#include <string.h>
 #include "nucleus/archive/archive.h"
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/lock.h"
@@ -29,6 +28,7 @@
 #include "nucleus/memory_regions/memory_regions.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
+#include "nucleus/verify/recovery.h"
 #include "nucleus/verify/verify.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
@@ -81,7 +81,7 @@ static void relocate(u64 base)
 			*(u64 *)r->offset = (u64)r->addend - LINK_BASE + base;
 }
 
-static void must_map(u64 at, hpa_t to, u64 size, u32 perms, bool large)
+void nucleus_map(u64 at, hpa_t to, u64 size, u32 perms, bool large)
 {
 	if (space_map(&nucleus_space, at, to, size, perms, large))
 		stop("no memory for the nucleus's page tables");
@@ -96,8 +96,8 @@ static void map_direct(u64 base, u64 from, u64 to)
 		while (a < e) {
 			bool ro = a >= ro_start && a < ro_end;
 			u64 stop_at = ro ? MIN(e, ro_end) : a < ro_start ? MIN(e, ro_start) : e;
-			must_map(base + a, HPA(a), stop_at - a, ro ? MAP_R : MAP_R | MAP_W,
-				 true);
+			nucleus_map(base + a, HPA(a), stop_at - a, ro ? MAP_R : MAP_R | MAP_W,
+				    true);
 			a = stop_at;
 		}
 	}
@@ -114,8 +114,8 @@ static void map_image(u64 base)
 		    {data_start, image_end, MAP_R | MAP_W}};
 	for (u32 i = 0; i < ARRAY_SIZE(part); i++) {
 		u64 at = (u64)part[i].start;
-		must_map(base + at - LINK_BASE, HPA(at), (u64)part[i].end - at, part[i].perms,
-			 false);
+		nucleus_map(base + at - LINK_BASE, HPA(at), (u64)part[i].end - at,
+			    part[i].perms, false);
 	}
 }
 
@@ -240,7 +240,7 @@ static void __noreturn live0_main(void)
 	boot_info.loader += image_base - LINK_BASE;
 	map_direct(direct_base, EARLY_TOP, ~0ull & ~PAGE_MASK);
 	add_memory(EARLY_TOP, ~0ull & ~PAGE_MASK);
-	traps_init();
+	traps_init(0);
 	cpu_init_this(&cpus[0]);
 	announce();
 	device_manager_init_early(boot_info.rsdp, boot_tsc);
@@ -254,6 +254,7 @@ static void __noreturn live0_main(void)
 	sync_init();
 	sched_init();
 	verify_init();
+	recovery_arm();
 	smp_start_all();
 	if (!serial_irq_enable())
 		n_print("console: no interrupt for input, it is not read");

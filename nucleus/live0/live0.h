@@ -43,11 +43,13 @@ void checks_machine(void);
 /* smp.c */
 void smp_start_all(void);
 void cpu_init_this(struct cpu *cpu); /* GDT, TSS, IDT, GS, control registers */
-void traps_init(void);               /* builds the IDT, once */
+void traps_init(u64 spare); /* build the IDT; exceptions lead that far behind trap_stubs */
 
 /* live0.c */
 extern u64 __stack_chk_guard;
-extern u64 boot_tsc;         /* TSC at kernel entry */
+extern u64 boot_tsc; /* TSC at kernel entry */
+/* Into the nucleus's own space; stops if there is no memory. */
+void nucleus_map(u64 at, hpa_t to, u64 size, u32 perms, bool large);
 u64 stack_create(u32 pages); /* a stack with guard pages; its top, or 0 */
 void live0_switch(u64 root, u64 stack, u64 function, u64 enter) __noreturn;
 

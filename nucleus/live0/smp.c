@@ -5,9 +5,7 @@
  */
 #include <string.h>
 #include "nucleus/core/cpu.h"
-#include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"

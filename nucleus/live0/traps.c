@@ -6,8 +6,8 @@
  * that the nucleus itself is wrong: a flipped bit in its text or a bug. First the
  * verification ring is asked to compare the nucleus with its golden copies; if
  * that changed a page, the faulting instruction is tried again. Otherwise it is a panic.
+ * Once recovery_arm() was called all that runs in the spare copy of this code.
  */
-#include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/trap.h"
@@ -71,10 +71,10 @@ void vector_set(u32 vector, vector_handler handler, void *arg)
 	__atomic_store_n(&vectors[vector].handler, handler, __ATOMIC_RELEASE);
 }
 
-void traps_init(void)
+void traps_init(u64 spare)
 {
 	for (u32 v = 0; v < 256; v++) {
-		u64 at = (u64)trap_stubs + 16 * v;
+		u64 at = (u64)trap_stubs + 16 * v + (v < 32 ? spare : 0);
 		u8 ist = v == 2              ? IST_NMI
 			 : v == 8 || v == 18 ? IST_DOUBLE
 			 : v < 32            ? IST_FAULT

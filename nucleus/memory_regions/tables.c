@@ -17,7 +17,6 @@
  * tables at any time, so entries are written with single 64-bit stores, tables before
  * the entries that lead to them. Failure: out of frames undoes the part that was mapped.
  */
-#include <string.h>
 #include "d0/abi.h"
 #include "nucleus/core/print.h"
 #include "nucleus/memory_regions/memory_regions.h"

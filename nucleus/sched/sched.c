@@ -35,7 +35,6 @@
  * Locking: the nucleus lock; it is let go in guests and in the halt.
  */
 #include "nucleus/core/lock.h"
-#include "nucleus/core/print.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sched/timers.h"

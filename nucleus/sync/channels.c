@@ -8,7 +8,6 @@
  * page the nucleus shares with the cell; setting it wakes the vCPU that takes it.
  */
 #include <string.h>
-#include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"

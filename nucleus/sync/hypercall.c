@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* Hypercalls: decode, validate, act. The table is include/d0/abi.h's. Nucleus lock held. */
-#include <string.h>
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
 #include "nucleus/device_manager/device_manager.h"

@@ -3,7 +3,6 @@
  * The journal: the last JOURNAL_EVENTS events, numbered without gaps, and a line on the
  * console for each. Nucleus lock, or boot.
  */
-#include <string.h>
 #include "nucleus/core/print.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/sync/sync.h"

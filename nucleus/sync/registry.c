@@ -18,7 +18,6 @@
  * Locking: the nucleus lock for everything here.
  */
 #include <string.h>
-#include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
 #include "nucleus/sync/sync.h"
 
@@ -118,7 +117,7 @@ static void free_memory(struct cell *cell)
 	for (u32 i = 0; i < cell->config.vcpus; i++)
 		vcpu_destroy(&cell->vcpu[i]);
 	if (cell->ports)
-		cell_ports_free(cell);
+		frames_free_run(ptr_to_hpa(cell->ports), PORTS_PAGES);
 	if (cell->state_frames.v)
 		frames_free_run(cell->state_frames, PAGES(cell->config.state));
 	if (cell->events)

@@ -6,7 +6,11 @@
  * ring finds it. The result is an exception in host mode, at the instruction or some time
  * later when wrong data has spread, or a CPU that never lets go of the lock.
  *
- * Model: an exception is taken on a stack of its own. First the nucleus's read-only pages
+ * Model: an exception is taken on a stack of its own, by a spare copy of the nucleus's code:
+ * the image is mapped a second time, at another random address, with text and constants from
+ * the second golden copy and the same data, and the vectors of exceptions lead there. The code
+ * is position-independent, so the spare finds its own constants and everybody's data. It is
+ * verified as the golden copy that it is. First the nucleus's read-only pages
  * are compared with the golden copies, and repaired. If that changed a page and the
  * fault was inside the nucleus's text, the instruction is simply tried again. Otherwise what
  * the CPU was doing is given up: its locks are let go, its stack is dropped and it begins its
@@ -18,8 +22,9 @@
  * does the same.
  *
  * Limits, said plainly: data structures that were being changed when the fault came are not
- * rolled back; a single CPU in an endless loop has nobody to wake it; and the code below runs
- * from the same copy as the rest. More than LIMIT recoveries in WINDOW are a panic.
+ * rolled back; a single CPU in an endless loop has nobody to wake it; pointers to functions
+ * lead out of the spare copy, so that nothing below follows one before the repair. More than
+ * LIMIT recoveries in WINDOW are a panic.
  *
  * Locking: none is taken; golden copies that agree with each other are believed, as SHA-256
  * needs registers that may not be ours now.
@@ -28,6 +33,7 @@
 #include "d0/control.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
+#include "nucleus/core/random.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
@@ -41,7 +47,36 @@
 #define AFTERMATH 2000000000ull  /* a fault this soon after a repair is put down to it */
 
 static u64 last_repair, window_start;
+static u64 spare; /* how far behind the nucleus its spare copy is mapped */
 static u32 recoveries;
+
+void recovery_arm(void)
+{
+	const struct page_run *run = nucleus_set.run;
+	const struct {
+		char *from, *to;
+		hpa_t frames;
+		u32 perms;
+	} part[] = {{text_start, text_end, run[0].golden[1], MAP_R | MAP_X},
+		    {rodata_start, rodata_end, run[1].golden[1], MAP_R},
+		    {relro_start, relro_end, run[2].live, MAP_R},
+		    {data_start, image_end,
+		     HPA(run[2].live.v + (u64)(data_start - relro_start)), MAP_R | MAP_W}};
+	spare =
+	    0xffffffffc0000000ull + (random_u64() % (GiB - 16 * MiB) & ~PAGE_MASK) - image_base;
+	for (u32 i = 0; i < ARRAY_SIZE(part); i++) {
+		u64 size = (u64)(part[i].to - part[i].from);
+		u64 direct = (u64)hpa_to_ptr(part[i].frames);
+		nucleus_map((u64)part[i].from + spare, part[i].frames, size, part[i].perms,
+			    false);
+		if (i > 1)
+			continue;
+		space_unmap(&nucleus_space, direct, size); /* nobody writes to it any more */
+		nucleus_map(direct, part[i].frames, size, MAP_R, false);
+	}
+	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+	traps_init(spare);
+}
 
 static u32 repair_nucleus(void)
 {
@@ -106,7 +141,8 @@ static void __noreturn begin_anew(void)
 static void abandon(struct trap_frame *f)
 {
 	locks_abandon();
-	f->rip = (u64)begin_anew;
+	u64 anew = (u64)begin_anew;
+	f->rip = in_text(anew) ? anew : anew - spare;
 	f->rsp = cpu_self()->stack_top - 8;
 	f->rbp = 0;
 	f->rflags = 2;

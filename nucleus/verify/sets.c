@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Page sets: see sets.h. */
 #include <string.h>
-#include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/verify/sets.h"

@@ -43,6 +43,5 @@ const void *run_expected(const struct page_set *set, const struct page_run *run,
 extern struct page_set nucleus_set;
 /* Copy a good page over a live one that is read-only to the nucleus too. */
 void repair_write(hpa_t live, const void *good);
-void repair_init(void);
 
 #endif

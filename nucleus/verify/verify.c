@@ -133,7 +133,7 @@ static int good_golden(const struct page_set *set, const struct page_run *run, u
 			 : "golden copy 0 was wrong, rewritten");
 		stats.flips_found++;
 		stats.flips_repaired++;
-		memcpy(golden, right, PAGE_SIZE);
+		repair_write(ptr_to_hpa(golden), right);
 	}
 	return good < 0 ? -1 : 0;
 }
@@ -583,7 +583,6 @@ void verify_init(void)
 	const struct d0_file *file = archive_find("nucleus", D0_FILE_NUCLEUS);
 	nonce_key = random_u64();
 	blank = frame_alloc();
-	repair_init();
 	add_own("text", text_start, text_end, file);
 	add_own("rodata", rodata_start, rodata_end, file);
 	add_own("relro", relro_start, relro_end, NULL); /* relocated: like no file */

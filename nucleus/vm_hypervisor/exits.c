@@ -11,7 +11,6 @@
  * copies: if one was wrong and is repaired now, the instruction is tried again.
  */
 #include "nucleus/core/print.h"
-#include "nucleus/device_manager/device_manager.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"

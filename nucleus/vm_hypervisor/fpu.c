@@ -2,7 +2,6 @@
 /* See fpu.h. Areas are one page; XSAVE is among the things D0 needs. */
 #include <string.h>
 #include "nucleus/core/cpu.h"
-#include "nucleus/core/print.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 

@@ -4,12 +4,9 @@
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/device_manager/device_manager.h"
-#include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
-
-#define PORTS_PAGES 3 /* SVM looks at one bit of the third */
 
 /* STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE; FS_BASE, GS_BASE, SYSENTER_*, PAT */
 const u32 own_msrs[OWN_MSRS] = {0xc0000081, 0xc0000082,  0xc0000083, 0xc0000084,
@@ -41,11 +38,6 @@ bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow)
 		    (u8)(allow ? cell->ports[p / 8] & ~bit : cell->ports[p / 8] | bit);
 	}
 	return cell->ports;
-}
-
-void cell_ports_free(struct cell *cell)
-{
-	frames_free_run(ptr_to_hpa(cell->ports), PORTS_PAGES);
 }
 
 bool vm_hypervisor_init(void)

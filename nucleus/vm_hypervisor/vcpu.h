@@ -141,9 +141,9 @@ void vcpu_leave(struct vcpu *v);                    /* this CPU turns to somethi
 void vcpu_skip(struct vcpu *v);                     /* step over the instruction that exited */
 void vcpu_inject_fault(struct vcpu *v, u32 vector); /* error code 0 where there is one */
 
+#define PORTS_PAGES 3 /* SVM looks at one bit of the third */
 /* I/O ports. The bitmap of a vCPU's cell: three pages, a bit for each, set: it exits. */
 hpa_t vcpu_ports(const struct vcpu *v);
-void cell_ports_free(struct cell *cell);
 
 /* exits.c: act on an exit. Lock held. */
 void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *exit);

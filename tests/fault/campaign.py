@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: ISC
-"""A fault-injection campaign: campaign.py --count N --seed S writes build/campaign.json.
+"""A fault-injection campaign: campaign.py --count N --seed S [--hot] writes build/campaign.json.
 
 Boots the heartbeat pair and the monitor, flips one random bit after the other in pages that the ring verifies
 (live pages and golden copies of the nucleus and of every cell image), through QEMU's gdb
 stub, and writes down for each what became of it. When the machine doesn't survive one, that is
-written down too and the campaign goes on with a fresh one.
+written down too and the campaign goes on with a fresh one. --hot: only
+functions of the live nucleus that run all the time: a flip there is executed before any check finds it.
 
-campaign.json: {count, seed, injected, repaired, retired, lost, panics, cells_failed,
+campaign.json: {count, seed, hot, injected, repaired, retired, lost, silent, panics, cells_failed,
 nucleus_recoveries, heartbeat: {lines, gap_max_us}, seconds, flips: [{n, image, address, bit,
 outcome, ms}]}; outcome is "repaired", "retired" (its frame went out of service), "lost" (not
-put right within the limit) or "crash" (the machine ended or panicked)."""
+put right within the limit), "silent" (put right, but the heartbeat stopped) or "crash" (the
+machine ended or panicked)."""
 
 import argparse
 import json
@@ -24,7 +26,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "system"))
-from faults import verified_frames  # noqa: E402
+from faults import hot_code, verified_frames  # noqa: E402
 from machine import BUILD, Qemu  # noqa: E402
 
 MEM = 64 << 20
@@ -43,7 +45,7 @@ cell monitor image=monitor stack=32K channels=4 priority=6 restart=always caps=i
 class Target:
     """One machine and what can be flipped in it."""
 
-    def __init__(self, archive):
+    def __init__(self, archive, hot):
         self.cwd = tempfile.mkdtemp(prefix="d0-campaign-")
         self.m = Qemu(self.cwd, archive, smp=2, mem="64M", gdb=True)
         self.m.expect(r"^d0: ready: ", timeout=60)
@@ -53,6 +55,7 @@ class Target:
         images = {c: f"{BUILD}/cells/{c}.elf" for c in CELLS} | {"nucleus": f"{BUILD}/d0.elf"}
         for name, path in images.items():
             self.frames += [(addr, name) for addr, _ in verified_frames(memory, path)]
+        self.hot = [a for r in hot_code(f"{BUILD}/d0.elf") for a in range(*r)] if hot else []
         self.frames.sort()
         self.gdb = self.m.gdb()
         self.gdb.resume()
@@ -81,8 +84,18 @@ class Target:
             now = self.gdb.read(at, 1)[0]
             self.gdb.resume()
             if now == before:
-                return "repaired", round((time.monotonic() - start) * 1e3)
+                ms = round((time.monotonic() - start) * 1e3)
+                return ("repaired" if self.beats() else "silent"), ms
         return "lost", None
+
+    def beats(self):
+        """Whether the heartbeat goes on (two lines more, as one may have been on its way)."""
+        at, end = len(self.m.log), time.monotonic() + LIMIT
+        while time.monotonic() < end and not self.dead():
+            if len(re.findall(r"^beat-b: heartbeat \d+", self.m.log[at:], re.M)) >= 2:
+                return True
+            time.sleep(0.2)
+        return False
 
     def close(self):
         self.m.stop()
@@ -102,15 +115,18 @@ def build_archive(folder):
     return out
 
 
-def campaign(count, seed, archive):
+def campaign(count, seed, archive, hot):
     rng = random.Random(seed)
     flips, logs, target = [], [], None
     for n in range(count):
         if target is None:
-            target = Target(archive)
+            target = Target(archive, hot)
         gone = target.retired()
         frame, image = rng.choice([f for f in target.frames if f[0] not in gone])
         offset, bit = rng.randrange(4096), rng.randrange(8)
+        if hot:
+            image, address = "nucleus", rng.choice(target.hot)
+            frame, offset = address & ~4095, address & 4095
         try:
             outcome, ms = target.flip(frame, offset, bit)
         except (OSError, EOFError, AssertionError):
@@ -119,7 +135,7 @@ def campaign(count, seed, archive):
                       "outcome": outcome, "ms": ms})
         print(f"  {n + 1}/{count} {image} {hex(frame + offset)}.{bit}: {outcome}"
               + (f" after {ms} ms" if ms is not None else ""), flush=True)
-        if outcome in ("crash", "lost"):
+        if outcome in ("crash", "lost", "silent"):
             logs.append(target.close())
             target = None
     if target:
@@ -131,19 +147,21 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("--count", type=int, default=100)
     args.add_argument("--seed", type=int, default=1)
+    args.add_argument("--hot", action="store_true")
     opts = args.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        flips, log = campaign(opts.count, opts.seed, build_archive(folder))
+        flips, log = campaign(opts.count, opts.seed, build_archive(folder), opts.hot)
     gaps = [int(g) for g in re.findall(r"^beat-b: heartbeat \d+ gap_max_us (\d+)", log, re.M)]
 
     def outcomes(kind):
         return sum(f["outcome"] == kind for f in flips)
 
     result = {
-        "count": opts.count, "seed": opts.seed, "injected": len(flips),
+        "count": opts.count, "seed": opts.seed, "hot": opts.hot, "injected": len(flips),
         "repaired": outcomes("repaired"), "retired": outcomes("retired"),
-        "lost": outcomes("lost"), "panics": outcomes("crash"),
+        "lost": outcomes("lost"), "silent": outcomes("silent"),
+        "panics": outcomes("crash"),
         "cells_failed": len(re.findall(r"^d0: cell_failed", log, re.M)),
         "nucleus_recoveries": len(re.findall(r"^d0: nucleus_fault", log, re.M)),
         "heartbeat": {"lines": len(gaps), "gap_max_us": max(gaps, default=None)},

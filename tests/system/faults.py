@@ -3,7 +3,9 @@
 asked, its images are looked for."""
 
 import random
+import re
 import struct
+import subprocess
 
 PAGE = 4096
 ARCHIVE_MAGIC = struct.pack("<Q", 0x4348435241304400)
@@ -66,3 +68,35 @@ def pick_flips(frames, count, seed):
         by_page.setdefault(number, []).append(addr)
     chosen = rng.sample(sorted(by_page), min(count, len(by_page)))
     return [(rng.choice(by_page[n]) + rng.randrange(PAGE), rng.randrange(8)) for n in chosen]
+
+
+# What a running system seldom executes. A flip in a page that runs all the time is executed before
+# any round finds it, and may do anything; `make campaign HOT=1` counts what comes of those.
+COLD = re.compile(r"acpi|pci|vtd|dmar|control|ctl_|image_|archive|boot|live0|check|smp|vmx|vm(read|write)|decode|"
+                  r"br_|device|parse|rtc|clock_init|calib|take_|find_|add_|match|walk|power|reset|ioapic|intx|"
+                  r"msi|space_destroy|scan|table")
+
+
+def hot_pages(kernel):
+    """Ranges of the live nucleus's text in which not every function is a cold one."""
+    out = subprocess.run(["nm", "-n", kernel], capture_output=True, text=True, check=True).stdout
+    text = [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
+    hot = set()
+    for (start, name), (end, _) in zip(text, text[1:]):
+        if not COLD.search(name):
+            hot.update(range(start // PAGE, (end - 1) // PAGE + 1))
+    return [(p * PAGE, (p + 1) * PAGE) for p in hot]
+
+
+# What runs at every exit, tick, interrupt or fault.
+HOT = re.compile(r"(sched_|vcpu_|svm_(run|enter)|vmx_(run|enter)|fpu_|nucleus_(un)?lock|spin_|timers_|trap_|recovery_|"
+                 r"repair_|verify_|hypercall|hc_|cell_raise|channel_notify|lapic_|clock_ns).*|run|pick|tick|idle|decode|"
+                 r"assign_asid|take_turn|take|let_go|mem(cmp|cpy|set)|compare|piece|own_piece|run_live|run_expected|"
+                 r"set_find|image_frame|space_lookup|wake|find_cpu|enqueue|dequeue|settle|forgive|on_timer|in_text")
+
+
+def hot_code(kernel):
+    """[(start, end)] of the functions of the nucleus that run all the time."""
+    out = subprocess.run(["nm", "-n", kernel], capture_output=True, text=True, check=True).stdout
+    text = [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
+    return [(a, b) for (a, name), (b, _) in zip(text, text[1:]) if b > a and HOT.fullmatch(name.split(".")[0])]

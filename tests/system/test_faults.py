@@ -3,11 +3,10 @@
 everything runs on."""
 
 import re
-import subprocess
 import time
 
 import pytest
-from faults import pick_flips, verified_frames
+from faults import hot_pages, pick_flips, verified_frames
 from machine import BUILD, PATIENCE
 
 READY = r"^d0: ready: "
@@ -89,24 +88,6 @@ def test_flips_in_cells(machine, image, flips):
         machine.command("ring", r"flips found (\d+), repaired (\d+)")
 
 
-# What a running system seldom executes. A flip in a page that runs all the time is executed before
-# any round finds it, and may do anything; `make campaign` counts what comes of those.
-COLD = re.compile(r"acpi|pci|vtd|dmar|conf_|do_(cell|args|device|channel)|elf_|image_|archive|boot|"
-                  r"live0|check|smp|vmx|vm(read|write)|decode|br_|device|parse|rtc|clock_init|calib|take_|"
-                  r"find_|add_|match|walk|power|reset|ioapic|intx|msi|space_destroy|scan|table")
-
-
-def hot_pages():
-    """Ranges of the live nucleus's text in which not every function is a cold one."""
-    out = subprocess.run(["nm", "-n", f"{BUILD}/d0.elf"], capture_output=True, text=True, check=True).stdout
-    text = [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
-    hot = set()
-    for (start, name), (end, _) in zip(text, text[1:]):
-        if not COLD.search(name):
-            hot.update(range(start // 4096, (end - 1) // 4096 + 1))
-    return [(p * 4096, (p + 1) * 4096) for p in hot]
-
-
 def test_flips_in_the_nucleus(machine):
-    flip_rounds(machine, f"{BUILD}/d0.elf", 80, batch=10, skip=hot_pages())
+    flip_rounds(machine, f"{BUILD}/d0.elf", 80, batch=10, skip=hot_pages(f"{BUILD}/d0.elf"))
     heartbeat_goes_on(machine)

@@ -139,10 +139,6 @@ hpa_t image_phys(void)
 	return copy;
 }
 
-void repair_init(void)
-{
-}
-
 void repair_write(hpa_t live, const void *good)
 {
 	memcpy(hpa_to_ptr(live), good, PAGE_SIZE);
@@ -252,10 +248,6 @@ void vcpu_reset(struct vcpu *v, u64 rip, u64 rsp, gpa_t cr3, u64 rdi, u64 rsi)
 bool cell_allow_ports(struct cell *cell, u16 first, u32 count, bool allow)
 {
 	return true;
-}
-
-void cell_ports_free(struct cell *cell)
-{
 }
 
 void cell_quiesce(struct cell *cell)
