@@ -19,11 +19,6 @@ struct rela {
 const char *const segment_name[] = {"text", "rodata", "relro", "data"};
 static struct image *images;
 
-static bool read_only(const struct segment *s)
-{
-	return s->kind == D0_SEGMENT_TEXT || s->kind == D0_SEGMENT_RODATA;
-}
-
 hpa_t image_frame(const struct image *image, const struct segment *s, u64 page)
 {
 	for (u32 i = 0; i < image->moves; i++)
@@ -78,7 +73,7 @@ static const char *fill_all(struct image *img)
 	for (u32 i = 0; i < img->segments && !err; i++)
 		err = fill(&img->segment[i].golden[0], &img->segment[i]);
 	for (u32 i = 0; i < img->segments && !err; i++)
-		if (read_only(&img->segment[i]))
+		if (img->segment[i].kind <= D0_SEGMENT_RODATA)
 			err = fill(&img->segment[i].frames, &img->segment[i]);
 	for (u32 i = 0; i < img->segments && !err; i++)
 		err = fill(&img->segment[i].golden[1], &img->segment[i]);

@@ -82,21 +82,19 @@ static bool table_open(struct acpi_info *out, u64 address, acpi_map_fn map, stru
 
 /* ---- MADT: section 5.2.12 ---- */
 
-static void madt_add_cpu(struct acpi_info *out, u32 apic_id, u32 flags)
+/* CPUs that are only online-capable (slots) are left out. */
+static void madt_add_cpu(struct acpi_info *out, u32 apic_id, u64 flags)
 {
-	bool enabled = flags & 1;
-
-	if (apic_id == ~0u || !(flags & 3)) /* neither enabled nor online-capable */
+	if (apic_id == ~0u || !(flags & 1))
 		return;
 	for (u32 i = 0; i < out->cpus; i++) {
-		if (out->cpu[i].apic_id == apic_id)
+		if (out->cpu[i] == apic_id)
 			return;
 	}
-	if (out->cpus == ACPI_CPUS_MAX) {
+	if (out->cpus == ACPI_CPUS_MAX)
 		out->cpus_ignored++;
-		return;
-	}
-	out->cpu[out->cpus++] = (struct acpi_cpu){.apic_id = apic_id, .enabled = enabled};
+	else
+		out->cpu[out->cpus++] = apic_id;
 }
 
 static void madt_add_ioapic(struct acpi_info *out, const struct table *e)
@@ -129,32 +127,22 @@ static void madt_add_override(struct acpi_info *out, const struct table *e)
 				   .level = (flags >> 2 & 3) == 3};
 }
 
-static void madt_add_nmi(struct acpi_info *out, u16 flags, u8 lint)
-{
-	if (lint > 1)
-		return;
-	out->nmi = true;
-	out->nmi_lint = lint;
-	out->nmi_low = (flags & 3) == 3;
-}
-
 enum {
 	MADT_LAPIC = 0,
 	MADT_IOAPIC = 1,
 	MADT_OVERRIDE = 2,
-	MADT_LAPIC_NMI = 4,
 	MADT_LAPIC_ADDRESS = 5,
 	MADT_X2APIC = 9,
-	MADT_X2APIC_NMI = 10,
 };
 
 static void madt_entry(struct acpi_info *out, const struct table *e)
 {
 	/* Shortest valid length of each kind; a shorter entry is not looked at. */
-	static const u8 least[] = {
-	    [MADT_LAPIC] = 8,      [MADT_IOAPIC] = 12,        [MADT_OVERRIDE] = 10,
-	    [MADT_LAPIC_NMI] = 6,  [MADT_LAPIC_ADDRESS] = 12, [MADT_X2APIC] = 16,
-	    [MADT_X2APIC_NMI] = 12};
+	static const u8 least[] = {[MADT_LAPIC] = 8,
+				   [MADT_IOAPIC] = 12,
+				   [MADT_OVERRIDE] = 10,
+				   [MADT_LAPIC_ADDRESS] = 12,
+				   [MADT_X2APIC] = 16};
 	u8 kind = (u8)get(e, 0, 1);
 
 	if (kind >= ARRAY_SIZE(least) || least[kind] == 0)
@@ -165,8 +153,8 @@ static void madt_entry(struct acpi_info *out, const struct table *e)
 	}
 	switch (kind) {
 	case MADT_LAPIC:
-		if ((u8)get(e, 3, 1) != 0xff)
-			madt_add_cpu(out, (u8)get(e, 3, 1), (u32)get(e, 4, 4));
+		if (get(e, 3, 1) != 0xff)
+			madt_add_cpu(out, (u32)get(e, 3, 1), get(e, 4, 4));
 		break;
 	case MADT_IOAPIC:
 		madt_add_ioapic(out, e);
@@ -174,17 +162,11 @@ static void madt_entry(struct acpi_info *out, const struct table *e)
 	case MADT_OVERRIDE:
 		madt_add_override(out, e);
 		break;
-	case MADT_LAPIC_NMI:
-		madt_add_nmi(out, (u16)get(e, 3, 2), (u8)get(e, 5, 1));
-		break;
 	case MADT_LAPIC_ADDRESS:
 		out->lapic = HPA(get(e, 4, 8));
 		break;
 	case MADT_X2APIC:
-		madt_add_cpu(out, (u32)get(e, 4, 4), (u32)get(e, 8, 4));
-		break;
-	case MADT_X2APIC_NMI:
-		madt_add_nmi(out, (u16)get(e, 2, 2), (u8)get(e, 8, 1));
+		madt_add_cpu(out, (u32)get(e, 4, 4), get(e, 8, 4));
 		break;
 	}
 }
@@ -402,11 +384,8 @@ void acpi_init(hpa_t rsdp)
 {
 	if (!acpi_parse(&acpi, rsdp, firmware_map))
 		n_print("acpi: no usable tables: one CPU, no I/O APIC, PCI by ports");
-	if (acpi.cpus == 0) {
-		acpi.cpu[0] =
-		    (struct acpi_cpu){.apic_id = cpuid(1, 0).b >> 24, .enabled = true};
-		acpi.cpus = 1;
-	}
+	if (acpi.cpus == 0)
+		acpi.cpu[acpi.cpus++] = cpuid(1, 0).b >> 24;
 	n_print("acpi: %u tables (%u damaged), %u CPUs (%u ignored), %u I/O APICs%s%s%s%s",
 		acpi.tables, acpi.rejected, acpi.cpus, acpi.cpus_ignored, acpi.ioapics,
 		acpi.mcfgs ? ", ECAM" : "", acpi.hpet.v ? ", HPET" : "",

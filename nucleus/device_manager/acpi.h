@@ -13,10 +13,6 @@
 #define ACPI_OVERRIDES_MAX 16
 #define ACPI_MCFG_MAX      8
 
-struct acpi_cpu {
-	u32 apic_id;
-	bool enabled; /* false: present but not usable now (hot-plug slots) */
-};
 struct acpi_ioapic {
 	u32 id;
 	hpa_t base;
@@ -47,15 +43,12 @@ struct acpi_info {
 	/* MADT */
 	hpa_t lapic;
 	u32 cpus, cpus_ignored;
-	struct acpi_cpu cpu[ACPI_CPUS_MAX];
+	u32 cpu[ACPI_CPUS_MAX]; /* APIC IDs */
 	u32 ioapics;
 	struct acpi_ioapic ioapic[ACPI_IOAPICS_MAX];
 	u32 overrides;
 	struct acpi_override override[ACPI_OVERRIDES_MAX];
 	bool pcat_compat; /* there is a pair of 8259s to mask */
-	bool nmi;         /* some CPU has an NMI line */
-	u8 nmi_lint;      /* LINT pin of it, all CPUs */
-	bool nmi_low;
 
 	/* MCFG */
 	u32 mcfgs;

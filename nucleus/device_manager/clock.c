@@ -184,13 +184,6 @@ static u64 rate_by_cpuid(void)
 	return (u64)(mhz.a & 0xffff) * 1000000;
 }
 
-static u64 rate_by_hypervisor(void)
-{
-	if (!(cpuid(1, 0).c & 1u << 31) || cpuid(0x40000000, 0).a < 0x40000010)
-		return 0;
-	return (u64)cpuid(0x40000010, 0).a * 1000;
-}
-
 static bool rate_plausible(u64 hz)
 {
 	return hz >= 1000000 && hz <= 64 * SECOND;
@@ -212,31 +205,24 @@ static u64 rate_by_counter(u64 ns, const char **how)
 	return 0;
 }
 
-static bool agree(u64 a, u64 b)
-{
-	return (a > b ? a - b : b - a) < a / 16;
-}
-
 static u64 find_rate(const char **how)
 {
-	const char *counter;
-	u64 told = rate_by_cpuid(), hz;
+	u64 told = rate_by_cpuid();
+	bool believe = rate_plausible(told);
+	u64 hz = rate_by_counter(believe ? CROSSCHECK_NS : MEASURE_NS, how);
 
-	*how = "CPUID";
-	if (!rate_plausible(told)) {
-		told = rate_by_hypervisor();
-		*how = "hypervisor";
-	}
-	hz = rate_by_counter(rate_plausible(told) ? CROSSCHECK_NS : MEASURE_NS, &counter);
-	if (rate_plausible(told) && (hz == 0 || agree(hz, told)))
+	if (believe && (hz == 0 || (hz > told ? hz - told : told - hz) < told / 16)) {
+		*how = "CPUID";
 		return told;
-	if (rate_plausible(told)) {
-		n_print("clock: %s says %llu kHz, which is not so", *how,
-			(unsigned long long)told / 1000);
-		hz = rate_by_counter(MEASURE_NS, &counter);
 	}
-	*how = hz ? counter : "guess";
-	return hz ? hz : GUESS_HZ;
+	if (believe) {
+		n_print("clock: CPUID says %lu kHz, which is not so", told / 1000);
+		hz = rate_by_counter(MEASURE_NS, how);
+	}
+	if (hz)
+		return hz;
+	*how = "guess";
+	return GUESS_HZ;
 }
 
 void clock_init(u64 entry_tsc)

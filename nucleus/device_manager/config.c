@@ -38,11 +38,6 @@ static volatile u8 *ecam_at(u32 address, u32 off)
 	return bus ? bus + ((address & 0xff) << 12) + off : NULL;
 }
 
-bool pci_extended(u32 address)
-{
-	return ecam_at(address, 0) != NULL;
-}
-
 static bool by_ports(u32 address, u32 off)
 {
 	return address >> 16 == 0 && off < PCI_CONFIG_SIZE;

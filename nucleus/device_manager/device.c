@@ -226,7 +226,8 @@ static void bar_unmap(struct device *dev, u32 n)
 /* The cell's copy: as the device shows it, but BARs as the cell can use them. */
 static void config_copy(const struct device *dev, u8 *out)
 {
-	u32 size = pci_extended(dev->id.address) ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE;
+	bool extended = pci_read(dev->id.address, PCI_CONFIG_SIZE, 4) != ~0u;
+	u32 size = extended ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE;
 
 	for (u32 off = 0; off < size; off += 4) {
 		u32 v = pci_read(dev->id.address, off, 4);

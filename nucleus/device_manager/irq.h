@@ -20,8 +20,7 @@ u32 lapic_id(void); /* of the calling CPU */
 void lapic_eoi(void);
 void lapic_ipi(u32 apic_id, u8 vector);
 void lapic_nmi_others(void); /* stop the others in a panic */
-/* INIT, SIPI, SIPI with the delays of the MP specification: the CPU begins in real mode
- * at physical page << 12 (below 1 MiB). Blocks about 10.5 ms (0.5 ms on modern CPUs). */
+/* INIT, SIPI, SIPI: the CPU begins in real mode at physical page << 12 (below 1 MiB). */
 void lapic_start_cpu(u32 apic_id, u8 page);
 /* Fire VECTOR_TIMER on the calling CPU when clock_ns() reaches deadline (at once if it is
  * past); ~0: never. One deadline a CPU. May fire early when the hardware counts less far

@@ -25,15 +25,12 @@ enum {
 	APIC_ICR = 0x300,
 	APIC_ICR_HIGH = 0x310,
 	APIC_LVT_TIMER = 0x320,
-	APIC_LVT_THERMAL = 0x330,
-	APIC_LVT_PERF = 0x340,
 	APIC_LVT_LINT0 = 0x350,
 	APIC_LVT_LINT1 = 0x360,
 	APIC_LVT_ERROR = 0x370,
 	APIC_TIMER_INITIAL = 0x380,
 	APIC_TIMER_CURRENT = 0x390,
 	APIC_TIMER_DIVIDE = 0x3e0,
-	APIC_VERSION = 0x30,
 };
 
 #define MSR_APIC_BASE     0x1b
@@ -42,8 +39,6 @@ enum {
 #define MSR_X2APIC        0x800
 #define MSR_TSC_DEADLINE  0x6e0
 #define LVT_MASKED        (1u << 16)
-#define LVT_NMI           (4u << 8)
-#define LVT_LOW           (1u << 13)
 #define LVT_TSC_DEADLINE  (2u << 17)
 #define ICR_PENDING       (1u << 12)
 #define ICR_FIXED         (1u << 14) /* level assert, as every IPI but INIT de-assert */
@@ -86,21 +81,13 @@ static void choose_mode(void)
 	}
 }
 
-/* Masked in the table means left alone by us: thermal and performance are not used. */
+/* What NMIs the board may have to say nobody here would understand; thermal and performance
+ * lines stay the firmware's. */
 static void set_local_lines(void)
 {
-	u32 lint[2] = {LVT_MASKED, LVT_MASKED};
-	u32 last = apic_read(APIC_VERSION) >> 16 & 0xff;
-
-	if (acpi.nmi)
-		lint[acpi.nmi_lint] = LVT_NMI | (acpi.nmi_low ? LVT_LOW : 0);
-	apic_write(APIC_LVT_LINT0, lint[0]);
-	apic_write(APIC_LVT_LINT1, lint[1]);
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	apic_write(APIC_LVT_LINT1, LVT_MASKED);
 	apic_write(APIC_LVT_ERROR, LVT_MASKED);
-	if (last >= 4)
-		apic_write(APIC_LVT_PERF, LVT_MASKED);
-	if (last >= 5)
-		apic_write(APIC_LVT_THERMAL, LVT_MASKED);
 }
 
 static void set_timer(void)
@@ -166,25 +153,14 @@ void lapic_nmi_others(void)
 	icr_send(0, ICR_OTHERS | ICR_NMI);
 }
 
-/* CPUs of this century need no pause after INIT. */
-static bool start_is_quick(void)
-{
-	u32 eax = cpuid(1, 0).a;
-	u32 family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
-
-	return family == 6 || family > 0xf;
-}
-
+/* CPUs with nested paging need next to no pauses. */
 void lapic_start_cpu(u32 apic_id, u8 page)
 {
-	bool quick = start_is_quick();
-
 	icr_send(apic_id, ICR_INIT);
-	clock_delay_us(quick ? 10 : 10000);
+	clock_delay_us(10);
 	icr_send(apic_id, ICR_STARTUP | page);
-	clock_delay_us(quick ? 10 : 300);
+	clock_delay_us(10);
 	icr_send(apic_id, ICR_STARTUP | page);
-	clock_delay_us(quick ? 10 : 200);
 }
 
 void lapic_timer_calibrate(void)

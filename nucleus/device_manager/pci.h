@@ -72,7 +72,6 @@ enum {
  */
 u32 pci_read(u32 address, u32 off, u32 width);
 void pci_write(u32 address, u32 off, u32 width, u32 v);
-bool pci_extended(u32 address); /* is the 4096-byte space reachable */
 
 /* pci.c: find all functions; bridges are walked, not listed. */
 void pci_enumerate(void);

@@ -33,11 +33,6 @@ static const struct stop {
     {0x15ad, 0x020000, 8, 1, 0x20, 0, 0xcafe0002}, /* vmxnet3: reset command */
 };
 
-static bool under_hypervisor(void)
-{
-	return cpuid(1, 0).c & 1u << 31;
-}
-
 static void wait_pending(const struct device *dev, u32 off, u32 width, u32 bit)
 {
 	u64 end = clock_ns() + PENDING_NS;
@@ -61,8 +56,9 @@ static bool function_reset(struct device *dev)
 	} else {
 		return false;
 	}
-	/* A device model is reset when the write returns; silicon takes its time. */
-	dev->usable_at = under_hypervisor() ? 0 : clock_ns() + FLR_NS;
+	/* Under a hypervisor: a device model is reset when the write returns; silicon takes its
+	 * time. */
+	dev->usable_at = cpuid(1, 0).c & 1u << 31 ? 0 : clock_ns() + FLR_NS;
 	return true;
 }
 

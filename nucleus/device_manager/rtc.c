@@ -17,11 +17,6 @@
 #define HOUR_PM         0x80
 #define UPDATE_NS       3000000ull /* an update takes 2 ms */
 
-static u8 from_bcd(u8 v)
-{
-	return (v >> 4) * 10 + (v & 15);
-}
-
 /* Days from 1970-01-01, proleptic Gregorian; year counted from March 1. */
 static s64 days_from_date(u32 year, u32 month, u32 day)
 {
@@ -48,8 +43,8 @@ bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds)
 	if (!(r.status_b & STATUS_B_24H))
 		r.hour &= ~HOUR_PM;
 	if (!(r.status_b & STATUS_B_BINARY)) {
-		for (u32 i = 0; i < offsetof(struct rtc_raw, status_b); i++)
-			((u8 *)&r)[i] = from_bcd(((u8 *)&r)[i]);
+		for (u8 *p = &r.second; p < &r.status_b; p++)
+			*p = (*p >> 4) * 10 + (*p & 15);
 	}
 	if (!(r.status_b & STATUS_B_24H)) {
 		if (r.hour < 1 || r.hour > 12)

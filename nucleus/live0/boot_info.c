@@ -147,30 +147,26 @@ const char *boot_info_from_mb2(u64 tags)
 	return boot_info.ranges ? NULL : "the loader gives no memory map";
 }
 
-/* What follows this word: "=", a blank or the end. NULL: it is not there. */
-static const char *cmdline_find(const char *word)
+/* Where this word begins, "=" or its end follows. NULL: it is not there. */
+static const char *cmdline_find(const char *word, size_t len)
 {
-	size_t len = strlen(word);
 	for (const char *p = boot_info.cmdline; *p; p++)
 		if ((p == boot_info.cmdline || p[-1] == ' ') && !strncmp(p, word, len) &&
 		    (p[len] == '=' || p[len] == ' ' || !p[len]))
-			return p + len;
+			return p;
 	return NULL;
 }
 
 bool cmdline_has(const char *word)
 {
-	return cmdline_find(word);
+	return cmdline_find(word, strlen(word));
 }
 
-bool cmdline_get(const char *name, char *out, size_t size)
+size_t cmdline_copy(const char *name, size_t len, char *out, size_t room)
 {
-	const char *at = cmdline_find(name);
+	const char *p = cmdline_find(name, len);
 	size_t n = 0;
-	if (!at || *at != '=')
-		return false;
-	for (at++; *at && *at != ' ' && n + 1 < size; at++)
-		out[n++] = *at;
-	out[n] = 0;
-	return true;
+	for (; p && p[len] == '=' && p[n] && p[n] != ' ' && n < room; n++)
+		out[n] = p[n];
+	return n;
 }

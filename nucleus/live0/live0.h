@@ -32,8 +32,8 @@ extern struct boot_info boot_info;
 const char *boot_info_from_pvh(u64 start_info);
 const char *boot_info_from_mb2(u64 tags);
 
-/* The value of `name=` or presence of a word on the command line. */
-bool cmdline_get(const char *name, char *out, size_t size);
+/* Copy NAME=VALUE of the command line (not terminated); its length, 0: it is not there. */
+size_t cmdline_copy(const char *name, size_t len, char *out, size_t room);
 bool cmdline_has(const char *word);
 
 /* checks.c: one line per finding; false: this machine can't run D0. */

@@ -51,7 +51,7 @@ void smp_start_all(void)
 			n_panic("no memory to start CPUs");
 	}
 	for (u32 i = 0; i < acpi.cpus; i++) {
-		if (!acpi.cpu[i].enabled || acpi.cpu[i].apic_id == cpus[0].apic_id)
+		if (acpi.cpu[i] == cpus[0].apic_id)
 			continue;
 		if (cpu_count == CPUS_MAX) {
 			n_print("live0: more than %u CPUs, the others stay off", CPUS_MAX);
@@ -59,7 +59,7 @@ void smp_start_all(void)
 		}
 		struct cpu *cpu = &cpus[cpu_count];
 		cpu->index = cpu_count;
-		cpu->apic_id = acpi.cpu[i].apic_id;
+		cpu->apic_id = acpi.cpu[i];
 		if (start(cpu, low))
 			cpu_count++;
 		else

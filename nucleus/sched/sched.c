@@ -57,11 +57,6 @@ static u64 wake_latency =
 static u64 lifecycle_next = D0_NEVER;
 static bool lifecycle_look;
 
-static bool over_budget(const struct vcpu *v)
-{
-	return v->cell->config.budget_us && v->used_ns >= v->cell->config.budget_us * 1000ull;
-}
-
 static void renew_budget(struct vcpu *v, u64 now)
 {
 	if (now - v->period_start >= PERIOD) {
@@ -74,7 +69,8 @@ static void enqueue(struct vcpu *v)
 {
 	u64 now = clock_ns();
 	renew_budget(v, now);
-	u32 q = over_budget(v) ? 0 : v->cell->config.priority + 1;
+	u64 budget = v->cell->config.budget_us * 1000ull;
+	u32 q = budget && v->used_ns >= budget ? 0 : v->cell->config.priority + 1;
 	v->queue = q;
 	v->queued = true;
 	v->ready_ns = now;

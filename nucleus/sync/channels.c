@@ -210,10 +210,8 @@ static void wake(struct vcpu *v)
 		sched_ready(v);
 	} else if (v->state == VCPU_HELD) {
 		v->wanted = VCPU_READY;
-	} else if (v->state == VCPU_RUNNING && v->upcall) {
-		for (u32 i = 0; i < cpu_count; i++)
-			if (cpus[i].running == v && &cpus[i] != cpu_self())
-				sched_kick(&cpus[i]);
+	} else if (v->state == VCPU_RUNNING && v->upcall && v->holder != cpu_self()) {
+		sched_kick(v->holder);
 	}
 }
 

@@ -31,30 +31,23 @@ static bool text_ok(const char *text, size_t size)
  */
 static bool add_boot_words(char *args, size_t size)
 {
-	static char from[1024], word[64], value[BOOT_CMDLINE_MAX];
+	static char from[1024];
 	size_t n = 0, w;
 	if (size > sizeof(from) || strnlen(args, size) == size)
 		return false;
 	memcpy(from, args, size);
-	for (const char *p = from; *p; p += w) {
-		bool begins = p == from || p[-1] == ' ';
-		for (w = begins && *p == '@'; w && p[w] && p[w] != ' '; w++)
+	for (const char *p = from; *p && n < size; p += w) {
+		bool word = *p == '@' && (p == from || p[-1] == ' ');
+		for (w = 1; word && p[w] && p[w] != ' '; w++)
 			;
-		if (w > 1 && w <= sizeof(word)) {
-			memcpy(word, p + 1, w - 1);
-			word[w - 1] = 0;
-			if (cmdline_get(word, value, sizeof(value)))
-				n += (size_t)n_snprintf(args + n, size - n, "%s=%s", word,
-							value);
-		} else {
-			w = 1;
+		if (word)
+			n += cmdline_copy(p + 1, w - 1, args + n, size - n);
+		else
 			args[n++] = *p;
-		}
-		if (n >= size)
-			return false;
 	}
-	args[n] = 0;
-	return true;
+	if (n < size)
+		args[n] = 0;
+	return n < size;
 }
 
 static int ctl_cell_create(struct cell *caller, struct cell *none, void *arg)

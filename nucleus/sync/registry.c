@@ -85,14 +85,6 @@ static u32 free_number(void)
 	return slots < CELLS_MAX ? slots : CELLS_MAX;
 }
 
-/* The pages the nucleus fills: header and tables of the info region. */
-static u64 info_bytes(const struct d0_ctl_cell_create *c)
-{
-	return 2048 + sizeof(struct d0_region) * D0_REGIONS_MAX +
-	       sizeof(struct d0_device) * D0_DEVICES_MAX +
-	       sizeof(struct d0_channel) * c->channels;
-}
-
 static void lay_out_info(struct cell *cell)
 {
 	struct d0_info *i = cell->info;
@@ -129,7 +121,10 @@ static void free_memory(struct cell *cell)
 
 static bool take_memory(struct cell *cell)
 {
-	cell->info_size = info_bytes(&cell->config);
+	/* The pages the nucleus fills: header and tables of the info region. */
+	cell->info_size = 2048 + sizeof(struct d0_region) * D0_REGIONS_MAX +
+			  sizeof(struct d0_device) * D0_DEVICES_MAX +
+			  sizeof(struct d0_channel) * cell->config.channels;
 	hpa_t info = frames_alloc_run(PAGES(cell->info_size));
 	if (hpa_valid(info))
 		cell->info = hpa_to_ptr(info);

@@ -7,13 +7,6 @@
 
 struct page_set nucleus_set;
 
-static void add_run(struct page_set *set, const struct page_run *run)
-{
-	n_assert(set->runs < RUNS_MAX);
-	set->run[set->runs++] = *run;
-	set->pages += run->pages;
-}
-
 void set_of(struct page_set *set, struct cell *cell, bool with_image)
 {
 	if (!cell) {
@@ -26,16 +19,18 @@ void set_of(struct page_set *set, struct cell *cell, bool with_image)
 		if (s->kind == D0_SEGMENT_DATA || (s->kind != D0_SEGMENT_RELRO && !with_image))
 			continue;
 		bool relro = s->kind == D0_SEGMENT_RELRO;
-		struct page_run run = {.name = segment_name[s->kind],
-				       .pages = s->pages,
-				       .live = s->frames,
-				       .golden = {s->golden[0], s->golden[1]},
-				       .hash = s->hash,
-				       .file = s->file,
-				       .file_bytes = s->file_bytes,
-				       .segment = s,
-				       .relocated = relro ? s : NULL};
-		add_run(set, &run);
+		n_assert(set->runs < RUNS_MAX);
+		set->pages += s->pages;
+		set->run[set->runs++] =
+		    (struct page_run){.name = segment_name[s->kind],
+				      .pages = s->pages,
+				      .live = s->frames,
+				      .golden = {s->golden[0], s->golden[1]},
+				      .hash = s->hash,
+				      .file = s->file,
+				      .file_bytes = s->file_bytes,
+				      .segment = s,
+				      .relocated = relro ? s : NULL};
 	}
 }
 

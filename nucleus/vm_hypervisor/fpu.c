@@ -41,16 +41,10 @@ u64 fpu_xcr0(struct vcpu *v)
 	return v->xcr0 = (lo | (u64)hi << 32) & fpu_features;
 }
 
-static void forget(const struct vcpu *v)
-{
-	for (u32 i = 0; i < cpu_count; i++)
-		if (cpus[i].fpu_owner == v)
-			cpus[i].fpu_owner = NULL;
-}
-
 void fpu_reset(struct vcpu *v)
 {
-	forget(v);
+	if (v->holder && v->holder->fpu_owner == v)
+		v->holder->fpu_owner = NULL; /* on its way out of the life before */
 	memset(v->fpu, 0, PAGE_SIZE);
 	*(u16 *)v->fpu = 0x37f;               /* FCW */
 	*(u32 *)((u8 *)v->fpu + 24) = 0x1f80; /* MXCSR */

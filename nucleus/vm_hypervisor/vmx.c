@@ -98,16 +98,10 @@ static void invept(u64 ept_pointer)
 
 /* ---- what the CPU can do ---- */
 
-static u64 control_msr(u32 plain)
-{
-	bool have_true = basic & VMX_BASIC_TRUE_CONTROLS && plain != MSR_VMX_SECONDARY;
-	return rdmsr(have_true ? plain - MSR_VMX_PIN + MSR_VMX_TRUE_PIN : plain);
-}
-
 /* Wanted controls, plus those that must be on; false if one cannot be. */
 static bool adjust(u32 msr, u32 wanted, u32 *out)
 {
-	u64 allowed = control_msr(msr);
+	u64 allowed = rdmsr(msr);
 	*out = (wanted & (u32)(allowed >> 32)) | (u32)allowed;
 	return (*out & wanted) == wanted;
 }
@@ -124,10 +118,10 @@ static bool find_controls(bool kernel)
 	u32 exit =
 	    EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_LOAD_EFER;
 	u32 entry = ENTRY_LOAD_DEBUG | ENTRY_GUEST_64 | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER;
-	return adjust(MSR_VMX_PIN, pin, &controls[kernel].pin) &&
-	       adjust(MSR_VMX_PIN + 1, primary, &controls[kernel].primary) &&
-	       adjust(MSR_VMX_PIN + 2, exit, &controls[kernel].exit) &&
-	       adjust(MSR_VMX_PIN + 3, entry, &controls[kernel].entry) &&
+	return adjust(MSR_VMX_TRUE_PIN, pin, &controls[kernel].pin) &&
+	       adjust(MSR_VMX_TRUE_PIN + 1, primary, &controls[kernel].primary) &&
+	       adjust(MSR_VMX_TRUE_PIN + 2, exit, &controls[kernel].exit) &&
+	       adjust(MSR_VMX_TRUE_PIN + 3, entry, &controls[kernel].entry) &&
 	       adjust(MSR_VMX_SECONDARY, secondary, &controls[kernel].secondary) &&
 	       /* CR3 reads and, for kernels, writes must not exit. */
 	       !(controls[kernel].primary &
@@ -153,7 +147,8 @@ static bool vmx_supported(void)
 		return false;
 	}
 	basic = rdmsr(MSR_VMX_BASIC);
-	if (!find_controls(false) || !find_controls(true)) {
+	if (!(basic & VMX_BASIC_TRUE_CONTROLS) || !find_controls(false) ||
+	    !find_controls(true)) {
 		n_print("vmx: the CPU lacks EPT or another control D0 needs");
 		return false;
 	}

@@ -162,8 +162,7 @@ enum vmx_exit_reason {
 #define MSR_VMX_BASIC           0x480
 #define VMX_BASIC_REVISION(v)   ((u32)(v)&0x7fffffff)
 #define VMX_BASIC_TRUE_CONTROLS (1ull << 55)
-#define MSR_VMX_PIN             0x481 /* the true ones are 0x48d to 0x490, same order */
-#define MSR_VMX_TRUE_PIN        0x48d
+#define MSR_VMX_TRUE_PIN        0x48d /* then primary, exit, entry */
 #define MSR_VMX_CR0_FIXED0      0x486
 #define MSR_VMX_CR0_FIXED1      0x487
 #define MSR_VMX_CR4_FIXED0      0x488

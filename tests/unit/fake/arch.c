@@ -327,13 +327,14 @@ s64 fake_hypercall(struct vcpu *v, u64 number, u64 a, u64 b, u64 c, u64 d)
 }
 
 /* A command line that has "word" and a "long" that fits nowhere. */
-bool cmdline_get(const char *name, char *out, size_t size)
+size_t cmdline_copy(const char *name, size_t len, char *out, size_t room)
 {
-	if (!strcmp(name, "long")) {
-		memset(out, 'x', size - 1);
-		out[size - 1] = 0;
-		return true;
-	}
-	snprintf(out, size, "from the command line");
-	return !strcmp(name, "word");
+	static const char word[] = "word=from the command line";
+	size_t n = MIN(room, sizeof(word) - 1);
+	if (len == 4 && !strncmp(name, "long", len))
+		return (size_t)memset(out, 'x', room) ? room : 0;
+	if (len != 4 || strncmp(name, "word", len))
+		return 0;
+	memcpy(out, word, n);
+	return n;
 }
