@@ -29,8 +29,8 @@ test-long: all $(SYSTEM_DEPS) ## the slower system tests as well
 	  --junitxml=$(B)/junit/long.xml tests/system
 	@$(PYTHON) tests/summary.py $(B)/junit
 
-campaign: all ## COUNT=n random bit flips (SEED=s) in verified pages; writes build/campaign.json
-	@$(PYTHON) tests/fault/campaign.py --count $(or $(COUNT),100) --seed $(or $(SEED),1)
+campaign: all ## COUNT=n random bit flips (SEED=s) in verified pages (HOT=1: in hot code); writes build/campaign.json
+	@$(PYTHON) tests/fault/campaign.py --count $(or $(COUNT),100) --seed $(or $(SEED),1) $(if $(HOT),--hot)
 
 fuzz: $(FUZZ_TARGETS) ## run every fuzz target for FUZZ_SECONDS (default 60) each
 	@$(PYTHON) tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60) $(FUZZ_TARGETS)

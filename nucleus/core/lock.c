@@ -3,7 +3,7 @@
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/verify/recovery.h"
+#include "nucleus/verify/verify.h"
 
 /* Longer than anything done under the lock can take, also in an emulator. */
 #define STUCK_TICKS (8ull << 30)

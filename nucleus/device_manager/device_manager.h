@@ -18,7 +18,6 @@
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/device_manager/iommu.h"
 #include "nucleus/device_manager/irq.h"
-#include "nucleus/device_manager/power.h"
 
 #define DEVICES_MAX     64
 #define DEVICE_IRQS_MAX 16 /* of one device */
@@ -94,6 +93,16 @@ int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 void device_revoke(struct device *dev);
 /* Hypercall irq_done for interrupt i of the device: a level interrupt may fire again. */
 void device_irq_done(struct device *dev, u32 i);
+
+/* ---- power.c: ends of the machine's life ---- */
+
+/* Boot parameters: exit=debug (isa-debug-exit at 0xf4 instead of power off, for tests),
+ * exit=bochs (also write "Shutdown" to port 0x8900). */
+void power_init(void);
+/* Neither returns; each falls through to the next means it has, and in the end halts this CPU
+ * with interrupts off. The code reaches the outside by isa-debug-exit only. */
+void power_off(u8 code) __noreturn;
+void power_reboot(void) __noreturn;
 
 /* ---- what sync offers to a grant ---- */
 

@@ -3,7 +3,7 @@
  * Power off and reboot. ACPI first (ACPI 6.5, 4.8.3.2.1 and 4.8.3.6), then what PCs have
  * had for decades. The exits of emulators are used only when a boot parameter asks.
  */
-#include "nucleus/device_manager/power.h"
+#include "nucleus/device_manager/device_manager.h"
 
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"

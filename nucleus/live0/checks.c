@@ -4,7 +4,6 @@
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
-#include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
@@ -40,8 +39,7 @@ bool checks_cpu(void)
 	bool ok = need(x1.d & (1u << 20), "execute-disable pages (NX)");
 	ok &= need(f1.c & (1u << 26), "XSAVE");
 	ok &= need(f1.d & (1u << 9), "a local APIC");
-	ok &= need(svm || vmx,
-		   "VMX or SVM (hardware virtualisation; is it switched on in the firmware?)");
+	ok &= need(svm || vmx, "VMX or SVM (is it switched on in the firmware?)");
 	if (svm && max_ext >= 0x8000000a)
 		ok &= need(cpuid(0x8000000a, 0).d & 1, "nested paging (NPT)");
 	return ok;

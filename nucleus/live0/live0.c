@@ -28,7 +28,6 @@
 #include "nucleus/memory_regions/memory_regions.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
-#include "nucleus/verify/recovery.h"
 #include "nucleus/verify/verify.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 

@@ -14,7 +14,7 @@
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
-#include "nucleus/verify/recovery.h"
+#include "nucleus/verify/verify.h"
 
 #define IST_FAULT  1
 #define IST_NMI    2

@@ -34,10 +34,10 @@
  *
  * Locking: the nucleus lock; it is let go in guests and in the halt.
  */
+#include <string.h>
 #include "nucleus/core/lock.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/sched/sched.h"
-#include "nucleus/sched/timers.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
 
@@ -52,8 +52,7 @@ static struct {
 	struct vcpu *first, *last;
 } queue[QUEUES];
 u64 sched_switches;
-static u64 wake_latency =
-    HANDOVER_MIN; /* ns from a kick to the idle CPU's arrival, running mean */
+static u64 wake_latency = HANDOVER_MIN; /* from a kick to the idle CPU's arrival, mean */
 static u64 lifecycle_next = D0_NEVER;
 static bool lifecycle_look;
 
@@ -339,6 +338,31 @@ static void on_serial(u32 vector, void *arg)
 			cell_raise_flags(cell, 0, D0_EV_CONSOLE);
 	}
 	nucleus_unlock();
+}
+
+void sched_rebuild(void)
+{
+	memset(queue, 0, sizeof(queue));
+	timers_forget();
+	for (u32 i = 0; i < cell_slots(); i++) {
+		struct cell *cell = cell_by_number(i);
+		for (u32 k = 0; cell && k < cell->config.vcpus; k++) {
+			struct vcpu *v = &cell->vcpu[k];
+			v->queued = false;
+			v->timer_slot = 0;
+			if (v->holder == cpu_self()) {
+				vcpu_leave(v);
+				v->state = v->state == VCPU_RUNNING ? VCPU_READY : v->state;
+			}
+			timers_update(v);
+			if (v->state == VCPU_READY)
+				enqueue(v);
+		}
+		/* A notification may have been lost. */
+		for (u32 k = 0; cell && k < cell->config.channels; k++)
+			if (cell->slot[k].channel)
+				cell_raise(cell, k);
+	}
 }
 
 void sched_init(void)

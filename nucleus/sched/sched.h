@@ -13,5 +13,15 @@ void sched_remove(struct vcpu *v);              /* from whatever queue it is in 
 void sched_timer_changed(struct vcpu *v);
 void sched_kick(struct cpu *cpu); /* have it leave guest mode */
 extern u64 sched_switches;
+/* After a fault in the middle of it: this CPU lets go of what it ran; queues and timers are
+ * made anew from what the vCPUs say; every channel is notified. */
+void sched_rebuild(void);
+
+/* ---- timers.c: vCPUs by the next time something is due for them ---- */
+void timers_update(struct vcpu *v); /* its deadline or timer changed */
+void timers_remove(struct vcpu *v);
+void timers_forget(void);         /* all of them; their slots are the caller's business */
+struct vcpu *timers_due(u64 now); /* one that is due, still in the heap; or NULL */
+u64 timers_next(void);            /* D0_NEVER: none */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* See timers.h: a binary heap; a vCPU knows its place. */
+/* Timers: a binary heap; a vCPU knows its place. */
 #include "nucleus/core/print.h"
-#include "nucleus/sched/timers.h"
+#include "nucleus/sched/sched.h"
 
 #define TIMERS_MAX 4096
 
@@ -65,6 +65,11 @@ void timers_update(struct vcpu *v)
 		put(count++, v);
 	}
 	settle(v->timer_slot - 1);
+}
+
+void timers_forget(void)
+{
+	count = 0;
 }
 
 struct vcpu *timers_due(u64 now)

@@ -21,8 +21,11 @@
  * A CPU that waits seconds for the nucleus lock sends an NMI to the holder, which then
  * does the same.
  *
- * Limits, said plainly: data structures that were being changed when the fault came are not
- * rolled back; a single CPU in an endless loop has nobody to wake it; pointers to functions
+ * Run queues and timers, which every exit changes, are made anew from the states of the vCPUs,
+ * and every channel is notified, since a notification may have been lost.
+ *
+ * Limits, said plainly: other data structures that were being changed when the fault came are
+ * not rolled back; a single CPU in an endless loop has nobody to wake it; pointers to functions
  * lead out of the spare copy, so that nothing below follows one before the repair. More than
  * LIMIT recoveries in WINDOW are a panic.
  *
@@ -34,11 +37,11 @@
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/random.h"
+#include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
-#include "nucleus/verify/recovery.h"
 #include "nucleus/verify/sets.h"
 #include "nucleus/verify/verify.h"
 
@@ -123,16 +126,11 @@ static void __noreturn begin_anew(void)
 	nucleus_lock();
 	cpu->current = cpu->running = NULL;
 	cpu->in_guest = cpu->idle = false;
-	if (v)
-		vcpu_leave(v);
-	if (v && v->state == VCPU_RUNNING) {
+	if (v && v->state == VCPU_RUNNING)
 		v->regs.rax = (u64)D0_ESTATE;
-		if (clock_ns() - last_repair > AFTERMATH)
-			cell_fail(v->cell, v, "the nucleus faulted while acting for it", 0, "");
-		v->state = v->state == VCPU_RUNNING ? VCPU_BLOCKED : v->state;
-		if (v->state == VCPU_BLOCKED)
-			sched_ready(v);
-	}
+	sched_rebuild();
+	if (v && cell_has_space(v->cell) && clock_ns() - last_repair > AFTERMATH)
+		cell_fail(v->cell, v, "the nucleus faulted while acting for it", 0, "");
 	journal(D0_EVENT_nucleus_fault, ~0u, cpu->index, "CPU %u began anew", cpu->index);
 	nucleus_unlock();
 	sched_loop();

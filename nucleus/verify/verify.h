@@ -6,6 +6,8 @@
 #include "nucleus/core/types.h"
 
 struct cell;
+struct cpu;
+struct trap_frame;
 struct d0_ctl_system_status;
 
 void verify_init(void); /* after archive_open(): golden copies of the nucleus */
@@ -24,7 +26,14 @@ void verify_tick(u64 now); /* lock held; for times without idle time */
 extern u64 verify_next;    /* when idle work is due again */
 void verify_status(struct d0_ctl_system_status *out);
 
-/* A page of the nucleus was repaired by recovery.c. */
-void verify_count_rescue(void);
+/* ---- recovery.c: faults of the nucleus itself ---- */
+
+/* After verify_init(), before other CPUs start: exceptions run in the spare copy. */
+void recovery_arm(void);
+/* An exception in host mode. True: return from it; frame says where to. */
+bool recovery_from(struct trap_frame *frame);
+/* The caller has waited far too long for a lock that this CPU (may be NULL) holds. */
+void recovery_interrogate(struct cpu *holder);
+void verify_count_rescue(void); /* it has repaired a page of the nucleus */
 
 #endif

@@ -4,7 +4,6 @@
  * virtualisation, x2APIC, MONITOR, performance counters, MCE, PCID, RDTSCP,
  * everything whose state is not switched (AVX-512, AMX, PKU, CET).
  */
-#include "nucleus/vm_hypervisor/cpuid.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 

@@ -14,7 +14,6 @@
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
-#include "nucleus/vm_hypervisor/cpuid.h"
 #include "nucleus/vm_hypervisor/fpu.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 

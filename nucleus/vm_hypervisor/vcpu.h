@@ -145,6 +145,8 @@ void vcpu_inject_fault(struct vcpu *v, u32 vector); /* error code 0 where there 
 /* I/O ports. The bitmap of a vCPU's cell: three pages, a bit for each, set: it exits. */
 hpa_t vcpu_ports(const struct vcpu *v);
 
+/* cpuid.c: CPUID as cells see it. */
+struct cpuid cpuid_filter(struct vcpu *v, u32 leaf, u32 sub);
 /* exits.c: act on an exit. Lock held. */
 void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *exit);
 
