@@ -9,7 +9,8 @@
  *
  * Arguments, of the cell or (for the addresses) of the NET channel, which wins:
  *	ip=A/N gw=A ip6=A/N gw6=A   static addresses and default routes
- *	dhcp, slaac                 ask the network instead
+ *	dhcp, slaac                 ask the network instead (dhcp: unless there is an ip=)
+ *	also=A/N                    an address besides, got or given
  *	dns=A,A hostname=NAME       what the client is told (LIST config)
  *	publish=PROTO:HOST:PORT:PORT,...	HOST "*": the shared address
  *	svc=A server=A share=A/N gw=A block=LO-HI	of the channel "up"

@@ -16,12 +16,11 @@ static struct env_card card;
 static struct env_port owner, a, b;
 static uint8_t buf[70000], got[70000];
 
-static void world(void)
+static void world_of(const char *owner_args)
 {
 	env_nic_new(&nic);
 	env_card_add(&nic, &card, 0, 1);
-	env_port_new(&nic, &owner, 1, SIZE, "mode=ipvlan ip=10.0.2.15+169.254.0.1",
-		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &owner, 1, SIZE, owner_args, ENV_ALL_FEATURES, 1);
 	env_port_new(&nic, &a, 2, SIZE,
 		     "mode=share ip=169.254.0.2 host=10.0.2.15 ports=1024-1535+t8081",
 		     ENV_ALL_FEATURES, 1);
@@ -29,6 +28,11 @@ static void world(void)
 		     "mode=share ip=169.254.0.3 host=10.0.2.15 ports=2048-2559,u53",
 		     ENV_ALL_FEATURES, 1);
 	assert_true(vnet_port_live(&a.drv) && vnet_port_live(&b.drv));
+}
+
+static void world(void)
+{
+	world_of("mode=ipvlan ip=10.0.2.15+169.254.0.1");
 }
 
 static void end(void)
@@ -365,6 +369,33 @@ static void bad_arguments_refuse_the_port(void **state)
 			fail_msg("accepted: %s", bad[i]);
 }
 
+static uint32_t build(struct env_l4 l, uint32_t source)
+{
+	if (source)
+		l.sip = source;
+	return env_build(buf, &l, 40, false);
+}
+
+static void an_owner_that_learns_its_address(void **state)
+{
+	struct env_l4 in = from_far(6, 22), out = from_host(6, 22), offer = from_far(17, 68);
+
+	world_of("mode=ipvlan ip=169.254.0.1 learn");
+	assert_int_equal(arrives(build(in, 0)), 0); /* nobody's yet */
+	assert_int_equal(arrives(build(from_far(6, 8081), 0)), 10);
+	assert_int_equal(arrives(build(offer, 0)), 1);
+	assert_false(leaves(&owner, build(out, 0xa9fe0909))); /* not such a one */
+	assert_true(leaves(&owner, build(out, 0)));
+	assert_int_equal(arrives(build(in, 0)), 1);
+	assert_int_equal(arrives(build(from_far(6, 8081), 0)), 10);
+	assert_true(leaves(&owner, build(out, 0x0a000263))); /* another lease */
+	assert_int_equal(arrives(build(in, 0)), 0);
+	in.dip = 0x0a000263;
+	assert_int_equal(arrives(build(in, 0)), 1);
+	assert_false(leaves(&a, build(out, 0)));
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +407,7 @@ int main(void)
 	    cmocka_unit_test(one_reaches_the_other_by_the_host_address),
 	    cmocka_unit_test(the_service_is_reached_for_names_only),
 	    cmocka_unit_test(private_segments_are_apart),
+	    cmocka_unit_test(an_owner_that_learns_its_address),
 	    cmocka_unit_test(bad_arguments_refuse_the_port),
 	};
 

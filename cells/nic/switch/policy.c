@@ -298,8 +298,12 @@ int policy_parse(struct policy *p, const char *args, const char *acls, const cha
 	*why = "mode";
 	if (cell_arg(args, "mode", buf, sizeof(buf)) >= 0 && parse_mode(p, buf))
 		return -1;
+	*why = "learn is for ipvlan";
+	p->learn = cell_arg_has(args, "learn");
+	if (p->learn && (p->mode != POLICY_IPVLAN || p->addrs == POLICY_ADDRS_MAX))
+		return -1;
 	*why = "ipvlan and share need ip";
-	if (policy_shares_mac(p) && !p->addrs)
+	if (policy_shares_mac(p) && !p->addrs && !p->learn)
 		return -1;
 	*why = "host and ports";
 	if (parse_share(p, args, buf, sizeof(buf)))
@@ -477,6 +481,19 @@ static bool is_service(const struct net_addr *a)
 static bool is_link_local4(const struct net_addr *a)
 {
 	return net_addr_is_v4(a) && get_be16(a->b + 12) == 0xa9fe;
+}
+
+bool policy_learn(struct policy *p, const struct net_info *in)
+{
+	if (!p->learn || !(in->is_arp || in->l3_ok) || in->malformed ||
+	    !net_addr_is_v4(&in->src) || addr_is_zero(&in->src) || is_link_local4(&in->src) ||
+	    in->src.b[12] >= 224 || policy_has_addr(p, &in->src))
+		return false;
+	if (!p->learned)
+		p->learned = ++p->addrs;
+	p->addr[p->learned - 1] = in->src;
+	p->has_v4 = true;
+	return true;
 }
 
 /*

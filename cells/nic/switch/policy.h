@@ -78,6 +78,8 @@ struct policy {
 	uint16_t vlan, mtu, queues;
 	uint8_t tclass;
 	bool spoof_ok, promisc_ok;
+	bool learn;          /* POLICY_IPVLAN: may take one IPv4 address, by using it */
+	unsigned learned;    /* which of addr[] that is, + 1; 0: none yet */
 	bool has_v4, has_v6; /* addresses of that family are listed */
 	unsigned addrs, rules;
 	struct net_addr addr[POLICY_ADDRS_MAX];
@@ -121,6 +123,9 @@ bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32
 
 /* Whether the port owns the address (is in its ip= list). */
 bool policy_has_addr(const struct policy *p, const struct net_addr *addr);
+/* A frame the port sends: a new IPv4 source becomes the address of a port that may learn; true:
+ * it did. */
+bool policy_learn(struct policy *p, const struct net_info *in);
 
 /* Token bucket: rate in bytes/s, a burst of 10 ms of it or one full segment. */
 struct bucket {

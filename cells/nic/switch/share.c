@@ -23,7 +23,8 @@
  */
 #include "cells/nic/switch/switch.h"
 
-#define FRAG_NS (5ull * 1000000000ull)
+#define DHCP_CLIENT ((uint32_t)SLICE_UDP << 16 | 68) /* key: for an address to be learned */
+#define FRAG_NS     (5ull * 1000000000ull)
 
 void share_changed(struct nic *nic)
 {
@@ -40,7 +41,7 @@ static bool in_segment(const struct nic_port *port, unsigned uplink, uint16_t vl
 	       port->policy.vlan == vlan;
 }
 
-/* A slice that covers it, else who has the address to itself. */
+/* A slice that covers it, else who has the address to itself or is about to get it. */
 static struct nic_port *search(struct nic *nic, unsigned uplink, uint16_t vlan,
 			       const struct net_addr *dst, uint32_t key)
 {
@@ -53,7 +54,8 @@ static struct nic_port *search(struct nic *nic, unsigned uplink, uint16_t vlan,
 			continue;
 		if (policy_has_port(&port->policy, dst, key))
 			return port;
-		if (!owner && policy_has_addr(&port->policy, dst))
+		bool offer = port->policy.learn && key == DHCP_CLIENT;
+		if (!owner && (offer || policy_has_addr(&port->policy, dst)))
 			owner = port;
 	}
 	return owner;

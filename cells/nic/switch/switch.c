@@ -403,6 +403,8 @@ static void send_uplink(struct nic *nic, struct nic_port *port, struct net_txbuf
 
 static bool from_port_ok(struct nic *nic, struct nic_port *port, const struct net_frame *f)
 {
+	if (port->policy.learn && policy_learn(&port->policy, &f->info))
+		share_changed(nic);
 	enum policy_verdict v =
 	    policy_out(&port->policy, port->mac, f->frag[0].data, f->frag[0].len, &f->info);
 

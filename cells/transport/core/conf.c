@@ -160,6 +160,8 @@ int tp_conf_addresses(struct tp_stack *st, unsigned ifi, const char *const *args
 
 	if (!get_first(args, n, "ip", v, sizeof(v)))
 		e = add_addrs(st, ifi, v);
+	if (!e && !get_first(args, n, "also", v, sizeof(v)))
+		e = add_addrs(st, ifi, v);
 	if (!e && !get_first(args, n, "ip6", v, sizeof(v)))
 		e = add_addrs(st, ifi, v);
 	if (!e && !get_first(args, n, "gw", v, sizeof(v)))
