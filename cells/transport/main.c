@@ -35,6 +35,8 @@
 
 #define RX_BUDGET     64u
 #define FRAME_MAX     (D0_VNET_FRAME_MAX + 64u)
+#define HEAD          256u  /* holds every header */
+#define COPY_MAX      1024u /* up to here a copy costs less than keeping parts */
 #define COUNTERS_NS   (200 * CLOCK_NS_PER_MS)
 #define SOCKS_DEFAULT 256u
 #define UPLINK        (TP_MAX_IF - 1u) /* interface number of the hidden device */
@@ -118,17 +120,28 @@ static void doorbell(void *arg)
 
 /* ---- frames in ---- */
 
-static uint32_t rx_copy(const struct vnet_rx *rx)
+/*
+ * Heads are judged, so they are copied; the rest of a long frame stays where it is, as many
+ * parts, until the stack knows where it goes. The frame's length, 0: too long.
+ */
+static uint32_t rx_head(const struct vnet_rx *rx, uint32_t *head, struct tp_part *part,
+			unsigned *parts)
 {
-	uint32_t at = 0;
+	uint32_t len = 0, first = rx->seg[0].len;
 
 	for (uint32_t i = 0; i < rx->nseg; i++) {
-		if (rx->seg[i].len > FRAME_MAX - at)
+		if (rx->seg[i].len > FRAME_MAX - len)
 			return 0;
-		memcpy(cell.frame + at, rx->seg[i].data, rx->seg[i].len);
-		at += rx->seg[i].len;
+		len += rx->seg[i].len;
 	}
-	return at;
+	*head = len <= COPY_MAX || first <= HEAD ? first : HEAD;
+	memcpy(cell.frame, rx->seg[0].data, *head);
+	*parts = 0;
+	if (*head < first)
+		part[(*parts)++] = (struct tp_part){rx->seg[0].data + *head, first - *head};
+	for (uint32_t i = 1; i < rx->nseg; i++)
+		part[(*parts)++] = (struct tp_part){rx->seg[i].data, rx->seg[i].len};
+	return len;
 }
 
 /* true: the budget ran out with more to come, perhaps. */
@@ -138,18 +151,20 @@ static bool rx_poll(unsigned ifi)
 	struct vnet_rx rx;
 
 	for (unsigned i = 0; i < RX_BUDGET; i++) {
+		struct tp_part part[VNET_RX_SEGS_MAX + 1];
 		struct tp_meta m;
-		uint32_t len;
+		uint32_t len, head = 0;
+		unsigned parts = 0;
 
 		if (!vnet_port_rx(&n->port, 0, &rx))
 			return false;
-		len = rx_copy(&rx);
+		len = rx_head(&rx, &head, part, &parts);
 		m = (struct tp_meta){.flags = rx.hdr.flags & 3,
 				     .gso_type = rx.hdr.gso_type & 0x7f,
 				     .gso_size = rx.hdr.gso_size};
-		vnet_port_rx_done(&n->port, 0, &rx);
 		if (len)
-			tp_input(cell.st, ifi, cell.frame, len, &m);
+			tp_input_parts(cell.st, ifi, cell.frame, head, part, parts, len, &m);
+		vnet_port_rx_done(&n->port, 0, &rx);
 	}
 	return true;
 }

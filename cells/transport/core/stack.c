@@ -336,11 +336,12 @@ int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint1
 /* ---- frames in ---- */
 
 static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
-			const struct tp_meta *meta, bool loop)
+			const struct tp_meta *meta, bool loop, const struct rest *rest)
 {
 	struct netif *n = &st->s->ifs[ifi];
 	struct eth_hdr *eth = (struct eth_hdr *)frame;
-	struct pkt p = {.frame = frame,
+	struct pkt p = {.rest = rest,
+			.frame = frame,
 			.frame_len = len,
 			.ip = frame + ETH_HLEN,
 			.ifi = (uint8_t)ifi,
@@ -393,7 +394,38 @@ void tp_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 	if (!ifi || ifi >= TP_MAX_IF || !st->s->ifs[ifi].used)
 		return;
 	tp_time(st);
-	frame_input(st, ifi, frame, len, meta, false);
+	frame_input(st, ifi, frame, len, meta, false, NULL);
+}
+
+/* Headers that nothing but TCP looks behind, whole, and a sum that need not be computed. */
+#define TCP_HEAD (ETH_HLEN + 40u + 60u)
+
+static bool rest_may_wait(const struct tp_stack *st, const uint8_t *f, uint32_t head,
+			  const struct tp_meta *m)
+{
+	if (!m || !(m->flags & (TP_META_CSUM_OK | TP_META_NEEDS_CSUM)) || st->npacket ||
+	    st->nraw || head < TCP_HEAD)
+		return false;
+	if (f[12] == 0x08 && f[13] == 0x00)
+		return f[14] == 0x45 && f[23] == IPPROTO_TCP_ && !(f[20] & 0x3f) && !f[21];
+	return f[12] == 0x86 && f[13] == 0xdd && f[20] == IPPROTO_TCP_;
+}
+
+void tp_input_parts(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t head,
+		    const struct tp_part *part, unsigned parts, uint32_t len,
+		    const struct tp_meta *meta)
+{
+	struct rest rest = {frame + head, part, parts};
+	bool wait = parts && rest_may_wait(st, frame, head, meta);
+
+	if (!ifi || ifi >= TP_MAX_IF || !st->s->ifs[ifi].used)
+		return;
+	for (unsigned i = 0; i < parts && !wait; i++) {
+		memcpy(frame + head, part[i].data, part[i].len);
+		head += part[i].len;
+	}
+	tp_time(st);
+	frame_input(st, ifi, frame, len, meta, false, wait ? &rest : NULL);
 }
 
 /* A whole IP packet, reassembled if need be, to who it is for. */
@@ -486,7 +518,7 @@ static void loop_run(struct tp_stack *st, unsigned budget)
 			st->loop_cons += st->cfg.loop_size - at;
 			continue;
 		}
-		frame_input(st, 0, st->loop + at + LOOP_HDR, r->len, &r->meta, true);
+		frame_input(st, 0, st->loop + at + LOOP_HDR, r->len, &r->meta, true, NULL);
 		st->loop_cons += LOOP_HDR + ((r->len + 15) & ~15u);
 	}
 }

@@ -37,6 +37,7 @@ struct segin {
 	uint32_t seq, ack, wnd, len; /* wnd not yet scaled */
 	uint32_t tsval, tsecr;
 	uint8_t *data;
+	const struct rest *rest; /* where the data goes on */
 	uint16_t mss, urp;
 	uint8_t flags, ws;
 	bool ts, sackok, has_ws;

@@ -68,6 +68,7 @@ static bool parse(struct tp_stack *st, struct pkt *p, struct segin *in, struct t
 			     .flags = h->flags,
 			     .urp = be16(h->urp),
 			     .data = p->data + hlen,
+			     .rest = p->rest,
 			     .len = p->len - hlen};
 	return parse_options(p->data + 20, hlen - 20, in);
 }
@@ -175,12 +176,43 @@ static void ooo_absorb(struct tcp *t)
 	}
 }
 
+static void data_write(struct tp_stack *st, struct sock *s, const struct segin *in)
+{
+	uint32_t idx = tcp_rx_index(s, in->seq), left = in->len, n, skip = 0;
+
+	if (!in->rest) {
+		ring_write(st, &s->rx, idx, in->data, left);
+		return;
+	}
+	if (in->data < in->rest->from) {
+		n = MIN(left, (uint32_t)(in->rest->from - in->data));
+		ring_write(st, &s->rx, idx, in->data, n);
+		idx += n;
+		left -= n;
+	} else {
+		skip = (uint32_t)(in->data - in->rest->from);
+	}
+	for (unsigned i = 0; i < in->rest->parts && left; i++) {
+		const struct tp_part *p = &in->rest->part[i];
+
+		if (skip >= p->len) {
+			skip -= p->len;
+			continue;
+		}
+		n = MIN(left, p->len - skip);
+		ring_write(st, &s->rx, idx, p->data + skip, n);
+		idx += n;
+		left -= n;
+		skip = 0;
+	}
+}
+
 static void data_in_order(struct tp_stack *st, struct sock *s, const struct segin *in)
 {
 	struct tcp *t = &s->t;
 	uint32_t before = t->rcv_nxt;
 
-	ring_write(st, &s->rx, tcp_rx_index(s, in->seq), in->data, in->len);
+	data_write(st, s, in);
 	t->rcv_nxt += in->len;
 	if (t->nooo)
 		ooo_absorb(t);
@@ -199,7 +231,7 @@ static void data_out_of_order(struct tp_stack *st, struct sock *s, const struct 
 	if (ooo_covered(t, in->seq, end)) {
 		dsack_note(s, in->seq, end);
 	} else if (ooo_add(t, in->seq, end)) {
-		ring_write(st, &s->rx, tcp_rx_index(s, in->seq), in->data, in->len);
+		data_write(st, s, in);
 	} else {
 		STAT(st, Tcp_OFODrop);
 	}

@@ -143,6 +143,20 @@ void tp_attach_client(struct tp_stack *st, void *region, uint32_t size);
 /* A frame from device ifi, in private memory. The content may be changed. */
 void tp_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 	      const struct tp_meta *meta);
+
+/*
+ * The same for a frame of which only the first `head` bytes are in private memory, at `frame`,
+ * where there is room for all `len`. The others lie in `part`, perhaps in memory that changes
+ * meanwhile: the payload of a TCP segment whose sum is known to be good is read once, into its
+ * socket's ring; for all else the parts are copied behind the head first.
+ */
+struct tp_part {
+	const uint8_t *data;
+	uint32_t len;
+};
+void tp_input_parts(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t head,
+		    const struct tp_part *part, unsigned parts, uint32_t len,
+		    const struct tp_meta *meta);
 void tp_tx_ready(struct tp_stack *st, unsigned ifi);
 
 /*

@@ -590,8 +590,15 @@ static inline uint32_t sock_index(const struct tp_stack *st, const struct sock *
 }
 
 /* ---- a packet on its way in: everything in private memory ---- */
+struct rest {
+	const uint8_t *from; /* the frame is in one piece up to here */
+	const struct tp_part *part;
+	unsigned parts;
+};
+
 struct pkt {
-	uint8_t *frame; /* Ethernet header */
+	const struct rest *rest; /* NULL: all of it */
+	uint8_t *frame;          /* Ethernet header */
 	uint32_t frame_len;
 	uint8_t *ip;   /* IP header */
 	uint8_t *data; /* transport header */
