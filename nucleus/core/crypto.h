@@ -18,4 +18,14 @@ bool ecdsa_p256_verify(const u8 key[65], const struct digest *hash, const u8 sig
 /* The fast keyed hash of continuous checking: XXH3-64 with a seed. */
 u64 fast_hash(const void *data, size_t size, u64 nonce);
 
+/*
+ * Random numbers (random.c): seeded from RDSEED/RDRAND where there are, TSC jitter and what
+ * the firmware left otherwise; stretched by SHA-256 over a counter and a key that moves on
+ * with every call. Callable on any CPU.
+ */
+void random_init(u64 salt);
+u64 random_u64(void);
+void random_bytes(void *out, size_t n);
+const char *random_source(void); /* for the boot log */
+
 #endif

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* See random.h: key' = SHA-256(key, 1, salt), output = SHA-256(key, 0). */
+/* See crypto.h: key' = SHA-256(key, 1, salt), output = SHA-256(key, 0). */
 #include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/crypto.h"
 #include "nucleus/core/lock.h"
-#include "nucleus/core/random.h"
 
 static struct spinlock random_lock;
 static struct {

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * device_manager: finds devices, gives each to one cell, takes it back. The theory is at
- * the top of device.c. Boot calls, in this order:
+ * the top of device.c. live0_main() brings its parts up in order: ACPI, interrupt controllers,
+ * clock, power, then with handlers for vectors PCI and the IOMMU.
  *
- *	device_manager_init_early()	boot CPU: ACPI, interrupt controllers, clock
- *	lapic_init_cpu()		each other CPU, once started by lapic_start_cpu()
- *	device_manager_init()		boot CPU, vector_set() working: PCI, IOMMU
- *
- * All other calls need the nucleus lock unless they say otherwise.
+ * Calls need the nucleus lock unless they say otherwise.
  */
 #ifndef NUCLEUS_DEVICE_MANAGER_H
 #define NUCLEUS_DEVICE_MANAGER_H
@@ -21,10 +18,6 @@
 
 #define DEVICES_MAX     64
 #define DEVICE_IRQS_MAX 16 /* of one device */
-
-/* rsdp: 0 if the boot loader gave none. entry_tsc: see clock.h. */
-void device_manager_init_early(hpa_t rsdp, u64 entry_tsc);
-void device_manager_init(void);
 
 struct cell;
 struct device_owner {

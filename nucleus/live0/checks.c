@@ -3,7 +3,7 @@
 #include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
 

@@ -21,8 +21,9 @@
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
-#include "nucleus/device_manager/device_manager.h"
+#include "nucleus/core/crypto.h"
+#include "nucleus/device_manager/internal.h"
+#include "nucleus/device_manager/pci.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
@@ -242,8 +243,15 @@ static void __noreturn live0_main(void)
 	traps_init(0);
 	cpu_init_this(&cpus[0]);
 	announce();
-	device_manager_init_early(boot_info.rsdp, boot_tsc);
-	device_manager_init();
+	acpi_init(boot_info.rsdp);
+	ioapic_init();
+	lapic_init_cpu();
+	clock_init(boot_tsc);
+	lapic_timer_calibrate();
+	power_init();
+	iommu_parse();
+	pci_enumerate();
+	iommu_init();
 	checks_machine();
 	if (!vm_hypervisor_init())
 		stop("no usable hardware virtualisation");

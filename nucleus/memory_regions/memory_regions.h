@@ -65,7 +65,18 @@ enum map_perm {
 	MAP_WX_USER = 16
 };
 
-struct table_format;
+/*
+ * Which bits say what. An entry of 0 is absent in every format. Of `execute` and
+ * `no_execute`, and of `cached` and `uncached`, a format has one or neither.
+ */
+struct table_format {
+	u64 invert;  /* bits that are stored inverted */
+	u64 present; /* any of these is set: the entry is there */
+	u64 table;   /* what an entry has that leads to a table */
+	u64 leaf;    /* what every other entry has */
+	u64 large;   /* it maps a large page; levels count from 0, the 4K leaf */
+	u64 read, write, execute, no_execute, cached, uncached;
+};
 extern const struct table_format format_host, format_npt, format_ept, format_vtd;
 
 /* An address space: a tree of tables in one format. */

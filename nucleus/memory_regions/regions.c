@@ -20,7 +20,7 @@
  */
 #include <string.h>
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/sync/cell.h"
 
 #define SMALL       (256 * KiB)
@@ -291,11 +291,9 @@ bool region_fill(struct cell *cell, gpa_t at)
 	u64 here = at.v - r->base.v, next = here + PAGE_SIZE;
 	if (here < r->fresh)
 		return true;
-	for (u32 n = 0; here == r->fresh && n < FILL_AHEAD && next < r->size; n++)
-		if (fill_page(cell, r, r->base.v + next))
-			break;
-		else
-			next += PAGE_SIZE;
+	u64 end = here > r->fresh ? next : MIN(next + FILL_AHEAD * PAGE_SIZE, r->size);
+	while (next < end && !fill_page(cell, r, r->base.v + next))
+		next += PAGE_SIZE;
 	r->fresh = next;
 	return true;
 }

@@ -20,7 +20,6 @@
 #include "d0/abi.h"
 #include "nucleus/core/print.h"
 #include "nucleus/memory_regions/memory_regions.h"
-#include "nucleus/memory_regions/tables.h"
 
 #define LEVELS  4
 #define ENTRIES 512

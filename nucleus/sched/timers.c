@@ -23,9 +23,11 @@ static void put(u32 at, struct vcpu *v)
 static void settle(u32 at)
 {
 	struct vcpu *v = heap[at];
-	while (at && due(heap[(at - 1) / 2]) > due(v)) {
-		put(at, heap[(at - 1) / 2]);
-		at = (at - 1) / 2;
+	for (u32 up; at > 0; at = up) {
+		up = (at - 1) / 2;
+		if (due(heap[up]) <= due(v))
+			break;
+		put(at, heap[up]);
 	}
 	for (;;) {
 		u32 child = 2 * at + 1;

@@ -5,6 +5,7 @@
  * a list of such requests, asked by nobody (`caller` NULL), who may do everything.
  */
 #include <string.h>
+#include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
@@ -14,6 +15,7 @@
 
 extern char image_start[], image_end[];
 
+u64 sync_ready_ns;
 static union {
 	struct d0_ctl h;
 	u8 bytes[PAGE_SIZE]; /* larger requests are refused */
@@ -285,14 +287,14 @@ static const struct {
 
 static int act(struct cell *caller, u64 size)
 {
-	u32 op = request.h.op, caps = caller ? caller->config.caps : ~0u;
+	u32 op = request.h.op, caps = caller ? caller->config.caps : 0;
 	if (op >= ARRAY_SIZE(table) || !table[op].act)
 		return D0_ENOSYS;
 	if (size != table[op].size || request.h.size != size)
 		return D0_EINVAL;
 	if (caps & D0_CAP_CONTROL)
 		caps |= D0_CAP_INSPECT;
-	if (!(caps & table[op].cap)) {
+	if (caller && !(caps & table[op].cap)) {
 		journal(D0_EVENT_control_refused, caller->number, op,
 			"%s may not ask for request %u", caller->config.name, op);
 		return D0_EPERM;
@@ -335,5 +337,30 @@ const char *control_boot(const u8 *conf, u64 size)
 			return error;
 		}
 	}
+	return NULL;
+}
+
+/* The first cells: each started, and the line that says all run. */
+const char *sync_start_configured(void)
+{
+	const struct d0_file *file = archive_find("d0.conf", D0_FILE_CONF);
+	if (!file)
+		return "boot archive: there is no usable d0.conf in it";
+	const char *err = control_boot(archive_data(file), file->size);
+	if (err)
+		return err;
+	u32 cells = 0, failed = 0;
+	for (u32 i = 0; i < cell_slots(); i++) {
+		cells++;
+		failed += cell_start(cell_by_number(i)) != D0_OK;
+	}
+	if (!cells)
+		return "d0.conf names no cell";
+	sync_ready_ns = clock_ns();
+	if (failed)
+		n_print("NOT READY: %u of %u cells did not start", failed, cells);
+	else
+		n_print("ready: %u cells on %u CPUs, %lu.%03lu s after kernel entry", cells,
+			cpu_count, sync_ready_ns / 1000000000, sync_ready_ns / 1000000 % 1000);
 	return NULL;
 }

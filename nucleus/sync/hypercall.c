@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Hypercalls: decode, validate, act. The table is include/d0/abi.h's. Nucleus lock held. */
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"

@@ -14,7 +14,7 @@
 #include <string.h>
 #include "nucleus/archive/archive.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"

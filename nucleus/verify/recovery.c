@@ -36,7 +36,7 @@
 #include "d0/control.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"

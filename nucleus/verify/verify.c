@@ -34,7 +34,7 @@
 #include "nucleus/archive/archive.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sync/sync.h"

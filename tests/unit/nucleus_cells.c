@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include "gen/pubkey.h"
 #include "nucleus/archive/archive.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/verify/sets.h"
 #include "nucleus/verify/verify.h"
 #include "tests/unit/fake/arch.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "tests/unit/fake/arch.h"
 
 static int machine(void **state)

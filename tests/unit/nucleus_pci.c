@@ -68,7 +68,6 @@ void pci_write(u32 address, u32 off, u32 width, u32 v)
 	config_put(f, off, width, v);
 }
 
-
 static struct function *add(u32 bus, u32 slot, u32 fn, u16 vendor, u32 class_rev)
 {
 	struct function *f = &machine[functions++];

@@ -7,7 +7,7 @@
 #include "nucleus/archive/archive.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
-#include "nucleus/core/random.h"
+#include "nucleus/core/crypto.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/verify/sets.h"

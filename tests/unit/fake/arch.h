@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_FAKE_ARCH_H
 #define TESTS_UNIT_FAKE_ARCH_H
 
-#include "nucleus/memory_regions/tables.h"
+#include "nucleus/memory_regions/memory_regions.h"
 #include "nucleus/sync/sync.h"
 
 #define FAKE_RAM (64ull << 20)
