@@ -71,6 +71,8 @@ def test_the_image_as_it_is(boot, tmp_path):
     got = docker(api, "run", "-d", "-p", "8081:80", "d0/demo")
     assert got.returncode == 0, got.stderr
     assert answer(web) == "Hello from D0"
+    names = docker(api, "exec", got.stdout.strip(), "cat", "/etc/resolv.conf").stdout
+    assert "nameserver 10.0.2.3" in names  # DHCP said so
     m.stop()
     assert digest(disk) == blank
 

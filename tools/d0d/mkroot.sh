@@ -9,6 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
 mkdir -p "$dir/bin" "$dir/etc" "$dir/tmp" "$dir/var/lib/d0"
 strip -o "$dir/bin/d0d" "$d0d"
+ln -s /proc/net/pnp "$dir/etc/resolv.conf" # what the transport cell was told, or asked for
 echo 'root:x:0:0:root:/:/bin/sh' >"$dir/etc/passwd"
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || {
 	mkdir -p "$dir/etc/ssl/certs"

@@ -383,7 +383,8 @@ static const struct gen_file net_files[] = {
     F("unix", 0444, .make = make_net),     F("dev", 0444, .make = make_net),
     F("route", 0444, .make = make_net),    F("if_inet6", 0444, .make = make_net),
     F("snmp", 0444, .make = make_net),     F("netstat", 0444, .make = make_net),
-    F("sockstat", 0444, .make = make_net), F("arp", 0444, .make = make_net)};
+    F("sockstat", 0444, .make = make_net), F("arp", 0444, .make = make_net),
+    F("pnp", 0444, .make = make_net)};
 
 const struct gen_file proc_pid_files[] = {
     F("stat", 0444, .make = make_stat),

@@ -688,6 +688,23 @@ static void text_route(const void *rec, void *arg)
 		 gw ? 3 : 1, r->metric, mask);
 }
 
+/* What Linux's own DHCP client writes, in the form of resolv.conf. */
+static void text_config(const void *rec, void *arg)
+{
+	static const u8 v4[12] = {[10] = 0xff, [11] = 0xff};
+	const struct pvs_config *c = rec;
+
+	text_add(arg, "#MANUAL\n");
+	if (c->domain[0])
+		text_add(arg, "domain %.64s\n", c->domain);
+	for (u32 i = 0; i < 4; i++) {
+		const u8 *a = c->dns[i];
+
+		if (!memcmp(a, v4, 12))
+			text_add(arg, "nameserver %u.%u.%u.%u\n", a[12], a[13], a[14], a[15]);
+	}
+}
+
 void proc_net_text(struct text *t, const char *what)
 {
 	struct sock_text s = {.t = t, .v6 = strchr(what, '6') != NULL, .tcp = what[0] == 't'};
@@ -709,6 +726,8 @@ void proc_net_text(struct text *t, const char *what)
 		text_add(t, "Iface\tDestination\tGateway "
 			    "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
 		each_record(PVS_LIST_ROUTE, sizeof(struct pvs_route), text_route, t);
+	} else if (!strcmp(what, "pnp")) {
+		each_record(PVS_LIST_CONFIG, sizeof(struct pvs_config), text_config, t);
 	} else if (!strcmp(what, "unix")) {
 		unix_text(t);
 	} else if (!strcmp(what, "sockstat")) {

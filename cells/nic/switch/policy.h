@@ -3,12 +3,15 @@
  * What a port may do, from its channel's arguments (space-separated key=value):
  *
  *	mac=02:..        its address; made from the port's label if absent
- *	ip=A[/L],B,...   (or A+B+...: a boot configuration's commas are blanks) its addresses;
- *frames from others are dropped (anti-spoofing). Without any, its MAC alone binds it (DHCP);
- *with only IPv4 ones, IPv6 is bound by the MAC alone (SLAAC); with only IPv6 ones, it has no
- *IPv4. mode=bridge|macvlan|macvlan-private|macvlan-vepa|ipvlan|share uplink=N         which
- *card (default 0) vlan=N           its VLAN on the wire (0: untagged); it sends and sees no
- *tags seg=N            instead of a card: a private segment (1..65535) that no wire reaches
+ *	ip=A[/L],B,...   its addresses, joined by commas or + (a boot configuration's commas
+ *	                 are blanks); frames from others are dropped. Without any, its MAC
+ *	                 alone binds it (DHCP); with only IPv4 ones, IPv6 is bound by the
+ *	                 MAC alone (SLAAC); with only IPv6 ones, it has no IPv4
+ *	mode=M           bridge, macvlan, macvlan-private, macvlan-vepa, ipvlan, share
+ *	learn            mode=ipvlan: besides ip= one more IPv4 address, by using it (DHCP)
+ *	uplink=N         which card (default 0)
+ *	vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
+ *	seg=N            instead of a card: a private segment (1..65535) that no wire reaches
  *	host=A ports=L   mode=share: a slice of the ports of host address A; L is
  *	                 [t|u]FIRST[-LAST] joined by + or commas; without t or u TCP, UDP and
  *	                 the identifiers of ICMP echo (share.c)
