@@ -82,7 +82,6 @@ const char *oci_tar_why(const struct oci_tar *t);
 void oci_tar_free(struct oci_tar *t);
 
 /* ---- inflate.c: gzip, zstd or plain bytes ---- */
-typedef int oci_sink(void *ctx, const uint8_t *p, size_t len);
 struct oci_inflate;
 struct oci_inflate *oci_inflate_new(oci_sink *sink, void *ctx);
 int oci_inflate_push(struct oci_inflate *z, const uint8_t *p, size_t len);

@@ -359,20 +359,28 @@ static int on_tar(void *ctx, const uint8_t *p, size_t len)
 	return oci_layer_push(f->layer, p, len);
 }
 
-static int stream(struct import *im, unsigned i, struct feed *f)
+/* The half of unpacking that may run in another thread: it touches no volume. */
+struct blob_reader {
+	struct import *im;
+	unsigned layer;
+	struct oci_sha sha; /* of the blob */
+	bool unreadable, cut;
+};
+
+static int read_blob(void *arg, oci_sink *sink, void *sink_ctx)
 {
-	struct oci_inflate *z = oci_inflate_new(on_tar, f);
+	struct blob_reader *r = arg;
+	struct import *im = r->im;
+	const char *name = im->blob[r->layer];
+	struct oci_inflate *z = oci_inflate_new(sink, sink_ctx);
 	uint8_t *buf = malloc(OCI_CHUNK);
-	struct oci_sha sha;
-	char got[OCI_HEX];
 	uint64_t off = 0;
 	int err = z && buf ? 0 : -H2_ENOMEM;
 	long n = 1;
 
-	oci_sha_init(&sha);
-	while (!err &&
-	       (n = im->src->read(im->src->ctx, im->blob[i], off, buf, OCI_CHUNK)) > 0) {
-		oci_sha_add(&sha, buf, (size_t)n);
+	oci_sha_init(&r->sha);
+	while (!err && (n = im->src->read(im->src->ctx, name, off, buf, OCI_CHUNK)) > 0) {
+		oci_sha_add(&r->sha, buf, (size_t)n);
 		err = oci_inflate_push(z, buf, (size_t)n);
 		off += (uint64_t)n;
 		im->done += (uint64_t)n;
@@ -381,18 +389,31 @@ static int stream(struct import *im, unsigned i, struct feed *f)
 		if (im->st->yield)
 			im->st->yield(im->st->yield_ctx);
 	}
-	if (!err && n < 0)
-		err = oci_fail(im->st, -H2_EIO, "%s can't be read", im->blob[i]);
-	if (!err && oci_inflate_done(z))
-		err = oci_fail(im->st, -H2_EINVAL, "%s is cut short", im->blob[i]);
-	if (err == -H2_EINVAL && !im->st->err[0])
-		oci_fail(im->st, err, "%s is damaged", im->blob[i]);
-	oci_sha_hex(&sha, got);
-	if (!err && im->blob_digest[i][0] && strcmp(got, im->blob_digest[i]))
-		err = oci_fail(im->st, -H2_EINVAL, "%s does not have this digest", im->blob[i]);
+	r->unreadable = !err && n < 0;
+	r->cut = !err && !r->unreadable && oci_inflate_done(z);
 	oci_inflate_free(z);
 	free(buf);
-	return err;
+	return r->unreadable ? -H2_EIO : r->cut ? -H2_EINVAL : err;
+}
+
+static int stream(struct import *im, unsigned i, struct feed *f)
+{
+	struct blob_reader r = {.im = im, .layer = i};
+	char got[OCI_HEX];
+	int err = im->st->pipe ? im->st->pipe(im->st->pipe_ctx, read_blob, &r, on_tar, f)
+			       : read_blob(&r, on_tar, f);
+
+	if (err && !im->st->err[0] && r.unreadable)
+		oci_fail(im->st, err, "%s can't be read", im->blob[i]);
+	else if (err == -H2_EINVAL && !im->st->err[0])
+		oci_fail(im->st, err, r.cut ? "%s is cut short" : "%s is damaged", im->blob[i]);
+	if (err)
+		return err;
+	oci_sha_hex(&r.sha, got);
+	if (im->blob_digest[i][0] && strcmp(got, im->blob_digest[i]))
+		return oci_fail(im->st, -H2_EINVAL, "%s does not have this digest",
+				im->blob[i]);
+	return 0;
 }
 
 static int unpack(struct import *im, unsigned i, const char *tmp)

@@ -45,6 +45,8 @@ struct oci_source {
 	void *ctx;
 };
 
+typedef int oci_sink(void *ctx, const uint8_t *p, size_t len); /* 0 or < 0 */
+
 struct oci_store {
 	struct h2_vol *vol;
 	struct h2_pfs *meta;
@@ -59,6 +61,11 @@ struct oci_store {
 	/* Bad blocks of an image that is imported again are made good in place, if the volume's
 	 * second_copy asks this (may be NULL). */
 	struct oci_mend *mend;
+	/* Run `produce` in another thread (may be NULL: in this one): what it pushes into the
+	 * sink it is given reaches `take` here, in order. Returns the first error of either. */
+	int (*pipe)(void *ctx, int (*produce)(void *arg, oci_sink *sink, void *sink_ctx),
+		    void *arg, oci_sink *take, void *take_arg);
+	void *pipe_ctx;
 };
 
 /* Opens "d0.images", making it if `create`. 0, or < 0 (-H2_ENOENT: no images here). */

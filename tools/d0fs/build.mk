@@ -12,8 +12,9 @@ D0FS_SRC += tools/d0fs/mount.c
 D0FS_SRC += tools/d0fs/source.c
 D0FS_SRC += tools/d0fs/images.c
 D0FS_SRC += tools/d0fs/keys.c
+D0FS_SRC += tools/d0fs/pipe.c
 
 D0FS_LIBS   += oci fuse h2 h2codec mkarchive
-D0FS_LDLIBS += -llz4 -lzstd -lz -lbearssl
+D0FS_LDLIBS += -llz4 -lzstd -lz -lbearssl -lpthread
 
 $(eval $(call host_prog,d0fs,$(D0FS_SRC),$(D0FS_LIBS),$(D0FS_LDLIBS)))

@@ -9,6 +9,7 @@
 #include "oci/oci.h"
 #include "tools/d0fs/d0fs.h"
 #include "tools/d0fs/keys.h"
+#include "tools/d0fs/pipe.h"
 #include "tools/d0fs/source.h"
 
 #define DEDUP (1u << 20) /* remembered blocks during an import */
@@ -89,6 +90,7 @@ static int import_signed(struct oci_store *st, const struct d0fs_source *src, co
 	int err, code = 0;
 
 	st->progress = on_progress;
+	st->pipe = d0fs_pipe;
 	st->mend = oci_mend_new();
 	d0fs_second_copy = mend;
 	d0fs_second_copy_ctx = st->mend;
