@@ -302,7 +302,7 @@ static u64 next_timer(const struct cpu *c)
 /* Sleep in the nucleus until an event or that time. */
 static void rest(struct cpu *c, u64 deadline)
 {
-	u64 start = clock_now();
+	u64 start = clock_now(), armed = c->timer_set;
 
 	c->timer_set = deadline;
 	c->resting = true;
@@ -310,7 +310,8 @@ static void rest(struct cpu *c, u64 deadline)
 	hc_call(D0_HC_wait, deadline, 0, 0);
 	monitor_enter();
 	c->resting = c->roused = false;
-	c->timer_set = NEVER;
+	/* The timer for programs is armed still; if it fired, its event says so. */
+	c->timer_set = armed;
 	c->idle_ns += clock_now() - start;
 }
 
