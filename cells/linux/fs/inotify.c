@@ -110,6 +110,18 @@ void notify_dentry(struct dentry *d, u32 mask)
 	inode_put(i);
 }
 
+/* A name of a file was removed: its directory's watchers were told of that. */
+void notify_unlinked(struct dentry *d)
+{
+	struct inode *i = d->inode;
+
+	inode_get(i);
+	if (!is_dir(i) && !list_empty(&i->watches))
+		notify_inode(i, IN_ATTRIB, 0, NULL);
+	notify_inode_gone(i);
+	inode_put(i);
+}
+
 /* The last name is gone: watchers are told and forget. */
 void notify_inode_gone(struct inode *i)
 {

@@ -743,10 +743,7 @@ int vfs_unlink(int dfd, const char *path, bool dir)
 	if (!r) {
 		if (NOTIFY_ACTIVE) {
 			notify_name(lk.dentry, lk.last, 0x200 | (dir ? 0x40000000 : 0), 0);
-			if (!dir)
-				notify_dentry(d, 4);
-			else
-				notify_inode_gone(d->inode);
+			notify_unlinked(d);
 		}
 		dentry_drop(d);
 	}

@@ -329,6 +329,23 @@ s64 pipe_set_size(struct file *f, u64 bytes)
 	return (s64)(pages * PAGE_SIZE);
 }
 
+/* Bytes that a pipe takes now, after waiting for some unless nonblock; or -errno. */
+s64 pipe_room(struct file *f, bool nonblock);
+s64 pipe_room(struct file *f, bool nonblock)
+{
+	struct pipe *p = f->priv;
+	int r;
+
+	if (!pipe_space(p) && p->readers) {
+		if (nonblock || (f->flags & O_NONBLOCK))
+			return -EAGAIN;
+		r = wait_event(&p->wait, pipe_space(p) || !p->readers, NEVER);
+		if (r)
+			return r;
+	}
+	return p->readers ? (s64)pipe_space(p) : 1; /* the write tells of the missing reader */
+}
+
 s64 pipe_tee(struct file *in, struct file *out, u64 n);
 s64 pipe_tee(struct file *in, struct file *out, u64 n)
 {

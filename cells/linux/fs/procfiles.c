@@ -531,6 +531,17 @@ GEN(hostname)
 {
 	text_add(t, "%s\n", g->arg ? domain_name : host_name);
 }
+static int store_hostname(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	char *to = g->arg ? domain_name : host_name;
+
+	if (!capable(21))
+		return -EPERM;
+	str_copy(to, buf, 65);
+	if (strchr(to, '\n'))
+		*strchr(to, '\n') = 0;
+	return 0;
+}
 GEN(uuid)
 {
 	u8 b[16];
@@ -656,8 +667,8 @@ static const struct gen_file random_files[] = {
     F("uuid", 0444, .make = make_uuid), F("boot_id", 0444, .make = make_uuid, .arg = 1),
     F("entropy_avail", 0444, .fixed = "256\n"), F("poolsize", 0444, .fixed = "256\n")};
 static const struct gen_file kernel_files[] = {
-    F("hostname", 0444, .make = make_hostname),
-    F("domainname", 0444, .make = make_hostname, .arg = 1),
+    F("hostname", 0644, .make = make_hostname, .store = store_hostname),
+    F("domainname", 0644, .make = make_hostname, .store = store_hostname, .arg = 1),
     F("osrelease", 0444, .fixed = "6.1.0-d0\n"),
     F("ostype", 0444, .fixed = "Linux\n"),
     F("version", 0444, .fixed = "#1 SMP D0 linux cell\n"),

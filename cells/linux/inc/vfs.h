@@ -407,6 +407,7 @@ extern const struct file_ops chrdev_fops, fifo_fops;
 /* fs/inotify.c */
 void notify_dentry(struct dentry *d, u32 mask); /* the file and its directory */
 void notify_name(struct dentry *dir, const char *name, u32 mask, u32 cookie);
+void notify_unlinked(struct dentry *d);
 void notify_inode_gone(struct inode *i);
 #define NOTIFY_ACTIVE (inotify_watches != 0)
 extern u32 inotify_watches, inotify_limits[3];

@@ -432,6 +432,8 @@ SYSCALL(pipe, "p", u64 ufds)
 }
 
 /* ---- Moving data between descriptors ---- */
+s64 pipe_room(struct file *f, bool nonblock);
+
 static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
 {
 	u8 *buf = kalloc(4 * PAGE_SIZE);
@@ -445,6 +447,16 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 		u64 want = MIN(n - (u64)done, 4 * PAGE_SIZE), start = *in_pos;
 		ssize r, w;
 
+		/* A full pipe ends the transfer: who fills it may be who empties it. */
+		if (file_is_pipe(out)) {
+			r = pipe_room(out, done != 0);
+			if (r < 0) {
+				if (!done)
+					done = r;
+				break;
+			}
+			want = MIN(want, (u64)r);
+		}
 		uio_kernel(&u, &iov, buf, want);
 		if (done)
 			u.nonblock = true;
@@ -455,6 +467,7 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 			break;
 		}
 		uio_kernel(&u, &iov, buf, (u64)r);
+		u.nonblock = file_is_pipe(out);
 		w = out->ops->write(out, &u, out_pos);
 		if (w < r && in->ops->seek)
 			*in_pos = start + (u64)MAX(w, (ssize)0);
@@ -572,8 +585,15 @@ SYSCALL(vmsplice, "fpux", int fd, u64 uiov, u64 count, u32 flags)
 	if (!r && u.left) {
 		u64 pos = 0;
 
+		bool write = (f->flags & O_ACCMODE) != O_RDONLY;
+
 		u.nonblock = (flags & 2) != 0;
-		r = do_rw(f, &u, &pos, (f->flags & O_ACCMODE) != O_RDONLY);
+		if (write)
+			r = pipe_room(f, u.nonblock);
+		if (r >= 0) {
+			u.nonblock |= write; /* as much as there is room for */
+			r = do_rw(f, &u, &pos, write);
+		}
 	}
 	kfree(heap);
 	if (f)

@@ -580,6 +580,7 @@ SYSCALL(timer_settime, "dxpp", u32 id, int flags, u64 unew, u64 uold)
 {
 	struct ptimer *pt = ptimer_find(id);
 	struct itimerspec_k v, old;
+	u64 now;
 	int r;
 
 	if (!pt || !unew)
@@ -598,6 +599,11 @@ SYSCALL(timer_settime, "dxpp", u32 id, int flags, u64 unew, u64 uold)
 		r = to_deadline(pt->clock, &v.value, flags & 1, &pt->deadline);
 		if (r)
 			return r;
+		/* What lies in the past already counts as overrun. */
+		if ((flags & 1) && pt->interval && !clock_value(pt->clock, &now) &&
+		    ts_to_ns(&v.value) < now)
+			pt->overrun =
+			    (u32)MIN((now - ts_to_ns(&v.value)) / pt->interval, (u64)INT32_MAX);
 		timer_set(&pt->timer, pt->deadline);
 	}
 	return uold ? put_user(old, uold) : 0;
