@@ -91,7 +91,8 @@ def main():
         theirs = sum(passed(r) for r in other.values())
         both = [n for n, r in other.items() if passed(r) and n in results]
         peer = (f"\nThe same archive under Debian's Linux 6.1 in the same QEMU, as root and not in a container: {theirs} of "
-                f"{len(other)} tests that were run pass; of those {sum(passed(results[n]) for n in both)} pass here.\n")
+                f"{len(other)} tests that were run pass; of those {sum(passed(results[n]) for n in both)} pass here.")
+        peer += (" The results below are\nmerged from runs of a few hours: a test that passed once was not always run again with the last build.\n")
     out = HEAD.format(version=version, total=len(results), conf=len(conf), none=count["none"], apply=apply,
                       ok=len(ok), share=100 * len(ok) / apply, design=count["design"], open=count["open"],
                       peer=peer)

@@ -36,7 +36,9 @@ struct scm {
 	u32 nfds;
 	struct file *fds[SCM_FDS_MAX];
 	u32 pid, uid, gid;
+	struct scm *next_free;
 };
+void scm_free(struct scm *c);
 struct msg {
 	struct uio *u;
 	u8 name[SOCKADDR_MAX];

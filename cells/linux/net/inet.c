@@ -803,9 +803,7 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 		if (name == SO_RCVTIMEO_OLD || name == SO_SNDTIMEO_OLD ||
 		    name == SO_TIMESTAMP_OLD || name == SO_ATTACH_FILTER ||
 		    name == SO_DETACH_FILTER)
-			return name == SO_ATTACH_FILTER || name == SO_DETACH_FILTER
-				   ? 0
-				   : -ENOPROTOOPT;
+			return -ENOPROTOOPT; /* filters are not run: who asks filters himself */
 		CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 		return -ENOPROTOOPT; /* also kept by the common part */
 	}

@@ -439,13 +439,29 @@ struct cmsghdr_k {
 	int level, type;
 };
 
-static void scm_free(struct scm *c)
+/*
+ * A descriptor in flight may be a socket with descriptors in flight, and so on: they are freed
+ * one after the other, not within each other, however long the chain is.
+ */
+void scm_free(struct scm *c)
 {
+	static struct scm *waiting;
+	static bool busy;
+
 	if (!c)
 		return;
-	for (u32 i = 0; i < c->nfds; i++)
-		file_put(c->fds[i]);
-	kfree(c);
+	c->next_free = waiting;
+	waiting = c;
+	if (busy)
+		return;
+	busy = true;
+	while ((c = waiting)) {
+		waiting = c->next_free;
+		for (u32 i = 0; i < c->nfds; i++)
+			file_put(c->fds[i]);
+		kfree(c);
+	}
+	busy = false;
 }
 
 static int scm_rights(struct scm *c, u64 at, u64 bytes)

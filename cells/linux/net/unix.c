@@ -68,9 +68,7 @@ static void ubuf_free(struct ubuf *b)
 	for (u32 i = 0; i < b->npages; i++)
 		page_put(b->page[i]);
 	if (b->scm) {
-		for (u32 i = 0; i < b->scm->nfds; i++)
-			file_put(b->scm->fds[i]);
-		kfree(b->scm);
+		scm_free(b->scm);
 	}
 	kfree(b);
 }

@@ -27,6 +27,30 @@ def check(name, good):
         print("FAIL", name, flush=True)
 
 
+def chains():
+    """A socket in flight over a socket in flight, thousands deep; epolls in epolls."""
+    last = None
+    for _ in range(3000):
+        a, b = socket.socketpair()
+        if last:
+            a.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [last.fileno()]))])
+            last.close()
+        a.close()
+        last = b
+    last.close()
+    check("chain of sockets", True)
+    chain, refused = [select.epoll()], False
+    for _ in range(8):
+        inner = select.epoll()
+        try:
+            chain[-1].register(inner.fileno(), select.EPOLLIN)
+        except OSError:
+            refused = True
+            break
+        chain.append(inner)
+    check("chain of epolls", refused and chain[0].poll(0) == [])
+
+
 def unix_sockets():
     a, b = socket.socketpair()
     a.send(b"hi")
@@ -193,6 +217,7 @@ def internet():
 
 
 unix_sockets()
+chains()
 processes()
 waiting()
 files()
