@@ -208,8 +208,12 @@ static unsigned attach(struct vnet_port *p)
 		pairs = p->cfg.pairs;
 	if (pairs < 1 || !(p->features & D0_VNET_F(MQ)))
 		pairs = 1;
-	while (d0_vnet_layout(p->cfg.size, pairs, &p->layout))
+	while (pairs && d0_vnet_layout(p->cfg.size, pairs, &p->layout))
 		pairs--;
+	if (!pairs) { /* the ring is too small for one */
+		p->state = VNET_PORT_REFUSED;
+		return VNET_EV_ERROR;
+	}
 	p->pairs = pairs;
 
 	uint32_t each = (p->layout.end - p->layout.buffers) / pairs & ~4095u;
