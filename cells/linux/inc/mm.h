@@ -142,7 +142,7 @@ struct mm {
 	u64 hiwater_rss, total_vm, locked_vm;
 	struct file *exe;
 	bool lock_future; /* mlockall(MCL_FUTURE) */
-	bool wx_allowed; /* the permit for writable and executable memory */
+	bool wx_allowed;  /* the permit for writable and executable memory */
 };
 
 struct mm *mm_new(void);

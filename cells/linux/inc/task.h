@@ -336,7 +336,7 @@ void fpu_save(u8 *area);
 void fpu_restore(const u8 *area);
 void fpu_fresh(u8 *area);
 u32 fpu_size(void);
-u8 *fpu_alloc(void); /* a fresh area, NULL: no memory; kfree */
+u8 *fpu_alloc(void);     /* a fresh area, NULL: no memory; kfree */
 bool fpu_extended(void); /* by XSAVE */
 /* To and from a signal frame, 64-byte aligned; from there into the registers. 0 or -errno. */
 u32 fpu_frame_size(void);
