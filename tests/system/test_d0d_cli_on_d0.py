@@ -11,7 +11,7 @@ import pytest
 from d0d_lib import Docker, busybox_layer, docker_archive, docker_cli
 from machine import BUILD, PATIENCE, Qemu
 from test_d0d_cli import (  # noqa: F401  pylint: disable=unused-import
-    broken_archives, field, test_archive_cannot_escape, test_attach, test_bad_option_is_125,
+    broken_archives, field, tar_of, test_attach, test_bad_option_is_125,
     test_bad_requests, test_cp_both_ways, test_create_start_attach_wait, test_diff_export_commit,
     test_entrypoint_label_readonly, test_env_workdir_user_hostname, test_events, test_exec,
     test_exit_codes, test_health, test_images_inspect_tag_rmi, test_logs,
@@ -79,6 +79,18 @@ def test_broken_archives_leave_nothing(docker, name):
     status, body = docker.raw("POST", "/images/load", broken_archives()[name])
     assert status == 400 and json.loads(body)["message"]
     assert docker.out("images", "-aq") == images
+
+
+def test_archive_cannot_escape(docker, web):
+    cid = field(docker, web, "{{.Id}}")
+    for evil in ([("../evil", "f", b"x", 0o644)], [("a/../../evil", "f", b"x", 0o644)],
+                 [("l", "h", "../../../etc/passwd", 0o644)]):
+        status, body = docker.raw("PUT", f"/containers/{cid}/archive?path=/tmp", tar_of(evil))
+        assert status == 400 and b"leaves the tree" in body
+    # A link made first leads where it would in the container.
+    status, _ = docker.raw("PUT", f"/containers/{cid}/archive?path=/tmp",
+                           tar_of([("up", "l", "../..", 0o777), ("up/evil", "f", b"x", 0o644)]))
+    assert status == 200 and docker.out("exec", web, "ls", "/evil") == "/evil"
 
 
 def test_version_and_info(docker):
