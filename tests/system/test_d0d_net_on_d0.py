@@ -216,6 +216,23 @@ def test_one_transport_fails_alone(host):
     page(host, 8082, "I am beta")
 
 
+def test_d0d_finds_the_networks_of_what_runs(host):
+    host.ok("network", "create", "one")
+    serve(host, "alpha", "--network", "one", "-p", "8081:80")
+    page(host, 8081, "I am alpha")
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    page(host, 8081, "I am alpha")  # nobody had to wait for d0d
+    host.machine.expect(r"^d0d: .* ready$", timeout=60)
+    assert ask(host, "alpha", "one") == "I am alpha\n"
+    got = host.docker("run", "-d", "-p", "8081:80", "busybox", "true")
+    assert got.returncode == 125 and "port is already allocated" in got.stderr
+    host.ok("network", "create", "two")
+    host.ok("network", "connect", "two", "alpha")
+    assert ask(host, "alpha", "two") == "I am alpha\n"
+    host.ok("network", "disconnect", "one", "alpha")
+    page(host, 8081, "I am alpha")
+
+
 def figures(host):
     """Free memory in KiB, and ports of the switch."""
     free = host.machine.command("status", r"free (\d+)")
