@@ -281,7 +281,8 @@ def test_strangers_who_mean_harm(rough):
     time.sleep(0.3)
     assert rough.inside(lambda: echo(D0, b"after")) == b"after"
     stats = rough.stop()
-    assert stats["sockets"] < 300, stats
+    # Half-open ones are a quarter of transportd's table at most; beyond, SYNs get cookies.
+    assert stats["sockets"] <= 4096 // 4 + 10, stats
 
 
 @pytest.mark.skipif(not shutil.which("nmap"), reason="no nmap")
