@@ -180,6 +180,20 @@ static bool neigh_same_mac(struct tp_stack *st, unsigned ifi, const struct ipa *
 	       ((a->b[12] == 169 && a->b[13] == 254) || share_in(st, a, ifi));
 }
 
+/*
+ * Who gives way: a free entry, else one that has not answered, else the least recently used. So
+ * strangers who do not exist cannot drive out those who do.
+ */
+static bool gives_way_before(const struct neigh *n, const struct neigh *v)
+{
+	bool n_known = n->state && !(n->state & (NUD_INCOMPLETE | NUD_FAILED));
+	bool v_known = v->state && !(v->state & (NUD_INCOMPLETE | NUD_FAILED));
+
+	if (!n->state || !v->state)
+		return !n->state;
+	return n_known != v_known ? v_known : n->used < v->used;
+}
+
 uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool create)
 {
 	struct neigh *victim = NULL, *n;
@@ -189,7 +203,7 @@ uint32_t neigh_find(struct tp_stack *st, unsigned ifi, const struct ipa *a, bool
 			return (uint32_t)(n - st->neigh) + 1;
 		if (n->state == NUD_PERMANENT)
 			continue;
-		if (!victim || !n->state || (victim->state && n->used < victim->used))
+		if (!victim || gives_way_before(n, victim))
 			victim = n;
 	}
 	if (!create || !victim)
