@@ -399,9 +399,15 @@ static int dev_read(void *dev, uint64_t off, void *buf, size_t len)
 	if (sequential && len >= SLOT_BYTES / 4)
 		read_ahead(b, off + len);
 	dma = cell_dma_addr(buf, len);
-	err = dma == D0_NEVER || (off | len) % b->disk.sector || dma % 4
-		  ? read_bounced(b, off, buf, len)
-		  : read_direct(b, off, dma, len);
+	/* Once more, alone: disks (QEMU's too) merge neighbouring requests, and one bad sector
+	 * then is the error of all of them. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		err = dma == D0_NEVER || (off | len) % b->disk.sector || dma % 4
+			  ? read_bounced(b, off, buf, len)
+			  : read_direct(b, off, dma, len);
+		if (!err || b->disk.failed)
+			break;
+	}
 	counter_add_own(b->errors, err != 0);
 	return err;
 }
