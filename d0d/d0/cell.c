@@ -295,13 +295,15 @@ void box_end(struct box *x)
 		close(x->ctl);
 	x->ctl = -1;
 	pthread_mutex_unlock(&x->wlock);
+	// The network's cell first: a channel goes from both its cells at once, and that one
+	// runs.
+	net_close(x->net);
+	x->net = NULL;
 	if (x->cell != ~0u) {
 		store_settle(x->b);
 		cell_free(x->b, x->cell);
 	}
 	x->cell = ~0u;
-	net_close(x->net);
-	x->net = NULL;
 }
 
 static void box_free(struct box *x)

@@ -13,14 +13,15 @@
 #include "d0d/d0/net.h"
 #include "d0/vnet.h"
 
-#define HEAP        (1536ull << 10)
-#define STATE       (640ull << 10)
-#define STACK       (64ull << 10)
-#define SOCKETS     512
-#define PORT_RING   (256ull << 10)
-#define SOCKET_RING (2ull << 20)
-#define PRIORITY    5
-#define READY_MS    10000
+#define NIC_NOTICES_US 3000
+#define HEAP           (1536ull << 10)
+#define STATE          (640ull << 10)
+#define STACK          (64ull << 10)
+#define SOCKETS        512
+#define PORT_RING      (256ull << 10)
+#define SOCKET_RING    (2ull << 20)
+#define PRIORITY       5
+#define READY_MS       10000
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
 		   struct err *e)
@@ -298,6 +299,7 @@ int net_ready(struct box_net *n, struct err *e)
 static void end(struct d0_backend *b, uint32_t cell)
 {
 	cell_do(b, D0_CTL_cell_stop, cell, 1, NULL);
+	usleep(NIC_NOTICES_US); // or the nic may be at work on a ring that is taken from it
 	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
 		struct d0_ctl_channel_destroy r = {.h.cell = cell, .channel = i};
 		ctl_call(b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
