@@ -20,9 +20,9 @@ struct store {
 	struct h2_env env;
 	struct h2_vol *vol;
 	bool readonly;
-	uint64_t next_sync;  /* clock_ns() */
+	uint64_t next_sync;    /* clock_ns() */
 	struct oci_mend *mend; /* while an image is imported */
-	struct trust *trust; /* signed.c; NULL: signatures are not asked for */
+	struct trust *trust;   /* signed.c; NULL: signatures are not asked for */
 	uint64_t *c_requests, *c_errors, *c_bad_blocks, *c_syncs, *c_dirty, *c_clients;
 };
 
