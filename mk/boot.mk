@@ -46,7 +46,7 @@ $(B)/boot.d0a: $(BOOT_CONF) $(B)/d0.elf $(CELLS) $(CELLS_HIGH) $(ARCHIVE_KEY) $(
 
 .PHONY: iso
 run: all $(IMAGE) $(B)/d0d-root.tar ## boot D0 with a container (IMAGE= archive, CMD= words, WEB_PORT=, DISK=); Ctrl-C ends it
-	@B=$(B) $(PYTHON) tools/run.py --image $(IMAGE) --cmd "$(CMD)" --disk $(DISK) \
+	@exec env B=$(B) $(PYTHON) tools/run.py --image $(IMAGE) --cmd "$(CMD)" --disk $(DISK) \
 	  --web-port $(WEB_PORT) --docker-port $(DOCKER_PORT) --dashboard-port $(DASHBOARD_PORT) \
 	  -- -m $(RUN_MEM) -smp $(RUN_CPUS) $(RUN_EXTRA)
 

@@ -13,6 +13,7 @@ same ports of 127.0.0.1 (forward.py). With --control monitor it is a cell of
 the configuration instead, and d0d makes none."""
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -167,12 +168,20 @@ def prepare(opts):
     return out
 
 
+def end_with_parent():
+    """SIGTERM for this process when the one that started it is gone, whatever ended that."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
 def run(argv, docker_port):
-    """QEMU to its end, in the foreground; what it ends with."""
+    """QEMU to its end, in the foreground; what it ends with. Whoever ends us ends it."""
     with tempfile.TemporaryDirectory() as folder:
         qmp = os.path.join(folder, "qmp")
-        machine = subprocess.Popen([*argv, "-qmp", f"unix:{qmp},server=on,wait=off"])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is QEMU's to obey
+        machine = subprocess.Popen([*argv, "-qmp", f"unix:{qmp},server=on,wait=off"],
+                                   preexec_fn=end_with_parent)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: machine.terminate())
+        end_with_parent()
         while machine.poll() is None and not os.path.exists(qmp):
             time.sleep(0.05)
         if machine.poll() is None:
