@@ -2,7 +2,7 @@
 #   nic        everything that runs in the cell and in hosted mode alike
 #   nic-host   what takes the place of devices on Linux (TAP)
 nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
-              $(addprefix switch/,fdb.c gso.c policy.c share.c switch.c))
+              $(addprefix switch/,fdb.c gso.c policy.c ports.c share.c switch.c))
 $(eval $(call host_lib,nic,$(nic_core)))
 $(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c cells/nic/hosted/tap.c))
 

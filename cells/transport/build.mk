@@ -1,7 +1,7 @@
 # The transport cell: core (freestanding), client library, hosted programs, the cell.
 
 TRANSPORT_CORE := $(wildcard cells/transport/core/*.c)
-TRANSPORT_CLIENT := cells/transport/client/pvs_client.c
+TRANSPORT_CLIENT := $(wildcard cells/transport/client/*.c)
 $(eval $(call host_lib,transport,$(TRANSPORT_CORE)))
 $(eval $(call host_lib,pvs_client,$(TRANSPORT_CLIENT)))
 

@@ -122,6 +122,9 @@ void nic_txbuf_done(struct nic *nic, struct net_txbuf *b);
 /* Delivers a frame to a port: policy, offloads, copy. */
 void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f);
 
+/* Ports or what they listen to changed: tell the cards. (ports.c) */
+void nic_update_filters(struct nic *nic);
+
 /* The port that has the address in this VLAN of this uplink; NULL: none. (fdb.c) */
 struct nic_port *fdb_find(struct nic *nic, unsigned uplink, uint16_t vlan, const uint8_t *mac);
 void fdb_learn(struct nic *nic, struct nic_port *port, const uint8_t *mac);

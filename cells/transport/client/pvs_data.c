@@ -1,0 +1,298 @@
+/* The client's side of the data rings, and what is ready to be read or written. */
+#include <string.h>
+#include "pvs_int.h"
+
+static void kick(struct pvs_client *c, int s)
+{
+	uint32_t w = (uint32_t)s / 64;
+
+	if (!(__atomic_fetch_or(&c->kick->word[w], 1ull << s % 64, __ATOMIC_SEQ_CST) >> s % 64 &
+	      1))
+		__atomic_fetch_or(&c->kick->sum[w / 64], 1ull << w % 64, __ATOMIC_SEQ_CST);
+	pvs_wake_server(c);
+}
+
+static uint32_t tx_size(const struct pvs_client *c, int s)
+{
+	return c->sock[s].rings.tx_order ? 1u << c->sock[s].rings.tx_order : 0;
+}
+
+static uint32_t rx_size(const struct pvs_client *c, int s)
+{
+	return c->sock[s].rings.rx_order ? 1u << c->sock[s].rings.rx_order : 0;
+}
+
+static uint32_t tx_free(struct pvs_client *c, int s)
+{
+	uint32_t used = c->sock[s].tx_prod - load(&c->slot[s].tx_cons);
+
+	return used > tx_size(c, s) ? 0 : tx_size(c, s) - used;
+}
+
+static uint32_t rx_used(struct pvs_client *c, int s)
+{
+	uint32_t used = load(&c->slot[s].rx_prod) - c->sock[s].rx_cons;
+
+	return used > rx_size(c, s) ? 0 : used;
+}
+
+static void tx_copy(struct pvs_client *c, int s, uint32_t idx, const void *p, uint32_t n)
+{
+	uint8_t *b = c->base + c->sock[s].rings.tx_off;
+	uint32_t size = tx_size(c, s), at = idx & (size - 1);
+	uint32_t first = n < size - at ? n : size - at;
+
+	memcpy(b + at, p, first);
+	memcpy(b, (const uint8_t *)p + first, n - first);
+}
+
+static void rx_copy(struct pvs_client *c, int s, uint32_t idx, void *p, uint32_t n)
+{
+	const uint8_t *b = c->base + c->sock[s].rings.rx_off;
+	uint32_t size = rx_size(c, s), at = idx & (size - 1);
+	uint32_t first = n < size - at ? n : size - at;
+
+	memcpy(p, b + at, first);
+	memcpy((uint8_t *)p + first, b, n - first);
+}
+
+int pvs_error(struct pvs_client *c, int s)
+{
+	uint32_t n = load(&c->slot[s].err_count);
+
+	if (n == c->sock[s].err_seen)
+		return 0;
+	c->sock[s].err_seen = n;
+	return (int)(c->slot[s].error & 0xfff);
+}
+
+uint32_t pvs_send_space(struct pvs_client *c, int s, void **p)
+{
+	uint32_t size = tx_size(c, s), n = tx_free(c, s), at;
+
+	if (!size)
+		return 0;
+	at = c->sock[s].tx_prod & (size - 1);
+	*p = c->base + c->sock[s].rings.tx_off + at;
+	return n < size - at ? n : size - at;
+}
+
+void pvs_send_done(struct pvs_client *c, int s, uint32_t n)
+{
+	c->sock[s].tx_prod += n;
+	store(&c->slot[s].tx_prod, c->sock[s].tx_prod);
+	kick(c, s);
+}
+
+int pvs_send(struct pvs_client *c, int s, const void *p, uint32_t n)
+{
+	uint32_t st = load(&c->slot[s].state);
+	int e = pvs_error(c, s);
+
+	if (e)
+		return -e;
+	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED))
+		return -E_PIPE;
+	if (!(st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING)))
+		return -E_NOTCONN;
+	if (!n)
+		return 0;
+	if (tx_free(c, s) < n)
+		n = tx_free(c, s);
+	if (!n)
+		return -E_AGAIN;
+	tx_copy(c, s, c->sock[s].tx_prod, p, n);
+	pvs_send_done(c, s, n);
+	return (int)n;
+}
+
+int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n)
+{
+	if (!n || tx_free(c, s) < n)
+		return -E_AGAIN;
+	__atomic_store_n(&c->slot[s].tx_urg, c->sock[s].tx_prod + n, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->slot[s].tx_flags, c->slot[s].tx_flags | PVS_TX_URG,
+			 __ATOMIC_RELAXED);
+	return pvs_send(c, s, p, n);
+}
+
+uint32_t pvs_recv_data(struct pvs_client *c, int s, const void **p)
+{
+	uint32_t size = rx_size(c, s), n = rx_used(c, s), at;
+
+	if (!size)
+		return 0;
+	at = c->sock[s].rx_cons & (size - 1);
+	*p = c->base + c->sock[s].rings.rx_off + at;
+	return n < size - at ? n : size - at;
+}
+
+void pvs_recv_done(struct pvs_client *c, int s, uint32_t n)
+{
+	c->sock[s].rx_cons += n;
+	store(&c->slot[s].rx_cons, c->sock[s].rx_cons);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (load(&c->slot[s].state) & PVS_ST_RX_FULL)
+		kick(c, s);
+}
+
+int pvs_recv(struct pvs_client *c, int s, void *p, uint32_t n)
+{
+	uint32_t st = load(&c->slot[s].state), have = rx_used(c, s);
+	int e;
+
+	if (have < n)
+		n = have;
+	if (n) {
+		rx_copy(c, s, c->sock[s].rx_cons, p, n);
+		pvs_recv_done(c, s, n);
+		return (int)n;
+	}
+	e = pvs_error(c, s);
+	if (e)
+		return -e;
+	if (st & (PVS_ST_RX_EOF | PVS_ST_CLOSED))
+		return 0;
+	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? -E_AGAIN : -E_NOTCONN;
+}
+
+int pvs_sendto(struct pvs_client *c, int s, struct pvs_dgram *d, const void *p, uint32_t n)
+{
+	uint32_t all = (n + (uint32_t)sizeof(*d) + 7) & ~7u;
+	int e = pvs_error(c, s);
+
+	if (e)
+		return -e;
+	if (all > tx_size(c, s))
+		return -E_MSGSIZE;
+	if (all > tx_free(c, s))
+		return -E_AGAIN;
+	d->len = n;
+	tx_copy(c, s, c->sock[s].tx_prod, d, sizeof(*d));
+	tx_copy(c, s, c->sock[s].tx_prod + (uint32_t)sizeof(*d), p, n);
+	pvs_send_done(c, s, all);
+	return (int)n;
+}
+
+int pvs_next_len(struct pvs_client *c, int s)
+{
+	uint32_t have = rx_used(c, s), len;
+	int e;
+
+	if (!have) {
+		e = pvs_error(c, s);
+		return e ? -e : -E_AGAIN;
+	}
+	if (have < sizeof(struct pvs_dgram))
+		return -E_PROTO;
+	rx_copy(c, s, c->sock[s].rx_cons, &len, sizeof(len));
+	return len > have - sizeof(struct pvs_dgram) ? -E_PROTO : (int)len;
+}
+
+int pvs_recvfrom(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n)
+{
+	uint32_t have = rx_used(c, s), all;
+	int e;
+
+	if (!have) {
+		e = pvs_error(c, s);
+		return e ? -e : -E_AGAIN;
+	}
+	if (have < sizeof(*d))
+		return -E_PROTO;
+	rx_copy(c, s, c->sock[s].rx_cons, d, sizeof(*d));
+	all = (d->len + (uint32_t)sizeof(*d) + 7) & ~7u;
+	if (d->len > rx_size(c, s) || all > have)
+		return -E_PROTO;
+	if (d->len < n)
+		n = d->len;
+	rx_copy(c, s, c->sock[s].rx_cons + (uint32_t)sizeof(*d), p, n);
+	pvs_recv_done(c, s, all);
+	return (int)n;
+}
+
+/* ---- readiness ---- */
+
+uint32_t pvs_ready_events(struct pvs_client *c, int s)
+{
+	uint32_t st = load(&c->slot[s].state), ev = 0, size = tx_size(c, s);
+
+	if (rx_used(c, s) || st & (PVS_ST_RX_EOF | PVS_ST_CLOSED) ||
+	    (st & PVS_ST_LISTENING && load(&c->slot[s].acceptq)))
+		ev |= PVS_EV_IN;
+	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED) ||
+	    (size && tx_free(c, s) >= size / 3 &&
+	     (c->sock[s].type != PVS_SOCK_STREAM || st & PVS_ST_CONNECTED)))
+		ev |= PVS_EV_OUT;
+	if (load(&c->slot[s].rx_urg_count) != c->sock[s].urg_seen)
+		ev |= PVS_EV_PRI;
+	if (load(&c->slot[s].err_count) != c->sock[s].err_seen)
+		ev |= PVS_EV_ERR;
+	if (st & PVS_ST_RX_EOF)
+		ev |= PVS_EV_RDHUP;
+	if (st & PVS_ST_CLOSED || (st & PVS_ST_RX_EOF && st & PVS_ST_TX_CLOSED))
+		ev |= PVS_EV_HUP;
+	return ev;
+}
+
+void pvs_want(struct pvs_client *c, int s, uint32_t events)
+{
+	if (c->slot[s].want == events)
+		return;
+	__atomic_store_n(&c->slot[s].want, events, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* What is true already would not be announced again: mark it ourselves. */
+	if (pvs_ready_events(c, s) & events) {
+		__atomic_fetch_or(&c->event->word[s / 64], 1ull << s % 64, __ATOMIC_SEQ_CST);
+		c->pending[s / 4096] |= 1ull << s / 64 % 64;
+	}
+}
+
+int pvs_next_event(struct pvs_client *c)
+{
+	pvs_responses(c);
+	for (uint32_t i = 0; i * 4096 < c->nslots; i++) {
+		if (__atomic_load_n(&c->event->sum[i], __ATOMIC_RELAXED))
+			c->pending[i] |=
+			    __atomic_exchange_n(&c->event->sum[i], 0, __ATOMIC_SEQ_CST);
+		while (c->pending[i]) {
+			uint32_t w = i * 64 + (uint32_t)__builtin_ctzll(c->pending[i]), b, s;
+			uint64_t bits = w < c->nslots / 64 ? load64(&c->event->word[w]) : 0;
+
+			if (!bits) {
+				c->pending[i] &= c->pending[i] - 1;
+				continue;
+			}
+			b = (uint32_t)__builtin_ctzll(bits);
+			__atomic_fetch_and(&c->event->word[w], ~(1ull << b), __ATOMIC_SEQ_CST);
+			s = w * 64 + b;
+			if (c->sock[s].used && !c->sock[s].closing)
+				return (int)s;
+		}
+	}
+	return -1;
+}
+
+bool pvs_idle_begin(struct pvs_client *c)
+{
+	__atomic_store_n(&c->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (load(&c->hdr->rsp_prod) == c->rsp_cons) {
+		uint32_t i;
+
+		for (i = 0; i * 4096 < c->nslots; i++) {
+			if (c->pending[i] ||
+			    __atomic_load_n(&c->event->sum[i], __ATOMIC_SEQ_CST))
+				break;
+		}
+		if (i * 4096 >= c->nslots)
+			return true;
+	}
+	pvs_idle_end(c);
+	return false;
+}
+
+void pvs_idle_end(struct pvs_client *c)
+{
+	__atomic_store_n(&c->hdr->client_idle, 0, __ATOMIC_SEQ_CST);
+}
