@@ -25,6 +25,7 @@ class Machine:
     def __init__(self, argv, stdin, stdout, cwd):
         self.log = ""
         self._at = 0
+        self._arrived = 0.0
         self._news = threading.Condition()
         self._stdin, self._stdout = stdin, stdout
         self._errors = open(os.path.join(cwd, "stderr"), "w+", encoding="utf-8")
@@ -48,6 +49,7 @@ class Machine:
                     self._news.notify_all()
                     return
                 self.log += data.decode("utf-8", "replace").replace("\r", "")
+                self._arrived = time.monotonic()
                 self._news.notify_all()
 
     def tail(self, lines=40):
@@ -56,6 +58,16 @@ class Machine:
             errors = f.read()
         return "\n".join(self.log.split("\n")[-lines:]) + ("\n" + errors if errors else "")
 
+    def _readable(self, pattern):
+        """What a pattern may be looked for in. The console comes byte by byte: the last line counts
+        only when it is whole; without its end (a prompt) when nothing followed for a while, and
+        never for a pattern that asks for the line's end."""
+        cut = self.log.rfind("\n") + 1
+        if not self._reader.is_alive():
+            return self.log
+        quiet = time.monotonic() - self._arrived > 0.3
+        return self.log if quiet and not pattern.endswith("$") else self.log[:cut]
+
     def expect(self, pattern, timeout=30, absent=None):
         """The first match after the last expected one. Fails at the time limit, when the
         machine ends, or when `absent` is found before it."""
@@ -63,9 +75,10 @@ class Machine:
         end = time.monotonic() + timeout * PATIENCE
         with self._news:
             while True:
-                found = regex.search(self.log, self._at)
+                text = self._readable(pattern)
+                found = regex.search(text, self._at)
                 if bad:
-                    wrong = bad.search(self.log, self._at, found.start() if found else len(self.log))
+                    wrong = bad.search(text, self._at, found.start() if found else len(text))
                     assert not wrong, f"found {wrong.group()!r}; console:\n{self.tail()}"
                 if found:
                     self._at = found.end()
@@ -78,7 +91,7 @@ class Machine:
 
     def find(self, pattern):
         """All matches in everything printed so far."""
-        return list(re.finditer(pattern, self.log, re.M))
+        return list(re.finditer(pattern, self._readable(pattern), re.M))
 
     def send(self, text):
         """Type on the console; slowly, as a UART has a short FIFO."""
