@@ -29,6 +29,7 @@
 #define MSG_MORE_K         0x8000u
 #define MSG_CMSG_CLOEXEC_K 0x40000000u
 
+#define SOL_SOCKET_K 1
 #define SOCKADDR_MAX 128
 #define SCM_FDS_MAX  253
 
@@ -91,6 +92,11 @@ struct sock *sock_alloc(size_t size, u32 family, u32 type, u32 protocol,
 void sock_put(struct sock *s);
 struct sock *file_sock(struct file *f); /* NULL if it is none */
 u64 sock_deadline(u64 timeo);
+/* A socket's file by descriptor: referenced, *s set; or NULL and *err. */
+struct file *sock_get(int fd, struct sock **s, s64 *err);
+/* addr has SOCKADDR_MAX bytes; ulen points to the room and gets the length. */
+int sock_addr_in(u8 *addr, u64 uaddr, u32 len);
+int sock_addr_out(const u8 *addr, u32 len, u64 uaddr, u64 ulen);
 
 struct family {
 	u32 family;

@@ -34,4 +34,17 @@ extern bool trace_syscalls;
 u32 syscall_missing_list(char *buf, u32 size);
 s64 seccomp_check(struct regs *r); /* 0: go on; 1: rax is set, skip; */
 
+/* Flags of an *at call (AT_*) as those of a look-up. */
+static inline u32 at_flags(u32 flags, bool follow_default)
+{
+	bool follow =
+	    follow_default ? !(flags & AT_SYMLINK_NOFOLLOW) : (flags & AT_SYMLINK_FOLLOW) != 0;
+
+	return (follow ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+}
+
+/* The dentry of an open file, referenced; NULL if there is none or it is open for its path
+ * only. */
+struct dentry *fd_dentry(int fd);
+
 #endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: ISC */
+/* Internet sockets: what connections and options (inet.c) share with data (inet_data.c). */
+#ifndef LX_NET_INET_H
+#define LX_NET_INET_H
+
+#include "cells/linux/inc/net.h"
+#include "cells/transport/client/pvs_client.h"
+
+struct isock {
+	struct sock s;
+	int id; /* the slot */
+	bool connecting, listening, bound, connected;
+	bool pktinfo, hdrincl;
+	int connect_error;
+	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
+	bool shut_rd;
+	u32 copying; /* threads between a look at the rings and the move of an index */
+	bool moving; /* the rings are being exchanged */
+};
+
+extern struct pvs_client *pvs; /* the one connection to the transport cell */
+
+static inline struct isock *is(struct sock *s)
+{
+	return container_of(s, struct isock, s);
+}
+
+static inline u32 state_of(const struct isock *i)
+{
+	return __atomic_load_n(&pvs->slot[i->id].state, __ATOMIC_ACQUIRE);
+}
+
+/* Commands to the transport cell: one at a time. */
+void pvs_cmd_lock(void);
+void pvs_cmd_unlock(void);
+#define CMD(expr)                 \
+	({                        \
+		int cmd_r;        \
+		pvs_cmd_lock();   \
+		cmd_r = (expr);   \
+		pvs_cmd_unlock(); \
+		cmd_r;            \
+	})
+
+int inet_addr_parse(const struct sock *s, const u8 *a, u32 len, struct pvs_addr *out);
+u32 inet_addr_format(const struct pvs_addr *p, u8 *a);
+/* The error that waits at the socket, once; 0: none. */
+int inet_take_error(struct isock *i);
+ssize inet_send(struct sock *s, struct msg *m);
+ssize inet_recv(struct sock *s, struct msg *m);
+
+#endif

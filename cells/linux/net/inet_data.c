@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: ISC */
+/* Internet sockets: data between the rings and the program. inet.c has the model. */
+#include "cells/linux/net/inet.h"
+#include "cells/linux/inc/sys.h"
+
+/* ---- Streams ---- */
+/*
+ * Rings begin small and double while they hold a stream up, up to RING_MAX and as long as the
+ * region has plenty: the window the peer sees is the receive ring's free space. The exchange
+ * is a command that waits for its answer, so nobody may be copying meanwhile.
+ */
+#define RING_MAX 18u
+
+static void ring_grow(struct isock *i, bool tx)
+{
+	const struct pvs_rings *r = &pvs->sock[i->id].rings;
+	u32 order = (tx ? r->tx_order : r->rx_order) + 1u;
+
+	if (order <= 1 || order > RING_MAX || i->copying || i->moving ||
+	    pvs_heap_left(pvs) < (pvs->size >> 1) + (1u << order))
+		return;
+	i->moving = true;
+	CMD(pvs_grow(pvs, i->id, tx ? order : 0, tx ? 0 : order));
+	i->moving = false;
+	wake_all(&i->s.wait);
+}
+
+static u32 ring_used(const struct isock *i)
+{
+	return __atomic_load_n(&pvs->slot[i->id].rx_prod, __ATOMIC_ACQUIRE) -
+	       pvs->sock[i->id].rx_cons;
+}
+
+static u32 ring_size(const struct isock *i)
+{
+	return 1u << pvs->sock[i->id].rings.rx_order;
+}
+
+static void ring_settle(struct isock *i)
+{
+	while (i->moving)
+		wait_on(&i->s.wait, NEVER, false);
+}
+
+int inet_take_error(struct isock *i)
+{
+	int e = i->s.error;
+
+	if (e) {
+		i->s.error = 0;
+		return e;
+	}
+	return pvs_error(pvs, i->id);
+}
+
+static int send_state(struct isock *i)
+{
+	u32 st = state_of(i);
+	int e = inet_take_error(i);
+
+	if (e)
+		return -e;
+	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED))
+		return -EPIPE;
+	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -EPIPE;
+}
+
+static ssize stream_send(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.sndtimeo);
+	ssize done = 0;
+	bool grown = false;
+	int r;
+
+	if (m->flags & MSG_OOB_K) {
+		u8 b;
+
+		if (m->u->left != 1)
+			return -EINVAL;
+		if (uio_in(m->u, &b, 1))
+			return -EFAULT;
+		return pvs_send_oob(pvs, i->id, &b, 1);
+	}
+	while (m->u->left) {
+		void *p;
+		u32 n;
+
+		ring_settle(i);
+		r = send_state(i);
+		if (r)
+			return done ? done : r;
+		n = (u32)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
+		if (n && !(state_of(i) & PVS_ST_CONNECTING)) {
+			i->copying++;
+			r = uio_in(m->u, p, n);
+			i->copying--;
+			if (r)
+				return done ? done : -EFAULT;
+			pvs_send_done(pvs, i->id, n);
+			done += n;
+			continue;
+		}
+		if (!n && !grown && (state_of(i) & PVS_ST_CONNECTED)) {
+			grown = true;
+			ring_grow(i, true);
+			continue;
+		}
+		if (m->flags & MSG_DONTWAIT_K)
+			return done ? done : -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	return done;
+}
+
+static ssize stream_recv(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.rcvtimeo);
+	ssize done = 0;
+	bool full = false;
+	int r;
+
+	if (m->flags & MSG_ERRQUEUE_K)
+		return -EAGAIN; /* a stream has none */
+	if (m->flags & MSG_OOB_K)
+		return -EINVAL;
+	while (m->u->left) {
+		const void *p;
+		u32 n, st;
+
+		ring_settle(i);
+		n = (u32)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left);
+		if (n) {
+			i->copying++;
+			r = m->flags & MSG_TRUNC_K ? 0 : uio_out(m->u, p, n);
+			i->copying--;
+			if (r)
+				return done ? done : -EFAULT;
+			done += n;
+			if (m->flags & MSG_PEEK_K)
+				break;
+			full |= ring_used(i) > ring_size(i) / 4 * 3;
+			pvs_recv_done(pvs, i->id, n);
+			if (m->flags & MSG_TRUNC_K)
+				m->u->left -= n;
+			continue;
+		}
+		if (full) {
+			full = false;
+			ring_grow(i, false);
+			continue;
+		}
+		if (done && (!(m->flags & MSG_WAITALL_K) || (m->flags & MSG_PEEK_K)))
+			break;
+		st = state_of(i);
+		r = inet_take_error(i);
+		if (r)
+			return done ? done : -r;
+		if (i->shut_rd || (st & (PVS_ST_RX_EOF | PVS_ST_CLOSED))) {
+			/* Data may have come between the two looks. */
+			if (pvs_recv_data(pvs, i->id, &p) && !i->shut_rd)
+				continue;
+			return done;
+		}
+		if (!(st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING)))
+			return -ENOTCONN;
+		if (m->flags & MSG_DONTWAIT_K)
+			return done ? done : -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	return done;
+}
+
+/* ---- Datagrams ---- */
+static ssize dgram_send(struct isock *i, struct msg *m)
+{
+	u64 deadline = sock_deadline(i->s.sndtimeo);
+	u32 n = (u32)m->u->left;
+	struct pvs_dgram d = {0};
+	u8 *buf;
+	int r = 0;
+
+	if (m->flags & MSG_OOB_K)
+		return -EOPNOTSUPP;
+
+	if (m->u->left > 65535)
+		return -EMSGSIZE;
+	if (m->name_len) {
+		r = inet_addr_parse(&i->s, m->name, m->name_len, &d.peer);
+		if (r)
+			return r;
+		d.flags |= PVS_DG_ADDR;
+	} else if (!i->connected) {
+		return i->s.family == AF_PACKET_K ? -ENXIO : -EDESTADDRREQ;
+	}
+	if (m->have_pktinfo) {
+		memcpy(d.local, m->local, 16);
+		d.ifindex = m->ifindex;
+		d.flags |= PVS_DG_LOCAL | (m->ifindex ? PVS_DG_IF : 0);
+	}
+	buf = kalloc(n ? n : 1);
+	if (!buf)
+		return -ENOMEM;
+	r = uio_in(m->u, buf, n);
+	while (!r) {
+		r = pvs_sendto(pvs, i->id, &d, buf, n);
+		if (r != -EAGAIN)
+			break;
+		if (m->flags & MSG_DONTWAIT_K)
+			break;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r == -ETIMEDOUT)
+			r = -EAGAIN;
+	}
+	kfree(buf);
+	return r;
+}
+
+static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
+{
+	u64 deadline = sock_deadline(i->s.rcvtimeo);
+	struct pvs_dgram *d;
+	int len, r;
+
+	*out = NULL;
+	while ((len = pvs_next_len(pvs, i->id)) < 0) {
+		if (len != -EAGAIN)
+			return len;
+		if (i->shut_rd)
+			return 0;
+		if (m->flags & MSG_DONTWAIT_K)
+			return -EAGAIN;
+		r = wait_on(&i->s.wait, deadline, true);
+		if (r)
+			return r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+	d = kalloc(sizeof(*d) + (u32)len);
+	if (!d)
+		return -ENOMEM;
+	r = pvs_recvfrom(pvs, i->id, d, d + 1, (u32)len);
+	if (r < 0) {
+		kfree(d);
+		return r;
+	}
+	/* What the two looks saw may differ if the transport cell is hostile: what was copied
+	 * counts. */
+	d->len = MIN(d->len, (u32)r);
+	*out = (u8 *)d;
+	return r;
+}
+
+static ssize dgram_recv(struct isock *i, struct msg *m)
+{
+	struct pvs_dgram *d;
+	u8 *buf = i->peeked;
+	u32 n, len;
+	ssize r;
+
+	if (!buf) {
+		r = dgram_fetch(i, m, &buf);
+		if (!buf)
+			return r;
+	}
+	i->peeked = NULL;
+	d = (struct pvs_dgram *)buf;
+	len = d->len;
+	n = (u32)MIN((u64)len, m->u->left);
+	r = uio_out(m->u, buf + sizeof(*d), n) ? -EFAULT : (ssize)n;
+	m->name_len = inet_addr_format(&d->peer, m->name);
+	if (i->pktinfo) {
+		m->have_pktinfo = true;
+		memcpy(m->local, d->local, 16);
+		m->ifindex = d->ifindex;
+	}
+	if (n < len || (d->flags & PVS_DG_TRUNC)) {
+		m->out_flags |= MSG_TRUNC_K;
+		if ((m->flags & MSG_TRUNC_K) && r >= 0)
+			r = len;
+	}
+	if ((m->flags & MSG_PEEK_K) && !i->peeked)
+		i->peeked = buf;
+	else
+		kfree(buf);
+	return r;
+}
+
+ssize inet_send(struct sock *s, struct msg *m)
+{
+	return s->type == SOCK_STREAM_K ? stream_send(is(s), m) : dgram_send(is(s), m);
+}
+ssize inet_recv(struct sock *s, struct msg *m)
+{
+	return s->type == SOCK_STREAM_K ? stream_recv(is(s), m) : dgram_recv(is(s), m);
+}

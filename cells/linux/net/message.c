@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: ISC */
+/* Sending and receiving: messages, and the control messages that travel with them. */
+#include "cells/linux/inc/net.h"
+#include "cells/linux/inc/sys.h"
+#include <asm/socket.h>
+#include <linux/capability.h>
+
+int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct iovec_k **heap);
+
+#define SCM_RIGHTS_K      1
+#define SCM_CREDENTIALS_K 2
+
+static ssize do_send(struct file *f, struct sock *s, struct msg *m)
+{
+	ssize r;
+
+	if (f->flags & O_NONBLOCK)
+		m->flags |= MSG_DONTWAIT_K;
+	r = s->ops->send ? s->ops->send(s, m) : -EOPNOTSUPP;
+	if (r == -EPIPE && !(m->flags & MSG_NOSIGNAL_K) && s->type != SOCK_DGRAM_K)
+		sig_send_thread(current, SIGPIPE, NULL);
+	return r;
+}
+
+SYSCALL(sendto, "fpuxpu", int fd, u64 buf, u64 n, u32 flags, u64 uaddr, u32 len)
+{
+	struct iovec_k iov;
+	struct uio u;
+	struct msg m = {.u = &u, .flags = flags};
+	struct sock *s;
+	s64 r;
+	struct file *f = sock_get(fd, &s, &r);
+
+	if (!f)
+		return r;
+	uio_user(&u, &iov, buf, MIN(n, 0x7ffff000ul));
+	r = user_range_ok(buf, n) ? 0 : -EFAULT;
+	if (!r && uaddr)
+		r = sock_addr_in(m.name, uaddr, len);
+	if (uaddr)
+		m.name_len = len;
+	if (!r)
+		r = do_send(f, s, &m);
+	file_put(f);
+	return r;
+}
+
+SYSCALL(recvfrom, "fpuxpp", int fd, u64 buf, u64 n, u32 flags, u64 uaddr, u64 ulen)
+{
+	struct iovec_k iov;
+	struct uio u;
+	struct msg m = {.u = &u, .flags = flags};
+	struct sock *s;
+	s64 r, e;
+	struct file *f = sock_get(fd, &s, &r);
+
+	if (!f)
+		return r;
+	uio_user(&u, &iov, buf, MIN(n, 0x7ffff000ul));
+	if (f->flags & O_NONBLOCK)
+		m.flags |= MSG_DONTWAIT_K;
+	r = user_range_ok(buf, n) ? 0 : -EFAULT;
+	if (!r)
+		r = s->ops->recv ? s->ops->recv(s, &m) : -EOPNOTSUPP;
+	if (r >= 0 && uaddr) {
+		e = sock_addr_out(m.name, m.name_len, uaddr, ulen);
+		if (e)
+			r = e;
+	}
+	file_put(f);
+	return r;
+}
+
+struct msghdr_k {
+	u64 name;
+	u32 name_len, pad;
+	u64 iov, iovlen, control, control_len;
+	u32 flags, pad2;
+};
+struct cmsghdr_k {
+	u64 len;
+	int level, type;
+};
+
+/*
+ * A descriptor in flight may be a socket with descriptors in flight, and so on: they are freed
+ * one after the other, not within each other, however long the chain is.
+ */
+void scm_free(struct scm *c)
+{
+	static struct scm *waiting;
+	static bool busy;
+
+	if (!c)
+		return;
+	c->next_free = waiting;
+	waiting = c;
+	if (busy)
+		return;
+	busy = true;
+	while ((c = waiting)) {
+		waiting = c->next_free;
+		for (u32 i = 0; i < c->nfds; i++)
+			file_put(c->fds[i]);
+		kfree(c);
+	}
+	busy = false;
+}
+
+static int scm_rights(struct scm *c, u64 at, u64 bytes)
+{
+	for (u64 i = 0; i + 4 <= bytes; i += 4) {
+		int fd;
+
+		if (c->nfds >= SCM_FDS_MAX)
+			return -EINVAL;
+		if (get_user(fd, at + i))
+			return -EFAULT;
+		c->fds[c->nfds] = fd_get(fd);
+		if (!c->fds[c->nfds])
+			return -EBADF;
+		c->nfds++;
+	}
+	return 0;
+}
+
+static int scm_creds(struct msg *m, u64 at, u64 bytes)
+{
+	u32 c[3];
+
+	if (bytes != 12)
+		return -EINVAL;
+	if (get_user(c, at))
+		return -EFAULT;
+	if ((c[0] != current->proc->pid && !capable(CAP_SYS_ADMIN)) ||
+	    (c[1] != current->cred->uid && c[1] != current->cred->euid &&
+	     !capable(CAP_SETUID)) ||
+	    (c[2] != current->cred->gid && c[2] != current->cred->egid && !capable(CAP_SETGID)))
+		return -EPERM;
+	m->scm->pid = c[0];
+	m->scm->uid = c[1];
+	m->scm->gid = c[2];
+	return 0;
+}
+
+/* Control messages of sendmsg. */
+static int control_in(struct msg *m, u64 at, u64 len)
+{
+	struct cmsghdr_k h;
+	int r = 0;
+
+	m->scm = kalloc(sizeof(*m->scm));
+	if (!m->scm)
+		return -ENOMEM;
+	m->scm->pid = current->proc->pid;
+	m->scm->uid = current->cred->uid;
+	m->scm->gid = current->cred->gid;
+	while (!r && len >= sizeof(h)) {
+		u64 data = at + sizeof(h), n;
+
+		if (get_user(h, at))
+			return -EFAULT;
+		if (h.len < sizeof(h) || h.len > len)
+			return -EINVAL;
+		n = h.len - sizeof(h);
+		if (h.level == SOL_SOCKET_K && h.type == SCM_RIGHTS_K)
+			r = scm_rights(m->scm, data, n);
+		else if (h.level == SOL_SOCKET_K && h.type == SCM_CREDENTIALS_K)
+			r = scm_creds(m, data, n);
+		else if (h.level == 0 && h.type == 8 && n >= 12) { /* IP_PKTINFO */
+			u32 pi[3];
+
+			if (get_user(pi, data))
+				return -EFAULT;
+			m->ifindex = pi[0];
+			memcpy(m->local, &pi[1], 4);
+			m->have_pktinfo = true;
+		}
+		n = ALIGN_UP(h.len, 8ul);
+		if (n >= len)
+			break;
+		at += n;
+		len -= n;
+	}
+	return r;
+}
+
+struct control_out {
+	u64 at, left, used;
+	bool trunc;
+};
+
+static void cmsg_out(struct control_out *c, int level, int type, const void *data, u32 n)
+{
+	struct cmsghdr_k h = {sizeof(h) + n, level, type};
+
+	if (c->left < h.len) {
+		c->trunc = true;
+		return;
+	}
+	if (copy_out(c->at, &h, sizeof(h)) || copy_out(c->at + sizeof(h), data, n)) {
+		c->trunc = true;
+		return;
+	}
+	h.len = MIN(ALIGN_UP(h.len, 8ul), c->left);
+	c->at += h.len;
+	c->left -= h.len;
+	c->used += h.len;
+}
+
+static void rights_out(struct control_out *c, struct scm *scm, bool cloexec)
+{
+	int fds[SCM_FDS_MAX];
+	u32 room = c->left > sizeof(struct cmsghdr_k)
+		       ? (u32)MIN((c->left - sizeof(struct cmsghdr_k)) / 4, (u64)SCM_FDS_MAX)
+		       : 0,
+	    n = 0;
+
+	for (; n < scm->nfds && n < room; n++) {
+		fds[n] = fd_install(scm->fds[n], 0, cloexec);
+		if (fds[n] < 0)
+			break;
+		file_get(scm->fds[n]);
+	}
+	if (n < scm->nfds)
+		c->trunc = true;
+	if (n)
+		cmsg_out(c, SOL_SOCKET_K, SCM_RIGHTS_K, fds, n * 4);
+}
+
+static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
+{
+	struct iovec_k small[8], *heap = NULL;
+	struct msghdr_k h;
+	struct uio u;
+	struct msg *m;
+	s64 r;
+
+	if (get_user(h, umsg))
+		return -EFAULT;
+	m = kalloc(sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->u = &u;
+	m->flags = flags;
+	r = h.name ? sock_addr_in(m->name, h.name, h.name_len) : 0;
+	m->name_len = h.name ? h.name_len : 0;
+	if (!r)
+		r = iovec_in(&u, h.iov, h.iovlen, small, &heap);
+	if (r == -EINVAL && h.iovlen > 1024)
+		r = -EMSGSIZE;
+	if (!r && h.control && h.control_len)
+		r = control_in(m, h.control, h.control_len);
+	if (!r)
+		r = do_send(f, s, m);
+	scm_free(m->scm);
+	kfree(heap);
+	kfree(m);
+	return r;
+}
+
+static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
+{
+	struct iovec_k small[8], *heap = NULL;
+	struct control_out c = {0};
+	struct msghdr_k h;
+	struct uio u;
+	struct msg *m;
+	s64 r;
+
+	if (get_user(h, umsg))
+		return -EFAULT;
+	m = kalloc(sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->u = &u;
+	m->flags = flags | (f->flags & O_NONBLOCK ? MSG_DONTWAIT_K : 0);
+	r = iovec_in(&u, h.iov, h.iovlen, small, &heap);
+	if (r == -EINVAL && h.iovlen > 1024)
+		r = -EMSGSIZE;
+	if (!r)
+		r = s->ops->recv ? s->ops->recv(s, m) : -EOPNOTSUPP;
+	if (r >= 0) {
+		c.at = h.control;
+		c.left = h.control ? h.control_len : 0;
+		if (s->passcred && m->scm) {
+			u32 cr[3] = {m->scm->pid, m->scm->uid, m->scm->gid};
+
+			cmsg_out(&c, SOL_SOCKET_K, SCM_CREDENTIALS_K, cr, 12);
+		}
+		if (m->scm && m->scm->nfds)
+			rights_out(&c, m->scm, (flags & MSG_CMSG_CLOEXEC_K) != 0);
+		if (m->have_pktinfo && s->family == AF_INET_K) {
+			u32 pi[3] = {m->ifindex, 0, 0};
+
+			memcpy(&pi[1], m->local, 4);
+			memcpy(&pi[2], m->local, 4);
+			cmsg_out(&c, 0, 8, pi, 12);
+		} else if (m->have_pktinfo) {
+			u8 pi[20];
+
+			memcpy(pi, m->local, 16);
+			memcpy(pi + 16, &m->ifindex, 4);
+			cmsg_out(&c, 41, 50, pi, 20);
+		}
+		h.flags =
+		    m->out_flags | (c.trunc ? MSG_CTRUNC_K : 0) | (flags & MSG_CMSG_CLOEXEC_K);
+		h.control_len = c.used;
+		if (h.name && copy_out(h.name, m->name, MIN(h.name_len, m->name_len)))
+			r = -EFAULT;
+		h.name_len = h.name ? m->name_len : 0;
+		if (copy_out(umsg + 8, &h.name_len, 4) ||
+		    copy_out(umsg + 40, &h.control_len, 12))
+			r = -EFAULT;
+	}
+	scm_free(m->scm);
+	kfree(heap);
+	kfree(m);
+	return r;
+}
+
+SYSCALL(sendmsg, "fpx", int fd, u64 umsg, u32 flags)
+{
+	struct sock *s;
+	s64 r;
+	struct file *f = sock_get(fd, &s, &r);
+
+	if (!f)
+		return r;
+	r = do_sendmsg(f, s, umsg, flags);
+	file_put(f);
+	return r;
+}
+SYSCALL(recvmsg, "fpx", int fd, u64 umsg, u32 flags)
+{
+	struct sock *s;
+	s64 r;
+	struct file *f = sock_get(fd, &s, &r);
+
+	if (!f)
+		return r;
+	r = do_recvmsg(f, s, umsg, flags);
+	file_put(f);
+	return r;
+}
+
+#define MMSG_SIZE 64
+SYSCALL(sendmmsg, "fpux", int fd, u64 uvec, u32 n, u32 flags)
+{
+	struct sock *s;
+	s64 r;
+	struct file *f = sock_get(fd, &s, &r);
+	u32 i;
+
+	if (!f)
+		return r;
+	n = MIN(n, 1024u);
+	for (i = 0, r = 0; i < n; i++) {
+		r = do_sendmsg(f, s, uvec + i * MMSG_SIZE, flags);
+		if (r < 0)
+			break;
+		if (put_user((u32){(u32)r}, uvec + i * MMSG_SIZE + 56)) {
+			r = -EFAULT;
+			break;
+		}
+	}
+	file_put(f);
+	return i ? (s64)i : r;
+}
+SYSCALL(recvmmsg, "fpuxp", int fd, u64 uvec, u32 n, u32 flags, u64 uts)
+{
+	struct sock *s;
+	s64 r;
+	struct file *f = sock_get(fd, &s, &r);
+	struct __kernel_timespec ts;
+	u64 deadline = NEVER;
+	u32 i;
+
+	if (!f)
+		return r;
+	r = uts && get_user(ts, uts) ? -EFAULT : uts && !ts_valid(&ts) ? -EINVAL : 0;
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	if (uts)
+		deadline = deadline_after(ts_to_ns(&ts));
+	n = MIN(n, 1024u);
+	/* As on Linux the time is looked at between messages; MSG_WAITFORONE waits once. */
+	for (i = 0; i < n && (!i || clock_now() < deadline); i++) {
+		bool one = (flags & 0x10000) && i;
+
+		r = do_recvmsg(f, s, uvec + i * MMSG_SIZE,
+			       (flags & ~0x10000u) | (one ? MSG_DONTWAIT_K : 0));
+		if (r < 0)
+			break;
+		if (put_user((u32){(u32)r}, uvec + i * MMSG_SIZE + 56)) {
+			r = -EFAULT;
+			break;
+		}
+	}
+	file_put(f);
+	return i ? (s64)i : r;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: ISC */
+/* Unix sockets: what names and connections (unix.c) share with data (unix_data.c). */
+#ifndef LX_NET_UNIX_H
+#define LX_NET_UNIX_H
+
+#include "cells/linux/inc/net.h"
+
+struct ubuf {
+	struct list link;
+	u32 len, off, npages;
+	struct scm *scm;
+	u32 pid, uid, gid;
+	u8 from[112];
+	u32 from_len;
+	struct page *page[];
+};
+
+struct usock {
+	struct sock s;
+	struct usock *peer; /* connected to; not counted, cleared by its release */
+	struct list queue;  /* of struct ubuf */
+	u32 queued;         /* bytes */
+	bool listening, shut_rd, shut_wr, connected, peer_closed;
+	struct list acceptq, accept_link;
+	u32 pending, backlog;
+	struct usock *listener; /* while in its accept queue */
+	u8 name[112];           /* sockaddr_un */
+	u32 name_len;
+	u8 peer_name[112];
+	u32 peer_name_len;
+	struct inode *bound; /* referenced */
+	struct list abstract_link;
+	struct list all_link;
+	u32 pid, uid, gid; /* of who made it, for the peer */
+	u32 peer_pid, peer_uid, peer_gid;
+	struct list dgram_peers; /* sockets connected to this datagram socket */
+	struct list dgram_link;
+};
+
+static inline struct usock *us(struct sock *s)
+{
+	return container_of(s, struct usock, s);
+}
+
+void ubuf_free(struct ubuf *b);
+/* The socket of a name, not referenced. */
+int unix_find(const u8 *addr, u32 len, struct usock **out);
+ssize unix_send(struct sock *s, struct msg *m);
+ssize unix_recv(struct sock *s, struct msg *m);
+
+#endif
