@@ -56,7 +56,14 @@ class Machine:
         self._errors.flush()
         with open(self._errors.name, encoding="utf-8") as f:
             errors = f.read()
-        return "\n".join(self.log.split("\n")[-lines:]) + ("\n" + errors if errors else "")
+        parts = ["\n".join(self.log.split("\n")[-lines:]), errors]
+        if self.proc.poll() is not None:
+            parts.append(f"the machine has ended: {self.proc.returncode} {self.last_words()}")
+        return "\n".join(p for p in parts if p)
+
+    def last_words(self):
+        """What the emulator noted about an end that nobody asked for."""
+        return ""
 
     def _readable(self, pattern):
         """What a pattern may be looked for in. The console comes byte by byte: the last line counts
@@ -161,7 +168,8 @@ class Qemu(Machine):
         argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", cpu,
                 "-m", str(mem), "-smp", str(smp), "-display", "none", "-no-reboot", "-nic", "none",
                 "-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con",
-                "-qmp", f"unix:{cwd}/qmp,server=on,wait=off"]
+                "-qmp", f"unix:{cwd}/qmp,server=on,wait=off",
+                "-d", "cpu_reset", "-D", f"{cwd}/qemu.log"]
         if gdb:
             argv += ["-chardev", f"socket,id=gdb,path={cwd}/gdb,server=on,wait=off",
                      "-gdb", "chardev:gdb"]
@@ -200,6 +208,12 @@ class Qemu(Machine):
             data = f.read()
         os.unlink(path)
         return data
+
+    def last_words(self):
+        """The registers at a triple fault."""
+        with open(f"{self._cwd}/qemu.log", encoding="utf-8", errors="replace") as f:
+            log = f.read()
+        return log[log.find("Triple fault"):][:6000] if "Triple fault" in log else ""
 
     def pin(self, cpu):
         """All threads that there are (and those they make) to one CPU of the host."""
