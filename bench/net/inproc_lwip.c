@@ -1,5 +1,5 @@
 /* The same on lwIP: both ends in its thread, through an interface that hands
- * back what is sent to itself, raw API. */
+ * back what is sent to itself, raw API. Arguments as inproc has them. */
 #include <lwip/netif.h>
 #include <lwip/tcp.h>
 #include <lwip/tcpip.h>
@@ -12,7 +12,7 @@
 static uint8_t buf[16384];
 static uint64_t total = 400ull << 20, sent, got, t0;
 static struct tcp_pcb *client;
-static int rounds = -1;
+static int rounds = -1, all_rounds = 100000;
 
 static void fill(struct tcp_pcb *pcb)
 {
@@ -60,8 +60,8 @@ static err_t client_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t e
 		return ERR_OK;
 	tcp_recved(pcb, p->tot_len);
 	pbuf_free(p);
-	if (++rounds == 100000) {
-		printf("rt_cycles %.0f\n", (double)(__rdtsc() - t0) / 100000);
+	if (++rounds == all_rounds) {
+		printf("rt_cycles %.0f\n", (double)(__rdtsc() - t0) / all_rounds);
 		fflush(stdout);
 		_exit(0);
 	}
@@ -120,8 +120,12 @@ static void start(void *arg)
 	tcp_connect(client, &lo, 80, on_connect);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1)
+		total = strtoull(argv[1], NULL, 0) << 20;
+	if (argc > 2)
+		all_rounds = atoi(argv[2]);
 	tcpip_init(start, NULL);
 	sleep(60);
 	return 1;

@@ -113,10 +113,10 @@ bool pvs_ready(const struct pvs_client *c)
 
 /* ---- rings of requests ---- */
 
-void pvs_wake_server(struct pvs_client *c)
+/* After a sequentially consistent write of what the server looks for before it sleeps. */
+void pvs_wake_seen(struct pvs_client *c)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&c->hdr->server_idle, __ATOMIC_RELAXED) &&
+	if (__atomic_load_n(&c->hdr->server_idle, __ATOMIC_SEQ_CST) &&
 	    __atomic_exchange_n(&c->hdr->server_idle, 0, __ATOMIC_SEQ_CST))
 		c->notify(c->ctx);
 }
@@ -132,6 +132,12 @@ static void finish_release(struct pvs_client *c, const struct pvs_rsp *r)
 		return;
 	rings_free(c, &s->rings);
 	memset(s, 0, sizeof(*s));
+}
+
+void pvs_wake_server(struct pvs_client *c)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	pvs_wake_seen(c);
 }
 
 /* One response; RELEASEs are settled here. */

@@ -9,7 +9,7 @@ static void kick(struct pvs_client *c, int s)
 	if (!(__atomic_fetch_or(&c->kick->word[w], 1ull << s % 64, __ATOMIC_SEQ_CST) >> s % 64 &
 	      1))
 		__atomic_fetch_or(&c->kick->sum[w / 64], 1ull << w % 64, __ATOMIC_SEQ_CST);
-	pvs_wake_server(c);
+	pvs_wake_seen(c);
 }
 
 static uint32_t tx_size(const struct pvs_client *c, int s)
@@ -43,7 +43,8 @@ static void tx_copy(struct pvs_client *c, int s, uint32_t idx, const void *p, ui
 	uint32_t first = n < size - at ? n : size - at;
 
 	memcpy(b + at, p, first);
-	memcpy(b, (const uint8_t *)p + first, n - first);
+	if (first < n)
+		memcpy(b, (const uint8_t *)p + first, n - first);
 }
 
 static void rx_copy(struct pvs_client *c, int s, uint32_t idx, void *p, uint32_t n)
@@ -53,7 +54,8 @@ static void rx_copy(struct pvs_client *c, int s, uint32_t idx, void *p, uint32_t
 	uint32_t first = n < size - at ? n : size - at;
 
 	memcpy(p, b + at, first);
-	memcpy((uint8_t *)p + first, b, n - first);
+	if (first < n)
+		memcpy((uint8_t *)p + first, b, n - first);
 }
 
 int pvs_error(struct pvs_client *c, int s)

@@ -40,6 +40,7 @@ void pvs_heap_free(struct pvs_client *c, uint32_t off);
 
 /* pvs_client.c */
 void pvs_wake_server(struct pvs_client *c);
+void pvs_wake_seen(struct pvs_client *c);
 void pvs_responses(struct pvs_client *c); /* takes all that are there */
 
 #endif

@@ -164,8 +164,7 @@ void udp_input(struct tp_stack *st, struct pkt *p)
 	if (len < 8 || len > p->len || (!h.csum && !p->is4))
 		goto bad;
 	pseudo = csum_pseudo(&p->src, &p->dst, IPPROTO_UDP_, len);
-	if (h.csum && !p->csum_ok &&
-	    csum_fold(csum_add(p->data, len, csum_add(&pseudo, 4, 0)))) {
+	if (h.csum && !p->csum_ok && csum_fold(csum_add(p->data, len, pseudo))) {
 		STAT(st, Udp_InCsumErrors);
 		goto bad;
 	}

@@ -125,14 +125,14 @@ static void dhcp_send(struct tp_stack *st, uint8_t type)
 	}
 	*u = (struct udp_hdr){be16(68), be16(67), be16((uint16_t)(8 + len)), 0};
 	pseudo = csum_pseudo(&src, &dst, IPPROTO_UDP_, 8 + len);
-	u->csum = csum_fold(csum_add(u, 8 + len, csum_add(&pseudo, 4, 0)));
+	u->csum = csum_fold(csum_add(u, 8 + len, pseudo));
 	*ip = (struct ip4_hdr){.vhl = 0x45,
 			       .len = be16((uint16_t)(28 + len)),
 			       .ttl = 64,
 			       .proto = IPPROTO_UDP_,
 			       .src = src.w[3],
 			       .dst = dst.w[3]};
-	ip->csum = csum_fold(csum_add(ip, 20, 0));
+	ip->csum = csum_fold(csum_ip4(ip));
 	eth_send(st, d->ifi, mac, ETH_P_IP, buf, 28 + len);
 }
 
@@ -342,7 +342,7 @@ bool dhcp_input(struct tp_stack *st, struct pkt *p)
 	if (len < 8 + sizeof(m) || len > p->len)
 		goto bad;
 	pseudo = csum_pseudo(&p->src, &p->dst, IPPROTO_UDP_, len);
-	if (u.csum && !p->csum_ok && csum_fold(csum_add(b, len, csum_add(&pseudo, 4, 0))))
+	if (u.csum && !p->csum_ok && csum_fold(csum_add(b, len, pseudo)))
 		goto bad;
 	memcpy(&m, b + 8, sizeof(m));
 	if (m.op != 2 || m.cookie != be32(DHCP_COOKIE) || m.xid != d->xid ||

@@ -203,7 +203,7 @@ void icmp6_input(struct tp_stack *st, struct pkt *p)
 	if (p->len < 8)
 		goto bad;
 	pseudo = csum_pseudo(&p->src, &p->dst, IPPROTO_ICMPV6_, p->len);
-	if (!p->csum_ok && csum_fold(csum_add(p->data, p->len, csum_add(&pseudo, 4, 0))))
+	if (!p->csum_ok && csum_fold(csum_add(p->data, p->len, pseudo)))
 		goto bad;
 	type = p->data[0];
 	switch (type) {

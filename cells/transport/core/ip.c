@@ -70,7 +70,7 @@ void ip4_input(struct tp_stack *st, struct pkt *p)
 	hlen = (h.vhl & 15u) * 4;
 	tot = be16(h.len);
 	if (h.vhl >> 4 != 4 || hlen < 20 || hlen > p->len || tot < hlen || tot > p->len ||
-	    (!p->loop && csum_fold(csum_add(p->ip, hlen, 0))))
+	    (!p->loop && csum_fold(hlen == 20 ? csum_ip4(p->ip) : csum_add(p->ip, hlen, 0))))
 		goto bad;
 	if (hlen > 20 && !ip4_options_ok(p->ip + 20, hlen - 20))
 		goto bad;
@@ -322,7 +322,7 @@ static void l4_csum(struct tp_stack *st, struct txp *t, uint32_t csum_off, uint3
 
 	memset(t->l4 + csum_off, 0, 2);
 	if (ip_sum_needed(st, t)) {
-		c = csum_fold(csum_add(t->l4, hdr_len, csum_add(&pseudo, 4, sum)));
+		c = csum_fold(csum_add(t->l4, hdr_len, csum_more(pseudo, sum)));
 		if (!c && t->proto == IPPROTO_UDP_)
 			c = 0xffff;
 	} else {
@@ -341,7 +341,7 @@ static void ip_lengths(struct txp *t, uint32_t payload)
 
 		h->len = be16((uint16_t)(20 + payload));
 		h->csum = 0;
-		h->csum = csum_fold(csum_add(h, 20, 0));
+		h->csum = csum_fold(csum_ip4(h));
 	} else {
 		struct ip6_hdr *h = (struct ip6_hdr *)(t->frame + ETH_HLEN);
 

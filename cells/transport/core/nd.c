@@ -45,7 +45,7 @@ static void nd_send(struct tp_stack *st, unsigned ifi, const struct ipa *src,
 	memcpy(h->src, src->b, 16);
 	memcpy(h->dst, dst->b, 16);
 	memcpy(buf + 40, msg, len);
-	c = csum_fold(csum_add(buf + 40, len, csum_add(&pseudo, 4, 0)));
+	c = csum_fold(csum_add(buf + 40, len, pseudo));
 	memcpy(buf + 42, &c, 2);
 	memcpy(group + 2, dst->b + 12, 4);
 	STAT(st, Icmp_OutMsgs);
@@ -423,7 +423,7 @@ void mld_report(struct tp_stack *st, unsigned ifi, const struct ipa *group, bool
 	m[56] = leave ? 3 : 4;
 	memcpy(m + 60, group->b, 16);
 	pseudo = csum_pseudo(&s, &dst, IPPROTO_ICMPV6_, 28);
-	c = csum_fold(csum_add(m + 48, 28, csum_add(&pseudo, 4, 0)));
+	c = csum_fold(csum_add(m + 48, 28, pseudo));
 	memcpy(m + 50, &c, 2);
 	eth_send(st, ifi, mac, ETH_P_IPV6, m, sizeof(m));
 }

@@ -85,6 +85,8 @@ void pv_setup(struct tp_stack *st)
 	struct pvs_header h;
 	int e;
 
+	if (pv->up && load(&pv->hdr->client_gen) == pv->gen)
+		return;
 	if (!pv->hdr || __atomic_load_n(&pv->hdr->magic, __ATOMIC_ACQUIRE) != PVS_MAGIC)
 		return;
 	memcpy(&h, pv->hdr, 64);
@@ -324,7 +326,8 @@ void pv_notify(struct tp_stack *st)
 
 	if (!pv->up)
 		return;
-	relq_drain(st);
+	if (pv->rel_cons != pv->rel_prod)
+		relq_drain(st);
 	if (!pv->published)
 		return;
 	pv->published = false;
@@ -417,7 +420,8 @@ void pv_poll(struct tp_stack *st)
 	pv_setup(st);
 	if (!st->pv.up)
 		return;
-	relq_drain(st);
+	if (st->pv.rel_cons != st->pv.rel_prod)
+		relq_drain(st);
 	requests_poll(st);
 	if (st->pv.up)
 		kicks_poll(st);

@@ -15,7 +15,7 @@
 
 struct ifaddr *addr_find(struct tp_stack *st, const struct ipa *a)
 {
-	for (struct ifaddr *i = st->s->addr; i < st->s->addr + MAX_ADDR; i++) {
+	for (struct ifaddr *i = st->s->addr; i < st->s->addr + st->naddr; i++) {
 		if (i->used && ipa_eq(&i->addr, a))
 			return i;
 	}
@@ -41,7 +41,7 @@ bool addr_broadcast(struct tp_stack *st, const struct ipa *a)
 		return false;
 	if (a->w[3] == 0xffffffff)
 		return true;
-	for (struct ifaddr *i = st->s->addr; i < st->s->addr + MAX_ADDR; i++) {
+	for (struct ifaddr *i = st->s->addr; i < st->s->addr + st->naddr; i++) {
 		uint32_t mask;
 
 		if (!i->used || !ipa_is4(&i->addr) || i->plen > 96 + 30 || i->plen <= 96)
@@ -107,6 +107,7 @@ int addr_add(struct tp_stack *st, unsigned ifi, const struct ipa *a, unsigned pl
 		slot = i->used ? NULL : i;
 	if (!slot)
 		return -TE_NOSPC;
+	st->naddr = MAX(st->naddr, (unsigned)(slot - st->s->addr) + 1);
 	*slot = (struct ifaddr){.addr = *a,
 				.plen = (uint8_t)plen,
 				.ifi = (uint8_t)ifi,
@@ -145,6 +146,8 @@ void addr_remove(struct tp_stack *st, struct ifaddr *a)
 	unsigned plen = a->plen, ifi = a->ifi, i;
 
 	a->used = 0;
+	while (st->naddr && !st->s->addr[st->naddr - 1].used)
+		st->naddr--;
 	if (ifi && !ipa_is4(&gone)) {
 		struct ipa g = solicited_node(&gone);
 

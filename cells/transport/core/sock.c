@@ -69,15 +69,6 @@ void sock_free(struct tp_stack *st, struct sock *s)
 	sock_touch(st, s);
 }
 
-void sock_touch(struct tp_stack *st, struct sock *s)
-{
-	if (s->flags & SF_DIRTY)
-		return;
-	s->flags |= SF_DIRTY;
-	s->dnext = st->dirty_head;
-	st->dirty_head = sock_index(st, s);
-}
-
 void sock_error(struct tp_stack *st, struct sock *s, int err)
 {
 	s->error = (uint32_t)err;
@@ -110,16 +101,19 @@ void sock_flush(struct tp_stack *st)
 
 /* ---- hash tables ---- */
 
+/*
+ * Vector multiply-shift (Dietzfelbinger): with odd secret factors two different names meet with
+ * a chance of no more than two in the table's size, whoever chose them. Nothing tells a peer
+ * which chain its connection is in.
+ */
 static uint32_t ehash_of(struct tp_stack *st, const struct ipa *r, uint16_t rport,
 			 const struct ipa *l, uint16_t lport)
 {
-	struct {
-		struct ipa r, l;
-		uint16_t rport, lport;
-		uint32_t pad;
-	} k = {*r, *l, rport, lport, 0};
+	const uint64_t *k = st->hash_key;
+	uint64_t h = k[0] * r->q[0] + k[1] * r->q[1] + k[2] * l->q[0] + k[3] * l->q[1] +
+		     k[4] * ((uint32_t)rport << 16 | lport);
 
-	return (uint32_t)siphash(st->s->secret, &k, sizeof(k)) & st->ehash_mask;
+	return (uint32_t)(h >> 32) >> st->ehash_shift;
 }
 
 static uint32_t lhash_of(struct tp_stack *st, uint16_t port)
@@ -391,11 +385,6 @@ uint8_t *ring_base(struct tp_stack *st, const struct dring *r)
 	return st->early + ((size_t)r->off << r->order);
 }
 
-uint32_t ring_size(const struct dring *r)
-{
-	return r->space == SPACE_NONE ? 0 : 1u << r->order;
-}
-
 void ring_write(struct tp_stack *st, const struct dring *r, uint32_t idx, const void *p,
 		uint32_t n)
 {
@@ -403,7 +392,8 @@ void ring_write(struct tp_stack *st, const struct dring *r, uint32_t idx, const 
 	uint32_t at = idx & (ring_size(r) - 1), first = MIN(n, ring_size(r) - at);
 
 	memcpy(b + at, p, first);
-	memcpy(b, (const uint8_t *)p + first, n - first);
+	if (first < n)
+		memcpy(b, (const uint8_t *)p + first, n - first);
 }
 
 void ring_read(struct tp_stack *st, const struct dring *r, uint32_t idx, void *p, uint32_t n)
@@ -412,7 +402,8 @@ void ring_read(struct tp_stack *st, const struct dring *r, uint32_t idx, void *p
 	uint32_t at = idx & (ring_size(r) - 1), first = MIN(n, ring_size(r) - at);
 
 	memcpy(p, b + at, first);
-	memcpy((uint8_t *)p + first, b, n - first);
+	if (first < n)
+		memcpy((uint8_t *)p + first, b, n - first);
 }
 
 /* Copies and sums; what is summed is the private copy, whatever the peer does meanwhile. */
@@ -428,7 +419,7 @@ uint32_t ring_read_csum(struct tp_stack *st, const struct dring *r, uint32_t idx
 	rest = csum_copy((uint8_t *)p + first, b, n - first, 0);
 	if (first & 1)
 		rest = rest << 8 | rest >> 24;
-	return csum_add(&rest, 4, sum);
+	return csum_more(rest, sum);
 }
 
 void early_take(struct tp_stack *st, struct dring *r)

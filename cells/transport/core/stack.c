@@ -99,7 +99,8 @@ static bool arena_carve(struct tp_stack *st, uint8_t *at, const uint8_t *end)
 	const struct tp_config *c = &st->cfg;
 	uint32_t h = pow2_above(c->max_socks), i;
 
-	st->ehash_mask = st->lhash_mask = h - 1;
+	st->ehash_shift = 32u - (uint32_t)__builtin_ctz(h);
+	st->lhash_mask = h - 1;
 	st->pv.map_size = MIN(h * 2, PVS_MAX_SLOTS);
 	if (!(st->ehash = arena_take(&at, end, (size_t)h * 4)) ||
 	    !(st->lhash = arena_take(&at, end, (size_t)h * 4)) ||
@@ -143,6 +144,11 @@ struct tp_stack *tp_init(void *arena, size_t arena_size, void *state, size_t sta
 	wheel_init(st);
 	if (!state_init(st, state, state_size))
 		return NULL;
+	for (st->naddr = MAX_ADDR; st->naddr && !st->s->addr[st->naddr - 1].used;)
+		st->naddr--;
+	st->ops.random(st->ctx, st->hash_key, sizeof(st->hash_key));
+	for (unsigned i = 0; i < 5; i++)
+		st->hash_key[i] |= 1;
 	st->port_hint = tp_random32(st);
 	st->ip_id = tp_random32(st);
 	st->frag_id = tp_random32(st);
@@ -335,6 +341,14 @@ int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint1
 
 /* ---- frames in ---- */
 
+/* Frames and the tp_poll() that ends their batch have one time: reading the clock costs. */
+static void batch_time(struct tp_stack *st)
+{
+	if (!st->timed)
+		tp_time(st);
+	st->timed = true;
+}
+
 static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 			const struct tp_meta *meta, bool loop, const struct rest *rest)
 {
@@ -393,7 +407,7 @@ void tp_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
 {
 	if (!ifi || ifi >= TP_MAX_IF || !st->s->ifs[ifi].used)
 		return;
-	tp_time(st);
+	batch_time(st);
 	frame_input(st, ifi, frame, len, meta, false, NULL);
 }
 
@@ -424,7 +438,7 @@ void tp_input_parts(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t 
 		memcpy(frame + head, part[i].data, part[i].len);
 		head += part[i].len;
 	}
-	tp_time(st);
+	batch_time(st);
 	frame_input(st, ifi, frame, len, meta, false, wait ? &rest : NULL);
 }
 
@@ -544,7 +558,8 @@ uint64_t tp_poll(struct tp_stack *st)
 	uint32_t ms;
 	uint64_t next;
 
-	tp_time(st);
+	batch_time(st);
+	st->timed = false;
 	pv_poll(st);
 	wheel_run(st);
 	if (st->now >= st->slow_at)

@@ -17,6 +17,7 @@
 #include "tcp.h"
 
 #define NET_FROM offsetof(struct state, ifs)
+#define SEALED   offsetof(struct sock, kind)
 
 void state_seal_net(struct tp_stack *st)
 {
@@ -27,12 +28,15 @@ void state_seal_net(struct tp_stack *st)
 
 static uint32_t sock_sum(const struct sock *s)
 {
-	const uint8_t *b = (const uint8_t *)s;
-	uint32_t a = check_words(b + 4, offsetof(struct sock, hnext) - 4);
+	size_t end = offsetof(struct sock, d) + sizeof(s->d);
 
-	return a ^ check_words(b + offsetof(struct sock, t),
-			       sizeof(struct sock) - offsetof(struct sock, t)) *
-		       3;
+	/* Ranges that are not in use mean nothing. */
+	if (s->kind == SK_TCP)
+		end = offsetof(struct sock, t.ooo) +
+		      MIN(s->t.nooo, OOO_MAX) * sizeof(struct seqrange);
+	end = SEALED + ((end - SEALED + 31) & ~(size_t)31); /* whole rounds of the loop */
+	return check_words((const uint8_t *)s + SEALED,
+			   (uint32_t)(MIN(end, sizeof(*s)) - SEALED));
 }
 
 void state_seal(struct tp_stack *st, struct sock *s)

@@ -70,7 +70,6 @@ void tcp_scoreboard_drop(struct tp_stack *st, struct sock *s);
 void tcp_mark_all_lost(struct tp_stack *st, struct sock *s);
 void tcp_mark_lost(struct sock *s, struct seg *g);
 uint32_t tcp_rack_detect(struct tp_stack *st, struct sock *s);
-uint32_t tcp_pipe(const struct sock *s);
 void tcp_enter_recovery(struct tp_stack *st, struct sock *s);
 void tcp_enter_loss(struct tp_stack *st, struct sock *s);
 void tcp_reo_timeout(struct tp_stack *st, struct sock *s);
@@ -96,10 +95,6 @@ void tcp_probe(struct tp_stack *st, struct sock *s);
 void tcp_loss_probe(struct tp_stack *st, struct sock *s);
 void tcp_retransmit_head(struct tp_stack *st, struct sock *s);
 bool tcp_route(struct tp_stack *st, struct sock *s, struct dst *d);
-uint32_t tcp_data_end(const struct sock *s);
-uint32_t tcp_tsval(const struct tp_stack *st, const struct sock *s);
-uint32_t tcp_tx_index(const struct sock *s, uint32_t seq);
-uint32_t tcp_rx_index(const struct sock *s, uint32_t seq);
 void tcp_window_check(struct tp_stack *st, struct sock *s);
 
 /* tcp_timer.c */
@@ -140,5 +135,34 @@ uint16_t tcp_adv_mss(struct tp_stack *st, const struct ipa *dst, const struct ip
 
 /* tcp_info.c: struct tcp_info of Linux's uapi/linux/tcp.h; returns bytes written */
 uint32_t tcp_info_fill(struct tp_stack *st, const struct sock *s, uint8_t *out, uint32_t room);
+
+static inline uint32_t tcp_tx_index(const struct sock *s, uint32_t seq)
+{
+	return seq - (s->t.iss + 1);
+}
+
+static inline uint32_t tcp_rx_index(const struct sock *s, uint32_t seq)
+{
+	return seq - (s->t.irs + 1);
+}
+
+/* One past the last byte the client put in its ring. */
+static inline uint32_t tcp_data_end(const struct sock *s)
+{
+	return s->tx_prod + s->t.iss + 1;
+}
+
+static inline uint32_t tcp_tsval(const struct tp_stack *st, const struct sock *s)
+{
+	return st->now_ms + s->t.ts_off;
+}
+
+static inline uint32_t tcp_pipe(const struct sock *s)
+{
+	const struct tcp *t = &s->t;
+	int64_t n = (int64_t)(t->snd_nxt - t->snd_una) - t->sacked - t->lost + t->retrans;
+
+	return n > 0 ? (uint32_t)n : 0;
+}
 
 #endif

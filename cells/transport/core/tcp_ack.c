@@ -107,14 +107,6 @@ void tcp_scoreboard_drop(struct tp_stack *st, struct sock *s)
 	t->sacked = t->lost = t->retrans = 0;
 }
 
-uint32_t tcp_pipe(const struct sock *s)
-{
-	const struct tcp *t = &s->t;
-	int64_t n = (int64_t)(t->snd_nxt - t->snd_una) - t->sacked - t->lost + t->retrans;
-
-	return n > 0 ? (uint32_t)n : 0;
-}
-
 static void seg_uncount(struct tcp *t, struct seg *g)
 {
 	if (g->flags & SG_SACKED)

@@ -12,6 +12,14 @@
 
 static bool parse_options(const uint8_t *o, uint32_t len, struct segin *in)
 {
+	/* RFC 7323 appendix A: what nearly every segment has. */
+	if (len >= 12 && get32(o) == 0x0101080a) {
+		in->ts = true;
+		in->tsval = get32(o + 4);
+		in->tsecr = get32(o + 8);
+		o += 12;
+		len -= 12;
+	}
 	while (len) {
 		uint32_t n;
 
@@ -58,7 +66,7 @@ static bool parse(struct tp_stack *st, struct pkt *p, struct segin *in, struct t
 	if (hlen < 20 || hlen > p->len || p->multicast || p->broadcast)
 		return false;
 	pseudo = csum_pseudo(&p->src, &p->dst, IPPROTO_TCP_, p->len);
-	if (!p->csum_ok && csum_fold(csum_add(p->data, p->len, csum_add(&pseudo, 4, 0)))) {
+	if (!p->csum_ok && csum_fold(csum_add(p->data, p->len, pseudo))) {
 		STAT(st, Tcp_InCsumErrors);
 		return false;
 	}

@@ -11,25 +11,9 @@
  */
 #include "tcp.h"
 
-uint32_t tcp_tx_index(const struct sock *s, uint32_t seq)
+static bool route_known(const struct tp_stack *st, const struct sock *s)
 {
-	return seq - (s->t.iss + 1);
-}
-
-uint32_t tcp_rx_index(const struct sock *s, uint32_t seq)
-{
-	return seq - (s->t.irs + 1);
-}
-
-/* One past the last byte the client put in its ring. */
-uint32_t tcp_data_end(const struct sock *s)
-{
-	return s->tx_prod + s->t.iss + 1;
-}
-
-uint32_t tcp_tsval(const struct tp_stack *st, const struct sock *s)
-{
-	return st->now_ms + s->t.ts_off;
+	return s->route_gen == st->route_gen && (s->neigh || !s->ifi);
 }
 
 /* The route, looked up again only when something changed. */
@@ -37,7 +21,7 @@ bool tcp_route(struct tp_stack *st, struct sock *s, struct dst *d)
 {
 	int e;
 
-	if (s->route_gen == st->route_gen && (s->neigh || !s->ifi)) {
+	if (route_known(st, s)) {
 		*d = (struct dst){.src = s->laddr,
 				  .hop = s->raddr,
 				  .mtu = s->mtu,
@@ -459,12 +443,13 @@ static uint32_t next_len(struct tp_stack *st, struct sock *s)
 {
 	struct tcp *t = &s->t;
 	uint32_t left = tcp_data_end(s) - t->snd_nxt, flight = t->snd_nxt - t->snd_una;
-	uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0;
-	uint32_t pipe = tcp_pipe(s), len = MIN(left, max_segment(st, s)), cw;
+	uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0, pipe, len, cw;
 
 	t->flags &= ~TF_PROBING;
 	if (!left || t->flags & TF_FIN_SENT)
 		return 0;
+	pipe = tcp_pipe(s);
+	len = MIN(left, max_segment(st, s));
 	cw = t->cwnd > pipe ? t->cwnd - pipe : 0;
 	/* Limited transmit, RFC 3042: two duplicates may each send one new segment. */
 	if (!cw && t->ca_state == CA_DISORDER && !(t->flags & TF_SACK) && t->dupacks <= 2 &&
@@ -619,6 +604,8 @@ void tp_tx_ready(struct tp_stack *st, unsigned ifi)
 {
 	uint32_t n = st->ntxwait, i, list[64];
 
+	if (!n)
+		return;
 	st->ntxwait = 0;
 	if (n > 64) {
 		for (i = 1; i < st->high; i++) {
@@ -663,9 +650,9 @@ void tcp_output(struct tp_stack *st, struct sock *s)
 			tcp_abort(st, s, TE_PROTO, true);
 			return;
 		}
-		if (tcp_route(st, s, &d)) {
+		if (route_known(st, s) || tcp_route(st, s, &d)) {
 			idle_restart(st, t);
-			ok = send_lost(st, s);
+			ok = t->lost == t->retrans || send_lost(st, s);
 			ok = ok && send_new(st, s);
 			ok = ok && send_fin(st, s);
 		} else if (tcp_data_end(s) != t->snd_nxt) {

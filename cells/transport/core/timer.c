@@ -73,11 +73,6 @@ void timer_set(struct tp_stack *st, struct sock *s, unsigned which, uint32_t at_
 	wheel_link(st, s, at_ms);
 }
 
-void timer_clear(struct sock *s, unsigned which)
-{
-	s->dl[which] = 0;
-}
-
 void timer_remove(struct tp_stack *st, struct sock *s)
 {
 	memset(s->dl, 0, sizeof(s->dl));
@@ -171,7 +166,7 @@ uint32_t wheel_next(struct tp_stack *st)
 	struct wheel *w = &st->wheel;
 	uint32_t best = UINT32_MAX;
 
-	for (unsigned l = 0; l < LEVELS; l++) {
+	for (unsigned l = 0; l < LEVELS && best > 1; l++) {
 		unsigned cur = (w->now >> 6 * l) % SLOTS, shift = (cur + 1) % SLOTS;
 		uint64_t m = w->map[l];
 		uint32_t ticks, at;

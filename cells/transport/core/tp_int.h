@@ -19,6 +19,7 @@
 #include "tp.h"
 #include "tp_sock.h"
 #include "wire.h"
+#include "csum.h"
 
 #define NIL           0u
 #define NSEC_PER_USEC 1000u
@@ -142,7 +143,7 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 
 struct state {
 	uint64_t magic;
@@ -154,7 +155,7 @@ struct state {
 	uint32_t netcheck, pad;
 	struct ifstat ifstat[TP_MAX_IF]; /* figures: not worth a check */
 	/* Checked by netcheck from here on. */
-	struct netif ifs[TP_MAX_IF];
+	struct netif ifs[TP_MAX_IF] __attribute__((aligned(16)));
 	struct ifaddr addr[MAX_ADDR];
 	struct route route[MAX_ROUTE];
 	struct publish pub[MAX_PUB];
@@ -251,14 +252,17 @@ struct tp_stack {
 	void *ctx;
 	uint64_t now; /* us */
 	uint32_t now_ms;
+	bool timed; /* now is of this batch */
 	uint64_t slow_at;
 	struct state *s;
 	struct sock *socks;
 	uint8_t *early;
 	uint64_t *early_used;
+	unsigned naddr;                              /* addresses lie below: s->addr */
 	uint32_t free_head, nsocks, nsyn, ntw, high; /* high: first socket never used */
 	uint32_t *ehash, *lhash;
-	uint32_t ehash_mask, lhash_mask;
+	uint32_t ehash_shift, lhash_mask; /* of 32 bits; of a port */
+	uint64_t hash_key[5];             /* odd */
 	uint32_t dirty_head, out_head;
 	struct seg *segs;
 	uint32_t seg_free, seg_high, seg_count;
@@ -351,13 +355,9 @@ void loop_put(struct tp_stack *st, uint32_t len, const struct tp_meta *m);
 void *loop_get(struct tp_stack *st, uint32_t len);
 
 /* util.c */
-uint32_t csum_add(const void *p, uint32_t len, uint32_t sum);
-uint32_t csum_copy(void *dst, const void *src, uint32_t len, uint32_t sum);
-uint16_t csum_fold(uint32_t sum);
-uint32_t csum_pseudo(const struct ipa *src, const struct ipa *dst, uint8_t proto, uint32_t len);
 uint64_t siphash(const uint64_t key[2], const void *p, uint32_t len);
 uint32_t tp_random32(struct tp_stack *st);
-uint32_t check_words(const void *p, uint32_t len);
+uint32_t check_words(const void *p, uint32_t len); /* p: 16-byte aligned */
 void *arena_take(uint8_t **at, const uint8_t *end, size_t n);
 size_t ipa_format(const struct ipa *a, char *out);
 
@@ -448,7 +448,6 @@ uint64_t dhcp_tick(struct tp_stack *st);
 struct sock *sock_alloc(struct tp_stack *st, uint8_t kind);
 void sock_free(struct tp_stack *st, struct sock *s);
 void sock_reclaim_now(struct tp_stack *st, struct sock *s);
-void sock_touch(struct tp_stack *st, struct sock *s);
 void sock_error(struct tp_stack *st, struct sock *s, int err);
 void sock_hash(struct tp_stack *st, struct sock *s);
 void sock_unhash(struct tp_stack *st, struct sock *s);
@@ -463,7 +462,6 @@ struct sock *sock_lookup_bound(struct tp_stack *st, uint8_t kind, const struct i
 bool sock_bound_match(const struct sock *s, const struct ipa *src, uint16_t sport,
 		      const struct ipa *dst, uint16_t dport, uint8_t ifi, int *score);
 uint8_t *ring_base(struct tp_stack *st, const struct dring *r);
-uint32_t ring_size(const struct dring *r);
 void ring_write(struct tp_stack *st, const struct dring *r, uint32_t idx, const void *p,
 		uint32_t n);
 void ring_read(struct tp_stack *st, const struct dring *r, uint32_t idx, void *p, uint32_t n);
@@ -514,7 +512,6 @@ int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint
 /* timer.c */
 void wheel_init(struct tp_stack *st);
 void timer_set(struct tp_stack *st, struct sock *s, unsigned which, uint32_t at_ms);
-void timer_clear(struct sock *s, unsigned which);
 void timer_remove(struct tp_stack *st, struct sock *s);
 void wheel_run(struct tp_stack *st);
 uint32_t wheel_next(struct tp_stack *st); /* ms, UINT32_MAX: none */
@@ -524,5 +521,24 @@ bool state_init(struct tp_stack *st, void *mem, size_t size);
 void state_adopt_client(struct tp_stack *st);
 void state_seal(struct tp_stack *st, struct sock *s);
 void state_seal_net(struct tp_stack *st);
+
+static inline uint32_t ring_size(const struct dring *r)
+{
+	return r->space == SPACE_NONE ? 0 : 1u << r->order;
+}
+
+static inline void sock_touch(struct tp_stack *st, struct sock *s)
+{
+	if (s->flags & SF_DIRTY)
+		return;
+	s->flags |= SF_DIRTY;
+	s->dnext = st->dirty_head;
+	st->dirty_head = sock_index(st, s);
+}
+
+static inline void timer_clear(struct sock *s, unsigned which)
+{
+	s->dl[which] = 0;
+}
 
 #endif

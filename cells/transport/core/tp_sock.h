@@ -146,8 +146,7 @@ struct tcp {
 	uint32_t dsack_round;
 	/* Bytes of the scoreboard by kind. */
 	uint32_t sacked, lost, retrans;
-	uint32_t seg_head, seg_tail;  /* scoreboard records, of this instance only */
-	struct seqrange ooo[OOO_MAX]; /* received out of order, most recent first */
+	uint32_t seg_head, seg_tail; /* scoreboard records, of this instance only */
 	struct seqrange dsack;
 	/* Keepalive, ms. */
 	uint32_t keep_idle, keep_intvl, user_timeout, linger_ms, last_rx_ms, last_tx_ms;
@@ -158,6 +157,8 @@ struct tcp {
 	/* TCP_INFO. */
 	uint32_t total_retrans, segs_out, segs_in, cookie_ms;
 	uint64_t bytes_acked, bytes_received;
+	struct seqrange
+	    ooo[OOO_MAX]; /* received out of order, most recent first; last: see state.c */
 };
 
 struct dgram {
@@ -188,8 +189,17 @@ struct dgram {
 #define SF_SHUT_RD   0x8000u
 
 struct sock {
-	uint32_t check; /* over the rest, made when the socket comes to rest */
-	uint8_t kind, state, domain, type;
+	uint32_t check; /* over what is sealed, made when the socket comes to rest */
+	/* Links of this instance, rebuilt on adoption. */
+	uint32_t hnext, lnext, fnext, dnext;
+	uint32_t wnext, wprev;
+	uint32_t wexp; /* ms; 0: not in the wheel */
+	uint16_t wslot;
+	uint16_t pad1;
+	uint32_t dl[TMR_COUNT]; /* ms deadlines, 0: not set */
+	uint32_t pad2[3];
+	/* Sealed from here on. */
+	uint8_t kind __attribute__((aligned(16))), state, domain, type;
 	uint8_t proto, ttl, tos, df; /* ttl 0: default */
 	uint8_t ifi;                 /* of the route in use */
 	uint8_t bound_if;
@@ -211,13 +221,6 @@ struct sock {
 	uint32_t parent, anext;
 	uint32_t mark, prio;
 	uint32_t rcvtimeo, sndtimeo;
-	/* Links of this instance, rebuilt on adoption. */
-	uint32_t hnext, lnext, fnext, dnext;
-	uint32_t wnext, wprev;
-	uint32_t wexp; /* ms; 0: not in the wheel */
-	uint16_t wslot;
-	uint16_t pad1;
-	uint32_t dl[TMR_COUNT]; /* ms deadlines, 0: not set */
 	union {
 		struct tcp t;
 		struct dgram d;
