@@ -3,6 +3,7 @@
  * Bringing a vCPU into the guest kernel's own state: descriptor tables, SYSCALL, control
  * registers. And the path from the nucleus's events to their handlers.
  */
+#include "cells/linux/inc/duty.h"
 #include "cells/linux/inc/task.h"
 
 const volatile struct d0_info *d0_info;
@@ -197,6 +198,8 @@ void events_take(void)
 			c->timer_set = NEVER;
 		if (flags & D0_EV_CONFIG)
 			channels_config();
+		if (flags & D0_EV_CONFIG_VERIFY)
+			duty_due = true;
 		if (flags & D0_EV_STOP)
 			stop_requested();
 	}

@@ -44,6 +44,8 @@ void wake_one(struct waitq *q);
  * deadline is over (-ETIMEDOUT). Spurious wakeups happen.
  */
 int wait_on(struct waitq *q, u64 deadline, bool intr);
+/* As wait_on(intr = false), but being killed ends it: -EINTR. */
+int wait_killable(struct waitq *q, u64 deadline);
 #define wait_event(q, cond, deadline)                             \
 	({                                                        \
 		int we_r = 0;                                     \
@@ -123,7 +125,7 @@ struct thread {
 	u8 state;
 	bool on_queue, timed_out, in_syscall, in_exec;
 	struct cpu *cpu; /* whose current thread it is, or was last */
-	u64 queued_at;
+	u64 queued_at, killed_at;
 	u64 ksp;
 	u8 *kstack;
 	struct regs *regs; /* user registers at the top of the stack */
@@ -153,7 +155,7 @@ struct thread {
 	struct waiter sleep_waiter;
 	struct waitq *vfork_done;
 	bool *vfork_flag;
-	bool kill_now;
+	bool kill_now, killable; /* killable: its sleep ends when it is killed */
 	u64 utime, stime, start_time, stamp;
 	u64 nvcsw, nivcsw, minflt, majflt;
 	s32 nice;
@@ -236,7 +238,8 @@ extern u32 proc_count, thread_count, thread_limit, pid_max;
 void sched_init(void);
 void schedule(void);
 void thread_wake(struct thread *t);
-void thread_wake_signal(struct thread *t); /* only from an interruptible sleep */
+void thread_wake_signal(
+    struct thread *t); /* from an interruptible or, killed, a killable sleep */
 void sched_yield_cpu(void);
 noreturn_fn void idle_loop(void);
 struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name);
@@ -282,6 +285,8 @@ s64 kernel_exec(const char *path, char *const argv[], char *const envp[]);
 /* signal.c */
 void sig_send_thread(struct thread *t, int sig, const siginfo_t *info);
 void sig_send_proc(struct proc *p, int sig, const siginfo_t *info);
+/* From outside the container, or from the kernel for its own reasons: reaches pid 1 always. */
+void sig_send_outside(struct proc *p, int sig, const siginfo_t *info);
 int sig_send_pgrp(u32 pgid, int sig, const siginfo_t *info);
 void sig_force(struct thread *t, int sig, int code, u64 addr);
 bool sig_pending(struct thread *t);

@@ -10,6 +10,7 @@
  * Timers are one list. The vCPU whose call from the nucleus comes first serves them: one that
  * goes to a program or to rest asks for a call only if no other has one as early.
  */
+#include "cells/linux/inc/duty.h"
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/vfs.h"
 
@@ -121,6 +122,18 @@ int wait_on(struct waitq *q, u64 deadline, bool intr)
 	return intr && sig_pending(t) ? -ERESTARTSYS : 0;
 }
 
+int wait_killable(struct waitq *q, u64 deadline)
+{
+	struct thread *t = current;
+	int r = -EINTR;
+
+	t->killable = true;
+	if (!t->kill_now)
+		r = wait_on(q, deadline, false);
+	t->killable = false;
+	return t->kill_now ? -EINTR : r;
+}
+
 /* ---- Timers ---- */
 void timer_set(struct ktimer *t, u64 deadline)
 {
@@ -200,7 +213,7 @@ void thread_wake(struct thread *t)
 
 void thread_wake_signal(struct thread *t)
 {
-	if (t->state == T_SLEEP)
+	if (t->state == T_SLEEP || (t->state == T_DSLEEP && t->killable && t->kill_now))
 		thread_wake(t);
 	else if (t->state == T_RUNNABLE && !t->on_queue && t->cpu &&
 		 t->cpu->current_thread == t)
@@ -337,6 +350,10 @@ void idle_loop(void)
 		}
 		if (run_count)
 			rouse_for_strangers();
+		if (duty_due && c->number == 0) {
+			duty_step();
+			continue;
+		}
 		/* Giving frames back disturbs all vCPUs of the cell. */
 		if (!smp_active || smp_others_rest())
 			page_discard_idle(64);
