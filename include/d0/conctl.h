@@ -71,26 +71,28 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
  *	readonly=PATH	it is bound read-only over itself
  *	rootro=1	the root is mounted read-only
  */
-#define D0_CON_TYPES(X)                                                                 \
-	X(1, START, "start a program")                                                  \
-	X(2, STDIN, "bytes for its stdin or terminal")                                  \
-	X(3, STDIN_EOF, "close its stdin")                                              \
-	X(4, RESIZE, "arg: rows << 16 | columns of its terminal")                       \
-	X(5, SIGNAL, "arg: signal for it; flags 1: for its whole process group")        \
-	X(6, PROCS, "ask for the list of processes")                                    \
-	X(7, SYNC, "write all files back; arg 1: and forget what is cached of them")    \
-	X(8, OUTPUT_ACK, "arg: how many more bytes were taken; flags 1: of stderr")     \
-	X(64, HELLO, "arg: D0_CON_VERSION")                                             \
-	X(65, STARTED, "arg: its pid in the container")                                 \
-	X(66, START_FAILED, "arg: errno; payload: text")                                \
-	X(67, STDOUT, "bytes; also those of a terminal")                                \
-	X(68, STDERR, "bytes")                                                          \
-	X(69, STDIN_ACK, "arg: how many more bytes of stdin were taken")                \
-	X(70, EXIT, "arg: exit code 0-255, or 128 + signal; flags: the signal or 0")    \
-	X(71, OOM, "a process was killed for lack of memory; payload: text")            \
-	X(72, PROCS_REPLY, "payload: lines 'pid ppid uid state rss_kb cpu_ms command'") \
-	X(73, ERROR, "arg: errno; payload: text; id: of the frame")                     \
-	X(74, SYNCED, "it is done; id: of the SYNC")
+#define D0_CON_TYPES(X)                                                                     \
+	X(1, START, "start a program")                                                      \
+	X(2, STDIN, "bytes for its stdin or terminal")                                      \
+	X(3, STDIN_EOF, "close its stdin")                                                  \
+	X(4, RESIZE, "arg: rows << 16 | columns of its terminal")                           \
+	X(5, SIGNAL, "arg: signal for it; flags 1: for its whole process group")            \
+	X(6, PROCS, "ask for the list of processes")                                        \
+	X(7, SYNC, "write all files back; arg 1: and forget what is cached of them")        \
+	X(8, OUTPUT_ACK, "arg: how many more bytes were taken; flags 1: of stderr")         \
+	X(9, STATE, "ask what the container's threads wait for; answered with STATE_REPLY") \
+	X(64, HELLO, "arg: D0_CON_VERSION")                                                 \
+	X(65, STARTED, "arg: its pid in the container")                                     \
+	X(66, START_FAILED, "arg: errno; payload: text")                                    \
+	X(67, STDOUT, "bytes; also those of a terminal")                                    \
+	X(68, STDERR, "bytes")                                                              \
+	X(69, STDIN_ACK, "arg: how many more bytes of stdin were taken")                    \
+	X(70, EXIT, "arg: exit code 0-255, or 128 + signal; flags: the signal or 0")        \
+	X(71, OOM, "a process was killed for lack of memory; payload: text")                \
+	X(72, PROCS_REPLY, "payload: lines 'pid ppid uid state rss_kb cpu_ms command'")     \
+	X(73, ERROR, "arg: errno; payload: text; id: of the frame")                         \
+	X(74, SYNCED, "it is done; id: of the SYNC")                                        \
+	X(75, STATE_REPLY, "payload: text, a line per thread, D0_CON_MAX bytes at most")
 
 enum d0_con_type {
 #define D0_CON_ENUM(number, name, text) D0_CON_##name = number,

@@ -225,14 +225,16 @@ def test_go_server(archive, boot, tree, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(1200, marks=pytest.mark.long)])
-def test_random_calls_harm_nobody(archive, boot, tree, seconds):
-    """Random calls of many children: the cell lives on, and so does another one."""
+def test_random_calls_harm_nobody(archive, boot, tree, monitor, seconds):
+    """Random calls of many children: the cell lives on, and so does another one, which checks its
+    neighbour in the ring meanwhile."""
     subprocess.run(["gcc", "-static", "-O2", "-o", tree / "bin" / "callfuzz",
                     os.path.join(HERE, "callfuzz.c")], check=True)
-    seed = os.environ.get("SEED", "20261123")
-    conf = NET + (cell("c1", f"argv=/bin/callfuzz,{seconds},{seed} tmpfs=1 pids=256", user="64M") + SOCK +
+    seed = os.environ.get("SEED", "777")  # stopped pid 1 within seconds, once
+    conf = NET + monitor + (cell("c1", f"argv=/bin/callfuzz,{seconds},{seed} tmpfs=1 pids=256", user="64M") + SOCK +
                   cell("c2", 'argv=/bin/sh,-c,"while sleep 1; do echo beat; done"', user="32M"))
-    vm = boot(archive(conf, cells=["transport"], high=["linux"], data={"root.tar": pack(tree)}), mem="512M",
-              smp=2)
+    vm = boot(archive(conf, cells=["transport", "monitor"], high=["linux"],
+                      data={"root.tar": pack(tree)}), mem="512M", smp=2)
     vm.expect(r"c1: callfuzz seed \d+ rounds \d+ done", timeout=seconds + 90, absent="cell_failed|BUG|panic")
     vm.expect(r"c2: beat", timeout=20)
+    vm.command("ring", r"c2 +-> +\S+ +[1-9]\d* pages checked, 0 bad")

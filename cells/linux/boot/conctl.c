@@ -10,6 +10,7 @@
  */
 #include "cells/linux/inc/channel.h"
 #include "cells/linux/inc/conctl.h"
+#include "cells/linux/inc/state.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/tty.h"
 #include "d0/conctl.h"
@@ -420,8 +421,9 @@ static void do_signal(struct con_proc *c, u32 sig, bool group)
 	i.si_signo = (int)sig;
 	if (group)
 		sig_send_pgrp(p->pgid, (int)sig, &i);
-	else if (sig)
-		sig_send_proc(p, (int)sig, &i);
+	/* Of a group, pid 1 is spared what only we may send it. */
+	if (!group || (p == init_proc && (sig == SIGKILL || sig == SIGSTOP)))
+		sig_send_outside(p, (int)sig, &i);
 }
 
 /* The program's arguments with blanks between them, or its name. */
@@ -473,6 +475,15 @@ static void do_procs(u32 id)
 	kfree(buf);
 }
 
+static void do_state(u32 id)
+{
+	struct text out = {0};
+
+	state_text(&out);
+	send_frame(D0_CON_STATE_REPLY, id, 0, 0, out.buf, MIN(out.len, D0_CON_MAX));
+	kfree(out.buf);
+}
+
 static void do_sync(u32 id, bool forget)
 {
 	struct mount *m;
@@ -504,6 +515,10 @@ static void take_frame(const struct d0_con_frame *f, u8 *data)
 	}
 	if (f->type == D0_CON_PROCS) {
 		do_procs(f->id);
+		return;
+	}
+	if (f->type == D0_CON_STATE) {
+		do_state(f->id);
 		return;
 	}
 	if (f->type == D0_CON_SYNC) {

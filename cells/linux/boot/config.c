@@ -3,6 +3,7 @@
  * Configuration from the cell's argument string, and starting programs that no fork made: the
  * container's first one and those that `exec` adds.
  */
+#include "cells/linux/inc/state.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/tty.h"
 #include "cells/linux/inc/config.h"
@@ -231,6 +232,9 @@ void config_apply(void)
 	for (u32 i = 0; i < keys; i++)
 		if (!strcmp(table[i].key, "mount"))
 			mount_configured(table[i].value);
+	v = config_value("watch");
+	if (v)
+		state_init((u32)str_number(&v));
 	v = config_value("pids");
 	if (v)
 		thread_limit = (u32)str_number(&v);

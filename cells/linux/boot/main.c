@@ -96,7 +96,7 @@ void stop_requested(void)
 	if (init_proc->leader->sighand->action[SIGTERM - 1].handler > 1)
 		sig_send_proc(init_proc, SIGTERM, NULL);
 	else
-		sig_send_proc(init_proc, SIGKILL, NULL);
+		sig_send_outside(init_proc, SIGKILL, NULL);
 }
 
 /* ---- Root and default mounts ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The texts of /proc. Formats: proc(5). */
+#include "cells/linux/inc/state.h"
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/gen.h"
 #include "cells/linux/inc/ipc.h"
@@ -745,7 +746,12 @@ static const struct gen_file sysnet_files[] = {GEN_DIR("core", 0555, core_files)
 static const struct gen_file sysctl_files[] = {
     GEN_DIR("kernel", 0555, kernel_files), GEN_DIR("vm", 0555, vm_files),
     GEN_DIR("fs", 0555, sysfs_files), GEN_DIR("net", 0555, sysnet_files)};
-static const struct gen_file d0_files[] = {F("syscalls", 0444, .make = make_syscalls)};
+GEN(threads)
+{
+	state_text(t);
+}
+static const struct gen_file d0_files[] = {F("syscalls", 0444, .make = make_syscalls),
+					   F("threads", 0400, .make = make_threads)};
 
 const struct gen_file proc_root_files[] = {
     F("meminfo", 0444, .make = make_meminfo),

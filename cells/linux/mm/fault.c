@@ -37,11 +37,15 @@ static void rss_add(struct mm *mm, struct page *p, s64 n)
 		mm->hiwater_rss = rss;
 }
 
+/*
+ * 0: try again, somebody gave way. A thread that is to die itself gets an error: in the kernel
+ * it would try again for ever, and the one that waits for its end with it.
+ */
 static int no_memory(void)
 {
-	oom_kill();
-	/* The victim may be us: then the signal is pending; else try again. */
-	return sig_pending(current) ? 0 : 0;
+	if (!current->kill_now)
+		oom_kill();
+	return current->kill_now ? SIGBUS : 0;
 }
 
 static int install_new(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct page *from)
@@ -257,7 +261,7 @@ struct page *mm_pin(struct mm *mm, u64 addr, bool write)
 		}
 		if (addr >= TASK_SIZE || mm_fault(mm, addr, write ? FAULT_WRITE : 0, &code))
 			return NULL;
-		if (sig_pending(current) && current->kill_now)
+		if (current->kill_now)
 			return NULL;
 	}
 	return NULL;

@@ -7,6 +7,7 @@
  * waited for and no thread structure points to it.
  */
 #include "cells/linux/inc/ipc.h"
+#include "cells/linux/inc/state.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/wait.h>
 
@@ -236,6 +237,8 @@ void proc_kill_others(struct proc *p, struct thread *keep)
 	{
 		if (t == keep)
 			continue;
+		if (!t->kill_now)
+			state_killed(t);
 		t->kill_now = true;
 		if (t->state == T_STOPPED)
 			t->state = T_SLEEP;
@@ -493,6 +496,33 @@ static u64 badness(struct proc *p)
 }
 
 u64 oom_kills;
+#define OOM_PATIENCE (5 * NS_PER_SEC)
+
+/* One that is about to end and give its memory back; not for ever, it may wait for us. */
+static bool about_to_end(const struct proc *p)
+{
+	const struct thread *t = p->leader;
+
+	return p->exiting && !p->zombie && t && t->mm && p != current->proc &&
+	       t->mm != current->mm &&
+	       (!t->kill_now || clock_now() - t->killed_at < OOM_PATIENCE);
+}
+
+/* Who shares the victim's memory keeps it: they go together. */
+static void kill_sharers(const struct mm *mm)
+{
+	struct proc *p;
+
+	list_each(p, &proc_list, all_link)
+	{
+		if (!p->leader || p->leader->mm != mm || p->zombie)
+			continue;
+		if (!p->exiting)
+			p->exit_status = SIGKILL;
+		p->exiting = true;
+		proc_kill_others(p, NULL);
+	}
+}
 
 void oom_kill(void)
 {
@@ -502,8 +532,7 @@ void oom_kill(void)
 	list_each(p, &proc_list, all_link)
 	{
 		/* One victim at a time: its memory comes back when it is gone. */
-		if (p->exiting && !p->zombie && p->leader && p->leader->mm &&
-		    p != current->proc) {
+		if (about_to_end(p)) {
 			wait_on(NULL, clock_now() + 1000000, false);
 			return;
 		}
@@ -521,6 +550,8 @@ void oom_kill(void)
 	worst->exiting = true;
 	worst->exit_status = SIGKILL;
 	proc_kill_others(worst, NULL);
+	if (worst->leader && worst->leader->mm)
+		kill_sharers(worst->leader->mm);
 	if (worst != current->proc)
 		wait_on(NULL, clock_now() + 1000000, false);
 }

@@ -196,6 +196,11 @@ static s64 do_clone(const struct clone_args_k *a)
 		undo(t);
 		return r;
 	}
+	/* Killed while memory was copied: the child would be one that nobody has killed. */
+	if (cur->kill_now) {
+		undo(t);
+		return -EINTR;
+	}
 	copy_plain(t, f);
 	copy_frame(t, a->stack ? a->stack + a->stack_size : 0);
 	p = f & CLONE_THREAD ? cur->proc : copy_proc(t, f);
@@ -210,6 +215,9 @@ static s64 do_clone(const struct clone_args_k *a)
 	p->nthreads++;
 	p->live++;
 	list_add_tail(&p->threads, &t->proc_link);
+	/* Below we may sleep: it must not be woken, run and be gone before we are done with it.
+	 */
+	t->state = T_DSLEEP;
 	t->tid = pid_new();
 	if (!(f & CLONE_THREAD)) {
 		p->pid = t->tid;
@@ -236,7 +244,7 @@ static s64 do_clone(const struct clone_args_k *a)
 	}
 	thread_wake(t);
 	while ((f & CLONE_VFORK) && !vfork_over) {
-		wait_on(&vfork_q, NEVER, false);
+		wait_killable(&vfork_q, NEVER);
 		if (cur->kill_now && !vfork_over) {
 			/* We die before the child is done: it must not touch our stack. */
 			t = thread_find(pid);

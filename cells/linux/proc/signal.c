@@ -136,9 +136,23 @@ static bool prepare(struct proc *p, struct thread *t, int sig)
 	return true;
 }
 
+/*
+ * Nobody inside the container can kill or stop its first process, whatever the signal comes
+ * from: a call, a timer, a child's end. Who is outside can.
+ */
+static bool init_spared(const struct proc *p, int sig)
+{
+	return p == init_proc && (sig == SIGKILL || sig == SIGSTOP);
+}
+
 void sig_send_thread(struct thread *t, int sig, const siginfo_t *info)
 {
-	if (sig < 1 || sig > NSIGS || t->is_kthread || !prepare(t->proc, t, sig))
+	if (sig == SIGKILL && !t->is_kthread) {
+		sig_send_proc(t->proc, sig, info);
+		return;
+	}
+	if (sig < 1 || sig > NSIGS || t->is_kthread || init_spared(t->proc, sig) ||
+	    !prepare(t->proc, t, sig))
 		return;
 	enqueue(&t->pending, sig, info);
 	wake_all(&t->proc->signalfd_wait);
@@ -147,6 +161,12 @@ void sig_send_thread(struct thread *t, int sig, const siginfo_t *info)
 }
 
 void sig_send_proc(struct proc *p, int sig, const siginfo_t *info)
+{
+	if (!init_spared(p, sig))
+		sig_send_outside(p, sig, info);
+}
+
+void sig_send_outside(struct proc *p, int sig, const siginfo_t *info)
 {
 	struct thread *t, *pick = NULL;
 

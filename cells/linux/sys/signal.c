@@ -175,9 +175,6 @@ static int kill_one(struct proc *p, int sig, const siginfo_t *info)
 {
 	int r = sig_kill_check(p, sig);
 
-	/* The container's first process can't be killed or stopped from inside. */
-	if (p == init_proc && (sig == SIGKILL || sig == SIGSTOP))
-		return r;
 	if (!r && sig)
 		sig_send_proc(p, sig, info);
 	return r;

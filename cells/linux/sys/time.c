@@ -385,7 +385,7 @@ static void cpu_limit(struct proc *p)
 		return;
 	total = proc_cpu(p, true, true);
 	if (max <= (1ull << 32) && total >= max * NS_PER_SEC) {
-		sig_send_proc(p, SIGKILL, NULL);
+		sig_send_outside(p, SIGKILL, NULL);
 	} else if (total >= MAX(cur * NS_PER_SEC, p->xcpu_at)) {
 		p->xcpu_at = total + NS_PER_SEC;
 		sig_send_proc(p, SIGXCPU, NULL);
