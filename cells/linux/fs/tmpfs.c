@@ -460,27 +460,41 @@ static ssize d_read(struct file *f, struct uio *u, u64 *pos)
 
 const struct file_ops tmpfs_dir_fops = {.read = d_read, .readdir = d_readdir, .seek = d_seek};
 
+/* Zeros from `from` to `to`, which lie in one page. */
+static void zero_part(struct inode *i, u64 from, u64 to)
+{
+	struct page *p = to > from ? pagecache_find(i, from / PAGE_SIZE) : NULL;
+
+	if (!p)
+		return;
+	memset((u8 *)page_ptr(p) + (from & (PAGE_SIZE - 1)), 0, to - from);
+	page_put(p);
+}
+
+/* What the hole covers in part is cleared, whole pages go; it may be as long as a file can be.
+ */
+static void punch_hole(struct inode *i, u64 off, u64 end)
+{
+	u64 first = ALIGN_UP(off, PAGE_SIZE), last = ALIGN_DOWN(end, PAGE_SIZE);
+
+	if (first > last) {
+		zero_part(i, off, end);
+		return;
+	}
+	zero_part(i, off, first);
+	zero_part(i, last, end);
+	if (last > first) {
+		inode_unmap_range(i, first / PAGE_SIZE, last / PAGE_SIZE - 1, false);
+		pagecache_drop(i, first / PAGE_SIZE, last / PAGE_SIZE - 1);
+	}
+}
+
 static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
 {
 	struct inode *i = f->inode;
 
 	if (mode & 2) { /* PUNCH_HOLE, always with KEEP_SIZE */
-		u64 first = ALIGN_UP(off, PAGE_SIZE) / PAGE_SIZE, end = (off + len) / PAGE_SIZE;
-
-		for (u64 at = off; at < off + len;) {
-			u64 n = MIN(off + len - at, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
-			struct page *p = pagecache_find(i, at / PAGE_SIZE);
-
-			if (p && n < PAGE_SIZE)
-				memset((u8 *)page_ptr(p) + (at & (PAGE_SIZE - 1)), 0, n);
-			if (p)
-				page_put(p);
-			at += n;
-		}
-		if (end > first) {
-			inode_unmap_range(i, first, end - 1, false);
-			pagecache_drop(i, first, end - 1);
-		}
+		punch_hole(i, off, off + len);
 		return 0;
 	}
 	if (mode & ~1)
