@@ -286,8 +286,10 @@ char *file_read(const char *path, size_t max, size_t *len)
 	return b.p;
 }
 
-static int write_all(int fd, const char *p, size_t n)
+int fd_write_all(int fd, const void *buf, size_t n)
 {
+	const char *p = buf;
+
 	while (n) {
 		ssize_t put = write(fd, p, n);
 		if (put < 0 && errno == EINTR)
@@ -336,7 +338,7 @@ int file_write_atomic(const char *path, const void *data, size_t len)
 
 	if (fd >= 0) {
 		bool ordered = ordered_by_itself(fd), fresh = access(path, F_OK) < 0;
-		rc = write_all(fd, data, len) || (!ordered && fsync(fd)) ? -1 : 0;
+		rc = fd_write_all(fd, data, len) || (!ordered && fsync(fd)) ? -1 : 0;
 		if (close(fd) < 0)
 			rc = -1;
 		if (rc == 0)

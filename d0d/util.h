@@ -63,6 +63,7 @@ char *file_read(const char *path, size_t max, size_t *len);
 // Writes atomically: a temporary beside PATH, fsync, rename, fsync of the folder. Returns
 // 0 or -1 with errno set; afterwards PATH holds either the old or the new bytes.
 int file_write_atomic(const char *path, const void *data, size_t len);
+int fd_write_all(int fd, const void *buf, size_t n); // 0 or -1
 int json_write_atomic(const char *path, const json_t *value);
 int dir_make(const char *path, mode_t mode); // like mkdir -p; 0 or -1 with errno
 // Removes a tree below directory fd DIRFD without following symbolic links or crossing

@@ -21,12 +21,18 @@
 #define START_S  30
 #define SYNC_MS  10000
 
-int fd_write_all(int fd, const void *buf, size_t n)
+int fd_read_while(int fd, void *buf, size_t n, int look_ms, bool (*on)(void *), void *ctx)
 {
-	const char *p = buf;
+	char *p = buf;
 
 	while (n) {
-		ssize_t k = write(fd, p, n);
+		struct pollfd w = {.fd = fd, .events = POLLIN};
+		int ready = look_ms < 0 ? 1 : poll(&w, 1, look_ms);
+		if ((ready < 0 && errno == EINTR) || (ready == 0 && on && on(ctx)))
+			continue;
+		if (ready <= 0)
+			return -1;
+		ssize_t k = read(fd, p, n);
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k <= 0)
@@ -39,21 +45,7 @@ int fd_write_all(int fd, const void *buf, size_t n)
 
 int fd_read_all(int fd, void *buf, size_t n, int timeout_ms)
 {
-	char *p = buf;
-
-	while (n) {
-		struct pollfd w = {.fd = fd, .events = POLLIN};
-		if (timeout_ms >= 0 && poll(&w, 1, timeout_ms) <= 0)
-			return -1;
-		ssize_t k = read(fd, p, n);
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return -1;
-		p += k;
-		n -= (size_t)k;
-	}
-	return 0;
+	return fd_read_while(fd, buf, n, timeout_ms, NULL, NULL);
 }
 
 int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t flags,

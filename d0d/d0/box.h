@@ -88,8 +88,10 @@ int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t f
 int box_sync(struct box *x, bool forget);
 // The cell's list of processes (d0/conctl.h), to be freed; NULL if it doesn't answer.
 char *box_tasks(struct box *x);
-int fd_write_all(int fd, const void *buf, size_t n);
-int fd_read_all(int fd, void *buf, size_t n, int timeout_ms); // <0: no limit
+// n bytes. When none came for timeout_ms (<0: no limit) it fails, or asks on(ctx) whether to
+// wait on.
+int fd_read_all(int fd, void *buf, size_t n, int timeout_ms);
+int fd_read_while(int fd, void *buf, size_t n, int look_ms, bool (*on)(void *), void *ctx);
 
 // ---- output.c: what programs write ----
 int outputs_begin(struct be_proc *p, struct err *e); // once its pipes are there

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "d0d/d0/box.h"
@@ -20,7 +19,6 @@
 #define MEM_LEAST     (16ull << 20)
 #define CHANNELS_MAX  64u // of a container's cell
 #define VCPUS_DEFAULT 2
-#define D0CHAN_INFO   0xd002 // cells/linux/fs/chandev.c
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
 		   struct err *e)
@@ -216,28 +214,6 @@ static uint32_t cell_by_name(struct d0_backend *b, const char *name)
 	return ~0u;
 }
 
-// Our control channel to a cell: channels outlive a restart of either end.
-static int control_of(uint32_t cell, uint32_t *channel)
-{
-	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
-		struct d0_channel c;
-		char path[32];
-		int fd;
-
-		snprintf(path, sizeof(path), "/dev/d0/chan%u", n);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (ioctl(fd, D0CHAN_INFO, &c) == 0 && c.protocol == D0_PROTO_CONSOLE &&
-		    c.role == D0_ROLE_SERVER && c.peer_cell == cell) {
-			*channel = n;
-			return fd;
-		}
-		close(fd);
-	}
-	return -1;
-}
-
 int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 {
 	char name[D0_NAME_MAX];
@@ -255,7 +231,10 @@ int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 		if (s->mounts[i].tree)
 			x->mount[x->nmounts++] = (struct box_mount){xstrdup(s->mounts[i].dest),
 								    xstrdup(s->mounts[i].tree)};
-	x->ctl = control_of(cell, &x->channel);
+	// Our control channel: channels outlive a restart of either end.
+	struct d0_channel c = {
+	    .protocol = D0_PROTO_CONSOLE, .role = D0_ROLE_SERVER, .peer_cell = cell};
+	x->ctl = channel_open(&c, &x->channel);
 	net_adopt(b, s, &x->net);
 	*out = x;
 	return 1;

@@ -1,15 +1,19 @@
 // The control protocol (d0/control.h) through the cell's /dev/d0ctl, and what it tells
 // about the host: the machine, and every cell in the order of the verification ring.
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "d0d/d0/d0.h"
 
-#define D0CTL_CALL 0xd001 // cells/linux/fs/chandev.c
+// cells/linux/fs/chandev.c
+#define D0CTL_CALL  0xd001
+#define D0CHAN_INFO 0xd002
 
 static const char *reason(int status)
 {
@@ -49,6 +53,30 @@ int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t si
 		return err_set(e, h->status == D0_ENOMEM ? 507 : 500, "%s: %s", op_name(op),
 			       reason(h->status));
 	return 0;
+}
+
+int channel_open(struct d0_channel *want, uint32_t *number)
+{
+	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
+		struct d0_channel c;
+		char path[32];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/d0/chan%u", n);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (ioctl(fd, D0CHAN_INFO, &c) == 0 && c.protocol == want->protocol &&
+		    c.role == want->role &&
+		    (want->peer_cell == CHANNEL_ANY_PEER || c.peer_cell == want->peer_cell)) {
+			*want = c;
+			if (number)
+				*number = n;
+			return fd;
+		}
+		close(fd);
+	}
+	return -1;
 }
 
 int d0_host_info(struct backend *b, struct be_info *out, struct err *e)

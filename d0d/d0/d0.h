@@ -35,6 +35,10 @@ static inline struct d0_backend *d0_of(struct backend *b)
 // E naming the nucleus' reason.
 int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t size,
 	     struct err *e);
+// Opens this cell's channel of want's protocol, role and peer_cell, fills in the rest of *want
+// and the channel's number (may be NULL). Its descriptor, or -1.
+#define CHANNEL_ANY_PEER (~0u)
+int channel_open(struct d0_channel *want, uint32_t *number);
 int d0_host_info(struct backend *b, struct be_info *out, struct err *e);
 int d0_cells(struct backend *b, be_cell_cb *cb, void *ctx);
 

@@ -14,20 +14,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "d0d/d0/box.h"
 
-#define D0CHAN_INFO 0xd002 // cells/linux/fs/chandev.c
-#define LOOK_MS     500    // how often a waiting request asks whether the store still runs
-#define SPILL_MEM   (2u << 20)
-#define RECLAIM_S   3
+#define LOOK_MS   500 // how often a waiting request asks whether the store still runs
+#define SPILL_MEM (2u << 20)
+#define RECLAIM_S 3
 
 struct store_link {
 	pthread_mutex_t lock;
@@ -42,27 +39,6 @@ struct store_link {
 
 // ---- finding it ----
 
-static int find_channel(struct d0_backend *b)
-{
-	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
-		struct d0_channel c;
-		char path[32];
-		int fd;
-
-		snprintf(path, sizeof(path), "/dev/d0/chan%u", n);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (ioctl(fd, D0CHAN_INFO, &c) == 0 && c.protocol == D0_PROTO_ADMIN &&
-		    c.role == D0_ROLE_CLIENT) {
-			b->store_cell = c.peer_cell;
-			return fd;
-		}
-		close(fd);
-	}
-	return -1;
-}
-
 static uint64_t store_starts(struct d0_backend *b)
 {
 	struct d0_ctl_cell_status s = {.h.cell = b->store_cell};
@@ -75,9 +51,13 @@ void store_link_open(struct d0_backend *b)
 	struct store_link *l = xcalloc(1, sizeof(*l));
 
 	pthread_mutex_init(&l->lock, NULL);
-	l->fd = find_channel(b);
-	if (l->fd >= 0)
+	struct d0_channel c = {
+	    .protocol = D0_PROTO_ADMIN, .role = D0_ROLE_CLIENT, .peer_cell = CHANNEL_ANY_PEER};
+	l->fd = channel_open(&c, NULL);
+	if (l->fd >= 0) {
+		b->store_cell = c.peer_cell;
 		l->starts = store_starts(b);
+	}
 	b->store = l;
 }
 
@@ -90,28 +70,17 @@ void store_link_close(struct d0_backend *b)
 
 // ---- frames ----
 
+static bool same_start(void *ctx)
+{
+	struct d0_backend *b = ctx;
+
+	return store_starts(b) == b->store->starts;
+}
+
 // Fails when the store's cell has started anew since the request began.
 static int read_all(struct d0_backend *b, void *buf, size_t n)
 {
-	struct store_link *l = b->store;
-	char *p = buf;
-
-	while (n) {
-		struct pollfd w = {.fd = l->fd, .events = POLLIN};
-		if (poll(&w, 1, LOOK_MS) == 0) {
-			if (store_starts(b) != l->starts)
-				return -1;
-			continue;
-		}
-		ssize_t k = read(l->fd, p, n);
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return -1;
-		p += k;
-		n -= (size_t)k;
-	}
-	return 0;
+	return fd_read_while(b->store->fd, buf, n, LOOK_MS, same_start, b);
 }
 
 static int send_frame(struct store_link *l, enum d0_admin_op op, const void *data, size_t n)
