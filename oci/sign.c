@@ -217,6 +217,7 @@ static int check_blob(struct oci_store *st, const char *hex, char **out, size_t 
 	if (!strcmp(got, hex))
 		return 0;
 	free(*out);
+	*out = NULL;
 	return oci_fail(st, -H2_EUCLEAN, "a document of the image was changed");
 }
 
@@ -225,18 +226,26 @@ static bool is_digest(const char *text, const char *hex)
 	return text && !strncmp(text, "sha256:", 7) && !strcmp(text + 7, hex);
 }
 
+/* A document of the image that has its digest, parsed; to be freed when that is 0. */
+static int checked_json(struct oci_store *st, const char *hex, struct json *j)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int err = check_blob(st, hex, &text, &len);
+
+	if (!err) {
+		err = json_parse(j, text, len);
+		free(text);
+	}
+	return err;
+}
+
 /* An OCI manifest names the config; manifest.json of a docker archive has no digests. */
 static int check_manifest(struct oci_store *st, const struct oci_image *img)
 {
 	struct json j;
-	char *text;
-	size_t len;
-	int err = check_blob(st, img->manifest, &text, &len);
+	int err = checked_json(st, img->manifest, &j);
 
-	if (err)
-		return err;
-	err = json_parse(&j, text, len);
-	free(text);
 	if (err)
 		return err;
 	uint32_t config = json_get(&j, 0, "config");
@@ -250,14 +259,8 @@ static int check_manifest(struct oci_store *st, const struct oci_image *img)
 static int check_config(struct oci_store *st, const struct oci_image *img)
 {
 	struct json j;
-	char *text;
-	size_t len;
-	int err = check_blob(st, img->id, &text, &len);
+	int err = checked_json(st, img->id, &j);
 
-	if (err)
-		return err;
-	err = json_parse(&j, text, len);
-	free(text);
 	if (err)
 		return err;
 	uint32_t ids = json_get(&j, json_get(&j, 0, "rootfs"), "diff_ids");
