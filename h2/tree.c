@@ -260,8 +260,8 @@ static int gather_dense(struct h2_vol *v, struct h2_node *n, unsigned count)
 		if (run >= 2 && run >= count / 2)
 			break;
 	}
-	if (run < 2)
-		return -H2_EUCLEAN;
+	if (run < 2 || bits > limit || bits > 63)
+		return -H2_EUCLEAN; /* keys that are not this node's */
 	return push_down(v, n, start, start + run, t[start].key & ~((1ull << bits) - 1), bits,
 			 INDIRECT_BYTES);
 }

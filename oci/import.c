@@ -154,7 +154,7 @@ static uint32_t choose(const struct json *j)
 static int follow(struct import *im, const char *text, size_t len, unsigned depth)
 {
 	char *next = NULL;
-	size_t next_len;
+	size_t next_len = 0;
 	struct json j;
 	int err = depth > 4 ? -H2_EINVAL : json_parse(&j, text, len);
 
@@ -264,7 +264,7 @@ static int take_config(struct import *im)
 static int read_documents(struct import *im)
 {
 	char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int err = load(im, "index.json", &text, &len);
 
 	if (!err) {

@@ -466,7 +466,7 @@ static int make_dir(struct oci_layer *l, uint64_t dir, const char *name,
 static int make_link(struct oci_layer *l, uint64_t dir, const char *name, const char *target)
 {
 	char clean[PATH_LEN];
-	const char *base;
+	const char *base = "";
 	struct h2_attr a, old;
 	uint64_t from;
 	int err = split_path(l, target, false, clean, &from, &base);
@@ -562,7 +562,7 @@ static int on_entry(void *ctx, const struct oci_entry *e)
 {
 	struct oci_layer *l = ctx;
 	char clean[PATH_LEN];
-	const char *name;
+	const char *name = "";
 	uint64_t dir;
 	int err = split_path(l, e->path, true, clean, &dir, &name);
 

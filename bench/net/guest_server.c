@@ -110,7 +110,7 @@ static int move(int s, uint32_t events)
 	if (kind[s] == 19) {
 		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			return -1;
-		while ((n = write(s, buf, sizeof(buf))) > 0)
+		while (write(s, buf, sizeof(buf)) > 0)
 			;
 		return errno == EAGAIN ? 0 : -1;
 	}

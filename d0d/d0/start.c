@@ -20,7 +20,7 @@ static void add_rlimits(struct sbuf *b, const struct be_spec *s)
 	for (size_t i = 0; i < s->nrlimits; i++) {
 		char name[32];
 		size_t k = 0;
-		for (; s->rlimits[i].name[k] && k < sizeof(name) - 1; k++)
+		for (; k < sizeof(name) - 1 && s->rlimits[i].name[k]; k++)
 			name[k] = (char)(s->rlimits[i].name[k] & ~32);
 		name[k] = 0;
 		sbuf_addf(b, "rlimit=RLIMIT_%s:%lld:%lld", name, (long long)s->rlimits[i].soft,

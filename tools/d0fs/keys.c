@@ -14,7 +14,7 @@ _Static_assert(KEY_PUBLIC_SIZE == OCI_KEY_BYTES && D0_SIGNATURE_SIZE == OCI_SIG_
 /* A file of 130 digits is a public key. */
 static bool load_public(const char *path, uint8_t out[KEY_PUBLIC_SIZE])
 {
-	struct blob b;
+	struct blob b = {0};
 	bool good;
 
 	if (blob_read(&b, path))

@@ -103,7 +103,7 @@ static void make_target(const char *path, bool dir)
 	char part[256];
 	struct file *f;
 
-	for (u32 i = 1; path[i] && i < sizeof(part); i++)
+	for (u32 i = 1; i < sizeof(part) && path[i]; i++)
 		if (path[i] == '/') {
 			str_copy(part, path, i + 1);
 			vfs_mkdir(AT_FDCWD, part, 0755);
@@ -165,7 +165,7 @@ void mount_configured(char *spec)
 	bool bind, dir = true;
 	int r;
 
-	for (int i = 1; i < 5 && field[i - 1]; i++) {
+	for (int i = 1; i < 5; i++) {
 		char *c = strchr(field[i - 1], ':');
 
 		if (!c)

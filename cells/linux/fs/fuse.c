@@ -365,7 +365,6 @@ static int f_read_page(struct inode *i, struct page *p)
 	in.size = pages * (u32)PAGE_SIZE;
 	buf = pages > 1 ? kalloc(in.size) : NULL;
 	if (!buf) {
-		pages = 1;
 		in.size = (u32)PAGE_SIZE;
 		n = call(i, FUSE_READ, &in, sizeof(in), NULL, 0, NULL, 0, page_ptr(p), in.size);
 		return n < 0 ? (int)n : 0;

@@ -44,6 +44,7 @@ static int table_grow(struct inode *i)
 	if (!t)
 		return i->pages ? 0 : -ENOMEM;
 	for (u32 b = 0; b < i->page_buckets; b++) {
+		/* NOLINTNEXTLINE: page_buckets counts pages[] */
 		struct page *p = i->pages[b], *next;
 
 		for (; p; p = next) {
@@ -261,6 +262,7 @@ int pagecache_sync(struct inode *i)
 		return 0;
 	i->dirty_pages = false;
 	for (u32 b = 0; b < i->page_buckets; b++) {
+		/* NOLINTNEXTLINE: page_buckets counts pages[] */
 		struct page *p = i->pages[b];
 
 		while (p) {

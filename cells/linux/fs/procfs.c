@@ -284,7 +284,7 @@ static int pid_lookup(struct inode *dir, const char *name, u32 len, struct inode
 			*out = gen_inode(dir->sb, &proc_pid_files[i], base | (100 + i), n->tid);
 			return *out ? 0 : -ENOMEM;
 		}
-	for (u8 i = 0; i < ARRAY_SIZE(plinks); i++)
+	for (u32 i = 0; i < ARRAY_SIZE(plinks); i++)
 		if (strlen(plinks[i]) == len && !memcmp(plinks[i], name, len))
 			*out = node_inode(dir->sb, S_IFLNK | 0777, base | (10 + i), n->tid, 0,
 					  i, &plink_ops, NULL);

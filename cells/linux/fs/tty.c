@@ -248,7 +248,7 @@ static ssize read_canon(struct tty *t, struct uio *u)
 	ssize done = 0;
 
 	while (u->left && t->canon_ready) {
-		u8 c;
+		u8 c = 0;
 
 		ring_get(&t->in, &c, 1);
 		t->canon_ready--;

@@ -48,11 +48,13 @@ static int args_add(struct exec_args *a, const char *s, u32 len)
 		n = kalloc(room);
 		if (!n)
 			return -ENOMEM;
-		memcpy(n, a->buf, a->used);
+		if (a->used)
+			memcpy(n, a->buf, a->used);
 		kfree(a->buf);
 		a->buf = n;
 		a->room = room;
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-unix.cstring.NullArg): room is 0 without a buffer */
 	memcpy(a->buf + a->used, s, len);
 	a->buf[a->used + len] = 0;
 	a->used += len + 1;
@@ -108,6 +110,7 @@ static int args_script(struct exec_args *a, const char *interp, const char *opt,
 		       const char *path)
 {
 	struct exec_args n = {0};
+	/* NOLINTNEXTLINE(clang-analyzer-unix.cstring.NullArg): arguments lie in it */
 	u32 skip = a->argc ? (u32)strlen(a->buf) + 1 : 0;
 	int r = args_add(&n, interp, (u32)strlen(interp));
 

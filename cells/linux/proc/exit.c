@@ -233,6 +233,7 @@ void proc_kill_others(struct proc *p, struct thread *keep)
 {
 	struct thread *t;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the head is never NULL */
 	list_each(t, &p->threads, proc_link)
 	{
 		if (t == keep)

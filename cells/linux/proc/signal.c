@@ -15,10 +15,6 @@
 #define KERNEL_ONLY (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
 #define IGN_DEFAULT (SIGBIT(SIGCHLD) | SIGBIT(SIGURG) | SIGBIT(SIGWINCH) | SIGBIT(SIGCONT))
 #define STOP_SIGS   (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
-#define CORE_SIGS                                                               \
-	(SIGBIT(SIGQUIT) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGABRT) | \
-	 SIGBIT(SIGFPE) | SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGSYS) |   \
-	 SIGBIT(SIGXCPU) | SIGBIT(SIGXFSZ))
 /* Dealt with before others: they belong to the instruction just run. */
 #define SYNC_SIGS                                                              \
 	(SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | \
@@ -432,12 +428,10 @@ static void restart_adjust(struct regs *r, const struct ksigaction *sa)
 
 static noreturn_fn void die_of(int sig)
 {
-	bool core = (CORE_SIGS & SIGBIT(sig)) && current->proc->rlim[RLIMIT_CORE].cur;
-
 	if (SYNC_SIGS & SIGBIT(sig))
 		printk("%s[%u] killed by signal %d at %lx address %lx", current->comm,
 		       current->proc->pid, sig, current->regs->rip, current->fault_addr);
-	proc_exit((u32)sig | (core ? 0 : 0));
+	proc_exit((u32)sig); /* there are no core dumps */
 }
 
 static void deliver_default(struct regs *r, int sig)

@@ -57,7 +57,7 @@ int clock_value(int id, u64 *ns)
 		return 0;
 	}
 	if (id < 0) { /* a process's or thread's clock: ~pid << 3 | kind */
-		u32 pid = (u32) ~(id >> 3);
+		u32 pid = (u32)~id >> 3;
 		bool per_thread = (id & 4) != 0;
 		struct proc *p = pid ? proc_find(pid) : t->proc;
 		struct thread *o = per_thread ? (pid ? thread_find(pid) : t) : NULL;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include "libcell/log.h"
 #include "libcell/mmio.h"
+#include "libcell/panic.h"
 
 #define MASK (INTEL_RING - 1)
 
@@ -324,6 +325,8 @@ void intel_tx(struct netdev *nd, unsigned q, struct net_txbuf *b)
 			left -= n;
 		}
 	}
+	ASSERT(d); /* a frame has its Ethernet header at least */
+	/* cppcheck-suppress nullPointer; it takes ASSERT for a function that returns */
 	d->cmd |= TXD_EOP | TXD_RS;
 	x->tx_owner[d - x->txd] = b;
 }

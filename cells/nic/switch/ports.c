@@ -13,6 +13,7 @@
 static void configure(struct nic *nic, struct nic_port *port)
 {
 	struct netdev *nd =
+	    /* cppcheck-suppress arrayIndexOutOfBoundsCond; uplinks is the bound */
 	    port->policy.uplink < nic->uplinks ? nic->uplink[port->policy.uplink] : NULL;
 	uint16_t mtu = nd ? nd->mtu : 1500;
 

@@ -64,16 +64,15 @@ void fuse_put_entry(const struct fuse_session *s, struct fuse_entry_out *e,
 		    const struct h2_attr *a);
 
 /* Operations. Each returns 0 with r->out_len set, or a negative errno. */
-#define FUSE_OPS(X)                                                                          \
-	X(lookup)                                                                            \
-	X(getattr)                                                                           \
-	X(setattr)                                                                           \
-	X(readlink)                                                                          \
-	X(symlink) X(mknod) X(mkdir) X(unlink) X(rmdir) X(rename) X(rename2) X(link) X(open) \
-	    X(read) X(write) X(statfs) X(release) X(fsync) X(setxattr) X(getxattr)           \
-		X(listxattr) X(removexattr) X(init) X(opendir) X(readdir) X(releasedir)      \
-		    X(create) X(destroy) X(forget) X(batch_forget) X(interrupt) X(fallocate) \
-			X(readdirplus) X(lseek) X(copy_file_range)
+/* clang-format off */
+#define FUSE_OPS(X) \
+	X(lookup) X(getattr) X(setattr) X(readlink) X(symlink) X(mknod) X(mkdir) \
+	X(unlink) X(rmdir) X(rename) X(rename2) X(link) X(open) X(read) X(write) \
+	X(statfs) X(release) X(fsync) X(setxattr) X(getxattr) X(listxattr) \
+	X(removexattr) X(init) X(opendir) X(readdir) X(releasedir) X(create) X(destroy) \
+	X(forget) X(batch_forget) X(interrupt) X(fallocate) X(readdirplus) X(lseek) \
+	X(copy_file_range)
+/* clang-format on */
 #define FUSE_OP_DECLARE(name) int fuse_op_##name(struct fuse_req *r);
 FUSE_OPS(FUSE_OP_DECLARE)
 #undef FUSE_OP_DECLARE

@@ -78,7 +78,7 @@ static struct fuse_node *get(struct fuse_session *s, uint64_t ino)
 			return NULL;
 		n = find(s, ino);
 	}
-	if (h2_hold(s->pfs, ino))
+	if (!n || h2_hold(s->pfs, ino))
 		return NULL;
 	*n = (struct fuse_node){.ino = ino};
 	s->nodes_used++;

@@ -366,7 +366,7 @@ static long get_attr(uint64_t ino)
 
 static void restart(void)
 {
-	uint64_t node[16], dir = make_dir("restart"), gone;
+	uint64_t node[16] = {0}, dir = make_dir("restart"), gone;
 	char name[24];
 
 	CHECK(dir && files <= 16, p.head.error);

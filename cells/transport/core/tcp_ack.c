@@ -27,6 +27,7 @@ static uint32_t seg_get(struct tp_stack *st)
 	uint32_t i = st->seg_free;
 
 	if (i)
+		/* NOLINTNEXTLINE: numbers other than 0 come from segs[] */
 		st->seg_free = st->segs[i].next;
 	else if (st->seg_high < st->seg_count)
 		i = st->seg_high++;
@@ -65,6 +66,7 @@ void tcp_sent(struct tp_stack *st, struct sock *s, uint32_t seq, uint32_t len, u
 		}
 		return;
 	}
+	/* NOLINTNEXTLINE: numbers other than 0 come from segs[] */
 	st->segs[i] =
 	    (struct seg){.seq = seq, .len = len, .flags = flags, .txcount = 1, .xmit = st->now};
 	if (tail)

@@ -33,9 +33,7 @@ int tcp_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16
 	int e;
 
 	if (s->state != TS_CLOSED || t->flags & TF_RST_SENT)
-		return s->state == TS_SYN_SENT ? -TE_ALREADY
-		       : s->state == TS_LISTEN ? -TE_ISCONN
-					       : -TE_ISCONN;
+		return s->state == TS_SYN_SENT ? -TE_ALREADY : -TE_ISCONN;
 	if (!ring_size(&s->rx) || !ring_size(&s->tx))
 		return -TE_NOBUFS;
 	e = route_lookup(st, a, s->flags & SF_BINDADDR ? &s->laddr : NULL, s->bound_if, &d);
