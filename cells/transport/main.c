@@ -450,29 +450,36 @@ static _Noreturn void run(void)
 	}
 }
 
-/* The largest table that the memory given can hold, at most what was asked for. */
+static void *align_cache(void *p)
+{
+	return (void *)(((uintptr_t)p + 63) & ~(uintptr_t)63);
+}
+
+/*
+ * The largest table that the memory given can hold, at most what was asked for. calloc: what is
+ * not used of it yet is not touched.
+ */
 static bool memory_take(struct tp_config *c, void **arena, size_t *arena_size, void **state,
 			size_t *state_size)
 {
 	const struct d0_region *r = cell_region(D0_REGION_STATE, 0);
 
 	for (; c->max_socks >= 16; c->max_socks /= 2) {
+		void *a, *s;
+
 		*arena_size = tp_arena_size(c);
 		*state_size = tp_state_size(c);
 		if (r && r->size < *state_size)
 			continue;
-		*arena = aligned_alloc(64, (*arena_size + 63) & ~(size_t)63);
-		*state =
-		    r ? cell_ptr(r->base) : aligned_alloc(64, (*state_size + 63) & ~(size_t)63);
-		if (*arena && *state) {
-			memset(*arena, 0, *arena_size);
-			if (!r)
-				memset(*state, 0, *state_size);
+		a = calloc(1, *arena_size + 63);
+		s = r ? NULL : calloc(1, *state_size + 63);
+		if (a && (r || s)) {
+			*arena = align_cache(a);
+			*state = r ? cell_ptr(r->base) : align_cache(s);
 			return true;
 		}
-		free(*arena);
-		if (!r)
-			free(*state);
+		free(a);
+		free(s);
 	}
 	return false;
 }

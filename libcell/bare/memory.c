@@ -15,8 +15,10 @@ void bare_heap_init(const struct d0_info *info, uint64_t key)
 {
 	const struct d0_region *r = cell_region(D0_REGION_HEAP, 0);
 
-	if (r)
-		heap_init(&cell_heap, cell_ptr(r->base), r->size, key);
+	if (!r)
+		return;
+	heap_init(&cell_heap, cell_ptr(r->base), r->size, key);
+	heap_known_zero(&cell_heap); /* its frames are fresh at every start */
 }
 
 struct heap_stats cell_heap_stats(void)
@@ -32,12 +34,9 @@ void *malloc(size_t n)
 void *calloc(size_t n, size_t size)
 {
 	size_t bytes;
-	void *p;
 
-	if (__builtin_mul_overflow(n, size, &bytes))
-		return NULL;
-	p = heap_alloc(&cell_heap, bytes, 16);
-	return p ? memset(p, 0, bytes) : NULL;
+	return __builtin_mul_overflow(n, size, &bytes) ? NULL
+						       : heap_zalloc(&cell_heap, bytes, 16);
 }
 
 void *realloc(void *p, size_t n)

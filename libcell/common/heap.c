@@ -16,6 +16,10 @@
  * only after its check word matched; a mismatch (overrun of the block before, free of
  * something that is no block, double free) is a panic with both addresses.
  *
+ * Untouched memory. Where the region is known to be zeros at the start, `fresh` is where the
+ * part begins that was never written; zeroed blocks are cleared up to there only, so that
+ * memory whose frames come when they are touched costs nothing before it is used.
+ *
  * Locking. One spinlock. Failure to find room gives NULL and counts it.
  */
 #include <string.h>
@@ -134,12 +138,18 @@ void heap_init(struct heap *h, void *base, size_t size, uint64_t key)
 	ASSERT(size >= 4096 && (uintptr_t)base % 16 == 0);
 	*h = (struct heap){.base = (uintptr_t)base, .end = (uintptr_t)base + size, .key = key};
 	h->stats.size = size;
+	h->fresh = h->end;
 	end = (struct heap_block *)(h->end - HEADER);
 	*end = (struct heap_block){.size = HEADER | USED};
 	first->prev_size = 0;
 	first->asked = 0;
 	block_resize(h, first, size - HEADER, 0);
 	list_add(h, first);
+}
+
+void heap_known_zero(struct heap *h)
+{
+	h->fresh = h->base + HEADER + sizeof(struct heap_link);
 }
 
 static struct heap_block *list_search(struct heap *h, unsigned c, uint64_t need, unsigned limit)
@@ -225,10 +235,11 @@ static uint64_t need_of(const struct heap *h, size_t size)
 	return HEADER + (size < 16 ? 16 : size);
 }
 
-void *heap_alloc(struct heap *h, size_t size, size_t align)
+static void *alloc(struct heap *h, size_t size, size_t align, uintptr_t *fresh)
 {
 	uint64_t need = need_of(h, size), extra = align > 16 ? align + 2 * BLOCK_MIN : 0;
 	struct heap_block *b = NULL;
+	uintptr_t behind;
 
 	if (align & (align - 1))
 		return NULL;
@@ -251,8 +262,30 @@ void *heap_alloc(struct heap *h, size_t size, size_t align)
 	h->stats.used += block_size(b);
 	if (h->stats.used > h->stats.peak)
 		h->stats.peak = h->stats.used;
+	*fresh = h->fresh;
+	/* What follows the block is a header and, if it is free, its links. */
+	behind = (uintptr_t)block_next(b) + HEADER + sizeof(struct heap_link);
+	if (behind > h->fresh)
+		h->fresh = behind;
 	spin_unlock(&h->lock);
 	return b + 1;
+}
+
+void *heap_alloc(struct heap *h, size_t size, size_t align)
+{
+	uintptr_t fresh;
+
+	return alloc(h, size, align, &fresh);
+}
+
+void *heap_zalloc(struct heap *h, size_t size, size_t align)
+{
+	uintptr_t fresh;
+	uint8_t *p = alloc(h, size, align, &fresh);
+
+	if (p && (uintptr_t)p < fresh)
+		memset(p, 0, size < fresh - (uintptr_t)p ? size : fresh - (uintptr_t)p);
+	return p;
 }
 
 static struct heap_block *block_of(const struct heap *h, const void *p)

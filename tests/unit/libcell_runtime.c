@@ -98,6 +98,35 @@ static int heap_setup(void **state)
 	return 0;
 }
 
+/* Zeroed blocks are zeros whatever was there before; what was never handed out is not written.
+ */
+static void test_heap_zeroed(void **state)
+{
+	struct heap h;
+	uint8_t *p, *q;
+	size_t n = sizeof(arena) / 4;
+
+	memset(arena, 0, sizeof(arena));
+	heap_init(&h, arena, sizeof(arena), 1);
+	heap_known_zero(&h);
+	p = heap_zalloc(&h, n, 16);
+	assert_non_null(p);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(p[i], 0);
+	memset(p, 0xaa, n);
+	heap_free(&h, p);
+	q = heap_zalloc(&h, 2 * n, 64);
+	assert_non_null(q);
+	for (size_t i = 0; i < 2 * n; i++)
+		assert_int_equal(q[i], 0);
+	/* Behind the highest block there is one header with its links, then nothing but the
+	 * end. */
+	for (uint8_t *at = q + 2 * n + 128; at < arena + sizeof(arena) - 64; at++)
+		assert_int_equal(*at, 0);
+	heap_free(&h, q);
+	heap_check(&h);
+}
+
 static void test_heap_random_walk(void **state)
 {
 	struct {
@@ -264,6 +293,7 @@ int main(void)
 	    cmocka_unit_test(test_format_is_printf),
 	    cmocka_unit_test(test_format_cuts),
 	    cmocka_unit_test(test_args),
+	    cmocka_unit_test(test_heap_zeroed),
 	    cmocka_unit_test_setup(test_heap_random_walk, heap_setup),
 	    cmocka_unit_test_setup(test_heap_bounds, heap_setup),
 	    cmocka_unit_test_setup(test_heap_finds_corruption, heap_setup),

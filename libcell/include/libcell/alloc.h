@@ -29,7 +29,7 @@ struct heap_stats {
 struct heap_block;
 struct heap {
 	struct spinlock lock;
-	uintptr_t base, end;
+	uintptr_t base, end, fresh; /* fresh: zeros from here on, but for the end mark */
 	uint64_t key;
 	uint64_t class_map;
 	struct heap_block *free_list[HEAP_CLASSES];
@@ -38,8 +38,12 @@ struct heap {
 
 /* size >= 4096; base 16-byte aligned. key: random, guards the headers. */
 void heap_init(struct heap *h, void *base, size_t size, uint64_t key);
+/* Right after heap_init: the memory was all zeros before it. */
+void heap_known_zero(struct heap *h);
 /* align: a power of two, at least 16 is always given. NULL if there is no room. */
 void *heap_alloc(struct heap *h, size_t size, size_t align);
+/* The same, zeroed; memory known to be zero is not touched. */
+void *heap_zalloc(struct heap *h, size_t size, size_t align);
 void *heap_realloc(struct heap *h, void *p, size_t size);
 void heap_free(struct heap *h, void *p);
 size_t heap_usable(struct heap *h, const void *p);
