@@ -15,17 +15,10 @@
 static struct spinlock big;
 static struct cpu *big_holder;
 
-static void try_claim(struct spinlock *lock, u32 me)
-{
-	u32 nobody = 0;
-	__atomic_compare_exchange_n(&lock->claim, &nobody, me, false, __ATOMIC_RELAXED,
-				    __ATOMIC_RELAXED);
-}
-
 /* Turn number N of waiting for LOCK; true = it is ours. */
 static bool take_turn(struct spinlock *lock, u32 me, u32 n)
 {
-	u32 claim = __atomic_load_n(&lock->claim, __ATOMIC_RELAXED);
+	u32 nobody = 0, claim = __atomic_load_n(&lock->claim, __ATOMIC_RELAXED);
 	bool stand_back = claim && claim != me && n < PATIENCE;
 	if (!stand_back && !__atomic_load_n(&lock->held, __ATOMIC_RELAXED) &&
 	    !__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)) {
@@ -34,7 +27,8 @@ static bool take_turn(struct spinlock *lock, u32 me, u32 n)
 		return true;
 	}
 	if (n > LONG && !claim)
-		try_claim(lock, me);
+		__atomic_compare_exchange_n(&lock->claim, &nobody, me, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 	cpu_relax();
 	return false;
 }

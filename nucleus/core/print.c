@@ -10,13 +10,11 @@
 
 static struct spinlock console_lock;
 bool console_uart;
-static bool debug_port;
 
 void console_init(void)
 {
 	outb(COM1 + 7, 0x5a);
 	console_uart = inb(COM1 + 7) == 0x5a;
-	debug_port = inb(0xe9) == 0xe9;
 	if (!console_uart)
 		return;
 	/* No interrupts, 115200 baud, 8 data bits, FIFO, DTR, RTS and OUT2. */
@@ -28,8 +26,6 @@ void console_init(void)
 
 static void put_byte(u8 c)
 {
-	if (debug_port && !console_uart)
-		outb(0xe9, c);
 	if (!console_uart)
 		return;
 	for (u32 spin = 0; spin < UART_SPIN && !(inb(COM1 + 5) & 0x20); spin++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The console (COM1, and port 0xe9 where it answers): one line a call, whole lines only
+ * The console (COM1): one line a call, whole lines only
  * from several CPUs. A line is prefixed by whoever prints it. Never blocks for long:
  * the UART is polled with a bound.
  */

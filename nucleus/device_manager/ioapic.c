@@ -22,9 +22,6 @@
 #define HIGH_CPU(id)      ((id) << 24)
 #define HIGH_REMAP(index) ((u32)(index) << 17 | 1u << 16)
 
-#define PIC1_DATA 0x21
-#define PIC2_DATA 0xa1
-
 static struct {
 	volatile u8 *regs;
 	u32 id, gsi_base, lines;
@@ -49,9 +46,9 @@ static void pic_silence(void)
 	if (!acpi.pcat_compat)
 		return;
 	/* Vectors away from exceptions first: a masked 8259 can still raise a spurious one. */
-	static const u8 init[][2] = {
-	    {0x20, 0x11}, {0xa0, 0x11}, {0x21, 0x20}, {0xa1, 0x28},      {0x21, 0x04},
-	    {0xa1, 0x02}, {0x21, 0x01}, {0xa1, 0x01}, {PIC1_DATA, 0xff}, {PIC2_DATA, 0xff}};
+	static const u8 init[][2] = {{0x20, 0x11}, {0xa0, 0x11}, {0x21, 0x20}, {0xa1, 0x28},
+				     {0x21, 0x04}, {0xa1, 0x02}, {0x21, 0x01}, {0xa1, 0x01},
+				     {0x21, 0xff}, {0xa1, 0xff}};
 	for (u32 i = 0; i < ARRAY_SIZE(init); i++)
 		outb(init[i][0], init[i][1]);
 }

@@ -2,7 +2,8 @@
 /*
  * DMA confinement. A domain is what the devices of one cell can reach: guest-physical
  * addresses of that cell, mapped by the same code that maps its regions. Callers hold the
- * nucleus lock. Without an IOMMU domains are NULL and every call with one is a no-op.
+ * nucleus lock. Without an IOMMU domains are NULL; attaching and detaching do
+ * nothing then, the other calls want a domain.
  */
 #ifndef NUCLEUS_DEVICE_MANAGER_IOMMU_H
 #define NUCLEUS_DEVICE_MANAGER_IOMMU_H

@@ -81,15 +81,6 @@ static void choose_mode(void)
 	}
 }
 
-/* What NMIs the board may have to say nobody here would understand; thermal and performance
- * lines stay the firmware's. */
-static void set_local_lines(void)
-{
-	apic_write(APIC_LVT_LINT0, LVT_MASKED);
-	apic_write(APIC_LVT_LINT1, LVT_MASKED);
-	apic_write(APIC_LVT_ERROR, LVT_MASKED);
-}
-
 static void set_timer(void)
 {
 	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_16);
@@ -111,7 +102,11 @@ void lapic_init_cpu(void)
 		wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2);
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	apic_write(APIC_TPR, 0);
-	set_local_lines();
+	/* What NMIs the board may have to say nobody here would understand; thermal and
+	 * performance lines stay the firmware's. */
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	apic_write(APIC_LVT_LINT1, LVT_MASKED);
+	apic_write(APIC_LVT_ERROR, LVT_MASKED);
 	set_timer();
 	apic_write(APIC_ESR, 0);
 	apic_write(APIC_EOI, 0);
@@ -190,12 +185,7 @@ void lapic_timer_arm(u64 deadline_ns)
 	u64 now, counts;
 
 	if (deadline_mode) {
-		wrmsr(MSR_TSC_DEADLINE,
-		      deadline_ns == D0_NEVER ? 0 : clock_tsc_at(deadline_ns));
-		return;
-	}
-	if (deadline_ns == D0_NEVER) {
-		apic_write(APIC_TIMER_INITIAL, 0);
+		wrmsr(MSR_TSC_DEADLINE, clock_tsc_at(deadline_ns));
 		return;
 	}
 	now = clock_ns();

@@ -67,7 +67,7 @@ struct unit {
 static struct dmar_info dmar;
 static struct unit units[DMAR_UNITS_MAX];
 static u32 unit_count; /* 0: no IOMMU */
-static bool remapping, large_pages;
+static bool remapping, large_pages, wide_ids;
 static struct iommu_domain domains[DOMAINS_MAX];
 static u32 domains_max = DOMAINS_MAX;
 static struct vtd_irte *irt; /* a frame, indexed by vector */
@@ -307,8 +307,6 @@ struct iommu_domain *iommu_domain_create(void *cell, u32 number)
 
 void iommu_domain_destroy(struct iommu_domain *d)
 {
-	if (!d)
-		return;
 	flush_domain(d);
 	space_destroy(&d->space);
 	d->used = false;
@@ -333,8 +331,6 @@ int iommu_map(struct iommu_domain *d, gpa_t at, hpa_t to, u64 size, u32 perms)
 {
 	bool caching = false;
 
-	if (!d)
-		return D0_OK;
 	if (at.v >= D0_GPA_LIMIT || size > D0_GPA_LIMIT - at.v)
 		return D0_EINVAL;
 	int err = space_map(&d->space, at.v, to, size, perms & (MAP_R | MAP_W), large_pages);
@@ -350,8 +346,6 @@ int iommu_map(struct iommu_domain *d, gpa_t at, hpa_t to, u64 size, u32 perms)
 
 void iommu_unmap(struct iommu_domain *d, gpa_t at, u64 size)
 {
-	if (!d)
-		return;
 	space_unmap(&d->space, at.v, size);
 	follow_top(d);
 	flush_domain(d);
@@ -371,18 +365,14 @@ u32 iommu_ioapic_sid(u32 ioapic_id)
 
 bool iommu_remap(u32 sid, u8 vector, u32 apic_id, bool level)
 {
-	bool wide = lapic_x2apic;
-
 	if (!remapping)
 		return false;
-	for (u32 i = 0; i < unit_count; i++)
-		wide &= VTD_ECAP_EIM(units[i].ecap);
 	struct vtd_irte *e = &irt[vector];
 	__atomic_store_n(&e->low, 0, __ATOMIC_RELEASE);
 	e->high = sid == ~0u ? 0 : (sid & 0xffff) | VTD_IRTE_VERIFY_SID;
 	__atomic_store_n(&e->low,
 			 VTD_PRESENT | (level ? VTD_IRTE_LEVEL : 0) | (u64)vector << 16 |
-			     (u64)(wide ? apic_id : apic_id << 8) << 32,
+			     (u64)(wide_ids ? apic_id : apic_id << 8) << 32,
 			 __ATOMIC_RELEASE);
 	for (u32 i = 0; i < unit_count; i++) {
 		queue_put(&units[i], VTD_INV_INTERRUPTS, 0);
@@ -498,12 +488,11 @@ static bool unit_start(struct unit *u)
 
 static void remap_start(void)
 {
-	bool wide = lapic_x2apic;
-
+	wide_ids = lapic_x2apic;
 	for (u32 i = 0; i < unit_count; i++) {
 		if (!VTD_ECAP_REMAP(units[i].ecap) || !dmar.interrupt_remap)
 			return;
-		wide &= VTD_ECAP_EIM(units[i].ecap);
+		wide_ids &= VTD_ECAP_EIM(units[i].ecap);
 	}
 	hpa_t table = frame_alloc();
 	if (!hpa_valid(table))
@@ -513,7 +502,7 @@ static void remap_start(void)
 	for (u32 i = 0; i < unit_count; i++) {
 		struct unit *u = &units[i];
 		mmio_write64(u->regs + VTD_IRTA,
-			     table.v | VTD_IRTA_256 | (wide ? VTD_IRTA_X2APIC : 0));
+			     table.v | VTD_IRTA_256 | (wide_ids ? VTD_IRTA_X2APIC : 0));
 		remapping &= command(u, VTD_SET_IRTA, true) && flush_all(u) &&
 			     command(u, VTD_REMAP, true);
 	}

@@ -12,7 +12,10 @@
  * not fit there go anywhere below D0_GPA_LIMIT.
  *
  * A region's frames are its own (freed with it), or someone else's (image text, rings,
- * device registers, mirrors). A lazy region has frames only where it was touched.
+ * device registers, mirrors). A lazy region has frames only where it was touched: memory of
+ * guest kernels, and heap and stacks of cells without devices. Cells that own a device have
+ * all of theirs from the start, in one piece if there is one, for DMA, and so that
+ * a machine out of memory loses none of those that the others live by.
  *
  * Invariants: permissions come from the type and from nowhere else; whatever is mapped
  * in a cell's space belongs to a region. Locking: the nucleus lock. Failure: a region is
@@ -21,11 +24,15 @@
 #include <string.h>
 #include "nucleus/core/print.h"
 #include "nucleus/core/crypto.h"
-#include "nucleus/sync/cell.h"
+#include "nucleus/sync/sync.h"
 
 #define SMALL       (256 * KiB)
 #define PLACE_TRIES 256
 #define FILL_AHEAD  7 /* pages */
+/* What a device of the cell may be told to use. */
+#define DMA_TYPES                                                              \
+	(1u << D0_REGION_DATA | 1u << D0_REGION_STACK | 1u << D0_REGION_HEAP | \
+	 1u << D0_REGION_STATE | 1u << D0_REGION_RING)
 
 static u32 type_perms(u32 type)
 {
@@ -135,16 +142,16 @@ static void free_mapped(struct cell *cell, u64 base, u64 size)
 	}
 }
 
-/* Whether a device of the cell may be told to use this memory. */
-static bool dma_type(u32 type)
+/* Whether frames may come when they are touched. */
+static bool lazy_type(const struct cell *cell, u32 type)
 {
-	return type == D0_REGION_DATA || type == D0_REGION_HEAP || type == D0_REGION_STATE ||
-	       type == D0_REGION_RING || type == D0_REGION_STACK;
+	return type == D0_REGION_USER ||
+	       (!cell->devices && (type == D0_REGION_HEAP || type == D0_REGION_STACK));
 }
 
 u64 region_dma_open(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames)
 {
-	if (!cell->devices || !dma_type(type))
+	if (!cell->devices || !(DMA_TYPES >> type & 1))
 		return D0_NEVER;
 	if (!cell->domain)
 		return hpa_valid(frames) ? frames.v : D0_NEVER;
@@ -204,7 +211,7 @@ int region_add(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames,
 	if (!r)
 		return D0_ELIMIT;
 	r->owned = !hpa_valid(frames);
-	r->lazy = type == D0_REGION_USER;
+	r->lazy = r->owned && lazy_type(cell, type);
 	if (!r->lazy)
 		err = r->owned ? map_new(cell, r, &frames)
 			       : space_map(&cell->space, base.v, frames, r->size,
@@ -279,23 +286,24 @@ int region_find(const struct cell *cell, gpa_t at, u64 size)
 }
 
 /*
- * Guest kernels take untouched memory in order, and an exit for each page costs more than
+ * Untouched memory is mostly taken in order, and an exit for each page costs more than
  * the page: at the edge of what was touched some more come along.
  */
-bool region_fill(struct cell *cell, gpa_t at)
+int region_fill(struct cell *cell, gpa_t at)
 {
 	int i = region_find(cell, at, PAGE_SIZE);
-	struct region *r = i >= 0 ? &cell->region[i] : NULL;
-	if (!r || !r->lazy || fill_page(cell, r, at.v))
-		return false;
+	if (i < 0)
+		return channel_fill(cell, at);
+	struct region *r = &cell->region[i];
+	int err = r->lazy ? fill_page(cell, r, at.v) : D0_EFAULT;
 	u64 here = at.v - r->base.v, next = here + PAGE_SIZE;
-	if (here < r->fresh)
-		return true;
+	if (err || here < r->fresh)
+		return err;
 	u64 end = here > r->fresh ? next : MIN(next + FILL_AHEAD * PAGE_SIZE, r->size);
 	while (next < end && !fill_page(cell, r, r->base.v + next))
 		next += PAGE_SIZE;
 	r->fresh = next;
-	return true;
+	return D0_OK;
 }
 
 int region_discard(struct cell *cell, gpa_t at, u64 size)
@@ -316,7 +324,7 @@ static u8 *guest_page(struct cell *cell, u64 at, u32 perm)
 	hpa_t f;
 	u32 perms;
 	if (!space_lookup(&cell->space, at, &f, &perms) &&
-	    (!region_fill(cell, GPA(ALIGN_DOWN(at, PAGE_SIZE))) ||
+	    (region_fill(cell, GPA(ALIGN_DOWN(at, PAGE_SIZE))) ||
 	     !space_lookup(&cell->space, at, &f, &perms)))
 		return NULL;
 	return (perms & perm) && !(perms & MAP_UC) ? hpa_to_ptr(f) : NULL;

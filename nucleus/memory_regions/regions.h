@@ -25,7 +25,7 @@ bool region_place(struct cell *cell, u64 size, gpa_t *out);
 
 /*
  * Add a region. `frames`: contiguous memory it is made of, or HPA_NONE: new frames are
- * allocated (contiguous if they can be; of a user region when touched) and owned. Returns its
+ * allocated (contiguous if they can be; of a lazy region when touched) and owned. Returns its
  * index or a D0_E value.
  */
 int region_add(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames,
@@ -49,8 +49,11 @@ int region_find(const struct cell *cell, gpa_t at, u64 size);
  */
 u64 region_dma_open(struct cell *cell, u32 type, gpa_t base, u64 size, hpa_t frames);
 
-/* A touch of a lazy region: give it a frame. False: not lazy there, or no memory. */
-bool region_fill(struct cell *cell, gpa_t at);
+/*
+ * A touch of a page that is not mapped: give it a frame, in a lazy region or a ring.
+ * D0_EFAULT: none is due there; D0_ENOMEM.
+ */
+int region_fill(struct cell *cell, gpa_t at);
 /* Take whole frames of a lazy region back. D0_E value. */
 int region_discard(struct cell *cell, gpa_t at, u64 size);
 

@@ -17,7 +17,8 @@
 #define CELLS_MAX 512
 
 /*
- * A connection of two cells. Owned by both ends; its frames go when the second end lets go.
+ * A connection of two cells. Owned by both ends; it goes, with its frames, when the second end
+ * lets go.
  */
 struct channel {
 	struct channel_end {
@@ -25,9 +26,9 @@ struct channel {
 		u32 number;
 	} end[2]; /* server, client */
 	u32 protocol;
-	hpa_t ring;
+	bool whole; /* the ring was filled from the start, in one piece */
 	u64 ring_size;
-	struct channel *next; /* free list */
+	hpa_t frame[]; /* of each page of the ring; HPA_NONE: not touched yet */
 };
 
 /* One slot of a cell's channel table: a channel, or an interrupt, or free. */

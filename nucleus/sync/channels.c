@@ -4,7 +4,11 @@
  *
  * A channel has two ends, each a slot in its cell's channel table, and perhaps a ring:
  * frames that belong to the channel and are mapped in both cells, so a ring's contents outlive
- * a restart of either. Interrupts of granted devices are slots too. An event is a bit in the
+ * a restart of either. A page of a ring gets its frame when one of the ends touches it, and
+ * both ends see it from then on. If one of them owns a device, which may be told to use the
+ * ring, all frames are there from the start, in one piece.
+ *
+ * Interrupts of granted devices are slots too. An event is a bit in the
  * page the nucleus shares with the cell; setting it wakes the vCPU that takes it.
  */
 #include <string.h>
@@ -14,25 +18,26 @@
 
 #define RING_MAX (8 * MiB)
 
-/* Channel structures are small: a frame of them at a time, kept for reuse. */
-static struct channel *free_channels;
-
-static struct channel *channel_alloc(void)
+static u64 channel_frames(u64 pages)
 {
-	if (!free_channels) {
-		hpa_t frame = frame_alloc();
-		if (!hpa_valid(frame))
-			return NULL;
-		struct channel *c = hpa_to_ptr(frame);
-		for (u32 i = 0; i < PAGE_SIZE / sizeof(*c); i++) {
-			c[i].next = free_channels;
-			free_channels = &c[i];
-		}
-	}
-	struct channel *c = free_channels;
-	free_channels = c->next;
-	memset(c, 0, sizeof(*c));
-	return c;
+	return PAGES(sizeof(struct channel) + pages * sizeof(hpa_t));
+}
+
+/* `whole`: with all frames of its ring, in one piece. */
+static struct channel *channel_alloc(u64 pages, bool whole)
+{
+	hpa_t at = frames_alloc_run(channel_frames(pages));
+	hpa_t run = whole && hpa_valid(at) ? frames_alloc_run(pages) : HPA_NONE;
+	if (whole && hpa_valid(at) && !hpa_valid(run))
+		frames_free_run(at, channel_frames(pages));
+	if (!hpa_valid(at) || (whole && !hpa_valid(run)))
+		return NULL;
+	struct channel *ch = hpa_to_ptr(at);
+	ch->whole = whole;
+	ch->ring_size = pages << PAGE_SHIFT;
+	for (u64 i = 0; i < pages; i++)
+		ch->frame[i] = whole ? HPA(run.v + (i << PAGE_SHIFT)) : HPA_NONE;
+	return ch;
 }
 
 static int free_slots(const struct cell *cell, u32 count)
@@ -57,23 +62,60 @@ bool cell_has_space(const struct cell *cell)
 	return cell->state == D0_CELL_RUNNING || cell->state == D0_CELL_PAUSED;
 }
 
+/* Map one page of a ring that lies at `base` in the cell, with a new frame if it has none. */
+static int map_page(struct cell *cell, struct channel *ch, u64 base, u64 page)
+{
+	hpa_t *f = &ch->frame[page];
+	if (!hpa_valid(*f))
+		*f = frame_alloc();
+	return hpa_valid(*f) ? space_map(&cell->space, base + (page << PAGE_SHIFT), *f,
+					 PAGE_SIZE, MAP_R | MAP_W, false)
+			     : D0_ENOMEM;
+}
+
 /* Map the ring of one slot into the cell's present space. */
 static int map_ring(struct cell *cell, u32 number)
 {
 	struct channel *ch = cell->slot[number].channel;
 	struct d0_channel *entry = &cell->channel_table[number];
 	gpa_t at;
+	int err = D0_OK;
 	if (!ch->ring_size)
 		return D0_OK;
 	if (!region_place(cell, ch->ring_size, &at))
 		return D0_ENOMEM;
-	int err = space_map(&cell->space, at.v, ch->ring, ch->ring_size, MAP_R | MAP_W, false);
-	if (err)
+	for (u64 i = 0; i < PAGES(ch->ring_size) && !err; i++)
+		if (cell->devices || hpa_valid(ch->frame[i]))
+			err = map_page(cell, ch, at.v, i);
+	if (err) {
+		space_unmap(&cell->space, at.v, ch->ring_size);
 		return err;
+	}
 	entry->ring_base = at.v;
 	entry->ring_size = ch->ring_size;
-	entry->ring_dma = region_dma_open(cell, D0_REGION_RING, at, ch->ring_size, ch->ring);
+	entry->ring_dma = region_dma_open(cell, D0_REGION_RING, at, ch->ring_size,
+					  ch->whole ? ch->frame[0] : HPA_NONE);
 	return D0_OK;
+}
+
+int channel_fill(struct cell *cell, gpa_t at)
+{
+	for (u32 n = 0; n < cell->config.channels; n++) {
+		const struct d0_channel *e = &cell->channel_table[n];
+		struct channel *ch = cell->slot[n].channel;
+		u64 offset = at.v - e->ring_base;
+		if (!ch || !e->ring_base || offset >= e->ring_size)
+			continue;
+		int err = map_page(cell, ch, e->ring_base, offset >> PAGE_SHIFT);
+		const struct channel_end *peer = &ch->end[!cell->slot[n].side];
+		u64 there = peer->cell && cell_has_space(peer->cell)
+				? peer->cell->channel_table[peer->number].ring_base
+				: 0;
+		if (!err && there) /* if it fails, the peer has an exit of its own later */
+			map_page(peer->cell, ch, there, offset >> PAGE_SHIFT);
+		return err;
+	}
+	return D0_EFAULT;
 }
 
 static void unmap_ring(struct cell *cell, u32 number)
@@ -110,10 +152,11 @@ static void release(struct channel *ch)
 {
 	if (ch->end[0].cell || ch->end[1].cell)
 		return;
-	if (ch->ring_size)
-		frames_free_run(ch->ring, PAGES(ch->ring_size));
-	ch->next = free_channels;
-	free_channels = ch;
+	u64 pages = PAGES(ch->ring_size);
+	for (u64 i = 0; i < pages; i++)
+		if (hpa_valid(ch->frame[i]))
+			frame_free(ch->frame[i]);
+	frames_free_run(ptr_to_hpa(ch), channel_frames(pages));
 }
 
 int channel_create(struct cell *server, struct cell *client, struct d0_ctl_channel_create *r)
@@ -123,19 +166,12 @@ int channel_create(struct cell *server, struct cell *client, struct d0_ctl_chann
 		return D0_EINVAL;
 	if (a < 0 || b < 0)
 		return D0_ELIMIT;
-	struct channel *ch = channel_alloc();
+	u64 pages = PAGES(r->ring);
+	struct channel *ch =
+	    channel_alloc(pages, pages && (server->devices || client->devices));
 	if (!ch)
 		return D0_ENOMEM;
 	ch->protocol = r->protocol;
-	ch->ring_size = ALIGN_UP(r->ring, PAGE_SIZE);
-	if (r->ring) {
-		ch->ring = frames_alloc_run(PAGES(r->ring));
-		if (!hpa_valid(ch->ring)) {
-			ch->ring_size = 0;
-			release(ch);
-			return D0_ENOMEM;
-		}
-	}
 	ch->end[0] = (struct channel_end){server, (u32)a};
 	ch->end[1] = (struct channel_end){client, (u32)b};
 	fill_entry(ch, 0, r->label, r->server_args);

@@ -45,6 +45,8 @@ void cells_changed(void);                     /* D0_EV_CELLS to who may inspect 
 int channel_create(struct cell *server, struct cell *client, struct d0_ctl_channel_create *r);
 void channel_close(struct cell *cell, u32 number); /* this end lets go */
 int channel_map_all(struct cell *cell);            /* at start: rings into the new space */
+/* A touch of a page that is not mapped: if it is of a ring, a frame. As region_fill(). */
+int channel_fill(struct cell *cell, gpa_t at);
 int channel_notify(struct cell *cell, u32 number);
 void cell_config_changed(struct cell *cell);  /* its info page */
 bool cell_has_space(const struct cell *cell); /* it is running or paused */

@@ -89,7 +89,6 @@ static bool matches_manifest(const struct page_run *run, u64 index, const void *
 /* Copies of a page that could be believed: golden, golden, live, in the archive. */
 enum {
 	COPY_LIVE = 2,
-	COPY_ARCHIVE = 3,
 	COPIES = 4
 };
 

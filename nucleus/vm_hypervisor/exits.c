@@ -35,18 +35,17 @@ static void exit_memory(struct vcpu *v, const struct vcpu_exit *x)
 	    [MAP_X] = "execution of memory it may not execute",
 	};
 	hpa_t to;
-	u32 perms;
-	if (space_lookup(&v->cell->space, x->address, &to, &perms) && (perms & x->access))
-		return; /* another vCPU's touch came first */
-	if (region_fill(v->cell, GPA(ALIGN_DOWN(x->address, PAGE_SIZE))))
-		return;
+	u32 perms = 0;
+	int err = D0_EFAULT;
+	if (!space_lookup(&v->cell->space, x->address, &to, &perms))
+		err = region_fill(v->cell, GPA(ALIGN_DOWN(x->address, PAGE_SIZE)));
+	if (!err || (perms & x->access))
+		return; /* filled now, or by another vCPU's touch that came first */
 	int r = region_find(v->cell, GPA(x->address), 1);
-	if (r >= 0 && v->cell->region[r].lazy) {
+	if (err == D0_ENOMEM)
 		cell_fail(v->cell, v, "out of memory", x->address,
 			  "no frame left on this machine");
-		return;
-	}
-	if (!healed(v))
+	else if (!healed(v))
 		cell_fail(v->cell, v, rule[x->access], x->address,
 			  r < 0 ? "in no region" : v->cell->region[r].name);
 }

@@ -136,7 +136,7 @@ static void a_thousand_cells_leak_nothing(void **state)
 		cell_destroy(i % 2 ? a : b);
 		cell_destroy(i % 2 ? b : a);
 	}
-	/* Images are unloaded with their last cell; one frame of channels stays for reuse. */
+	/* Images are unloaded with their last cell. */
 	assert_int_equal(frames_stats().free, before);
 }
 
@@ -169,6 +169,104 @@ static void state_survives_a_restart_and_nothing_else(void **state)
 	}
 	assert_true(c->info->flags & D0_INFO_RESTART);
 	cell_destroy(c);
+}
+
+static gpa_t heap_of(struct cell *c)
+{
+	for (u32 r = 0; r < c->regions; r++)
+		if (c->region[r].type == D0_REGION_HEAP)
+			return c->region[r].base;
+	return GPA(0);
+}
+
+/* Rings and heaps take frames as they are touched; both ends see what either wrote. */
+static void memory_comes_when_it_is_touched(void **state)
+{
+	u64 none = frames_stats().free;
+	struct cell *a = make("a", 0), *b = make("b", 0);
+	u32 x, y, perms;
+	hpa_t f, g;
+	assert_int_equal(cell_start(a), 0);
+	assert_int_equal(cell_start(b), 0);
+	u64 before = frames_stats().free;
+	connect(a, b, MiB, &x, &y);
+	assert_true(before - frames_stats().free < 16);
+	u64 at_a = a->channel_table[x].ring_base, at_b = b->channel_table[y].ring_base;
+	assert_false(space_lookup(&a->space, at_a + 5 * PAGE_SIZE, &f, &perms));
+	char text[] = "over the edge of two pages", back[sizeof(text)];
+	u64 at = 6 * PAGE_SIZE - 7;
+	assert_true(guest_write(a, GPA(at_a + at), text, sizeof(text)));
+	assert_true(space_lookup(&b->space, at_b + 5 * PAGE_SIZE, &f, &perms));
+	assert_true(space_lookup(&a->space, at_a + 5 * PAGE_SIZE, &g, &perms));
+	assert_int_equal(f.v, g.v);
+	assert_int_equal(perms, MAP_R | MAP_W);
+	assert_true(guest_read(b, GPA(at_b + at), back, sizeof(back)));
+	assert_string_equal(back, text);
+	assert_false(guest_read(a, GPA(at_a + MiB), back, 1));
+	/* What was touched is there after a restart of either end, and of both at once. */
+	assert_int_equal(cell_restart(a), 0);
+	assert_true(guest_write(a, GPA(a->channel_table[x].ring_base + 9 * PAGE_SIZE), "9", 2));
+	assert_true(guest_read(b, GPA(at_b + 9 * PAGE_SIZE), back, 2));
+	assert_string_equal(back, "9");
+	cell_end(a, D0_CELL_STOPPED, 0, "");
+	cell_end(b, D0_CELL_STOPPED, 0, "");
+	assert_int_equal(cell_start(b), 0);
+	assert_int_equal(cell_start(a), 0);
+	assert_true(guest_read(a, GPA(a->channel_table[x].ring_base + at), back, sizeof(back)));
+	assert_string_equal(back, text);
+	/* Touched by one end while the other is away. */
+	cell_end(b, D0_CELL_STOPPED, 0, "");
+	assert_true(guest_write(a, GPA(a->channel_table[x].ring_base), "alone", 6));
+	assert_int_equal(cell_start(b), 0);
+	assert_true(guest_read(b, GPA(b->channel_table[y].ring_base), back, 6));
+	assert_string_equal(back, "alone");
+	/* The heap: a page and those that follow it, no more. */
+	u64 was = b->memory_frames;
+	assert_true(guest_write(b, heap_of(b), "x", 1));
+	assert_int_equal(b->memory_frames, was + 8);
+	cell_destroy(a);
+	cell_destroy(b);
+	assert_int_equal(frames_stats().free, none);
+}
+
+/* Who owns a device has all its memory at once, contiguous: the device may be told of it. */
+static void a_cell_with_a_device_has_its_memory_at_once(void **state)
+{
+	static struct device dev;
+	u64 none = frames_stats().free;
+	struct cell *a = make("driver", 0), *b = make("client", 0);
+	u32 x, y, perms;
+	hpa_t f, next;
+	assert_int_equal(cell_add_device(a, &dev), 0);
+	connect(b, a, MiB, &x, &y);
+	struct channel *ch = a->slot[y].channel;
+	assert_int_equal(cell_start(a), 0);
+	u64 at = a->channel_table[y].ring_base;
+	assert_true(space_lookup(&a->space, at, &f, &perms));
+	assert_int_equal(a->channel_table[y].ring_dma, f.v);
+	for (u64 i = 0; i < MiB; i += PAGE_SIZE) {
+		assert_true(space_lookup(&a->space, at + i, &next, &perms));
+		assert_int_equal(next.v, f.v + i);
+	}
+	assert_true(space_lookup(&a->space, heap_of(a).v + 15 * PAGE_SIZE, &f, &perms));
+	assert_true(ch->whole);
+	cell_destroy(a);
+	cell_destroy(b);
+	/* It gets one later: what was not touched is filled then, page by page. */
+	a = make("driver", 0);
+	b = make("client", 0);
+	connect(a, b, 64 * KiB, &x, &y);
+	assert_int_equal(cell_start(a), 0);
+	cell_end(a, D0_CELL_STOPPED, 0, "");
+	assert_int_equal(cell_add_device(a, &dev), 0);
+	assert_int_equal(cell_start(a), 0);
+	at = a->channel_table[x].ring_base;
+	for (u64 i = 0; i < 64 * KiB; i += PAGE_SIZE)
+		assert_true(space_lookup(&a->space, at + i, &f, &perms));
+	assert_true(a->channel_table[x].ring_dma == D0_NEVER);
+	cell_destroy(a);
+	cell_destroy(b);
+	assert_int_equal(frames_stats().free, none);
 }
 
 static void regions_never_touch(void **state)
@@ -240,14 +338,6 @@ static void hypercalls_with_anything(void **state)
 	assert_int_equal(fake_hypercall(&b->vcpu[0], D0_HC_vcpu_start, 0, 0, 0, 0), D0_EBUSY);
 	cell_destroy(a);
 	cell_destroy(b);
-}
-
-static gpa_t heap_of(struct cell *c)
-{
-	for (u32 r = 0; r < c->regions; r++)
-		if (c->region[r].type == D0_REGION_HEAP)
-			return c->region[r].base;
-	return GPA(0);
 }
 
 static s64 ask(struct cell *c, void *request, u64 size)
@@ -585,6 +675,8 @@ int main(void)
 	    cmocka_unit_test_setup(records_of_images_are_not_believed, machine),
 	    cmocka_unit_test_setup(a_thousand_cells_leak_nothing, machine),
 	    cmocka_unit_test_setup(state_survives_a_restart_and_nothing_else, machine),
+	    cmocka_unit_test_setup(memory_comes_when_it_is_touched, machine),
+	    cmocka_unit_test_setup(a_cell_with_a_device_has_its_memory_at_once, machine),
 	    cmocka_unit_test_setup(regions_never_touch, machine),
 	    cmocka_unit_test_setup(the_door_to_guest_memory, machine),
 	    cmocka_unit_test_setup(hypercalls_with_anything, machine),

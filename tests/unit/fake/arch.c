@@ -197,7 +197,8 @@ struct device *device_by_address(u32 address)
 int device_grant(struct device *dev, const struct device_owner *owner, u32 slot,
 		 struct d0_device *out)
 {
-	return D0_ENOENT;
+	*out = (struct d0_device){0};
+	return D0_OK;
 }
 
 void device_revoke(struct device *dev)
