@@ -250,6 +250,10 @@ def test_nothing_leaks(host):
     time.sleep(1.5)
     after = figures(host)
     assert after[1] == before[1] and before[0] - after[0] < 512, (before, after)
+    # What one that idles costs in all: both its cells, their tables and rings.
+    host.ok("run", "-d", "--name", "idle", "busybox", "sleep", "1000")
+    time.sleep(1.5)
+    assert after[0] - figures(host)[0] < 4096
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
