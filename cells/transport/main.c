@@ -35,8 +35,9 @@
 
 #define RX_BUDGET     64u
 #define FRAME_MAX     (D0_VNET_FRAME_MAX + 64u)
-#define HEAD          256u  /* holds every header */
-#define COPY_MAX      1024u /* up to here a copy costs less than keeping parts */
+#define HEAD          256u         /* holds every header */
+#define PAGE_BUFS     (256u << 10) /* of ring */
+#define COPY_MAX      1024u        /* up to here a copy costs less than keeping parts */
 #define COUNTERS_NS   (200 * CLOCK_NS_PER_MS)
 #define SOCKS_DEFAULT 256u
 #define UPLINK        (TP_MAX_IF - 1u) /* interface number of the hidden device */
@@ -240,6 +241,8 @@ static void net_open(unsigned ifi, int channel)
 				    .arg = n};
 
 	cfg.size = size;
+	/* A page for each buffer where there is room: half as many for a long segment. */
+	cfg.rx_buf = size >= PAGE_BUFS ? 4096 : 2048;
 	n->channel = channel;
 	n->generation = cell_channel((unsigned)channel)->generation;
 	if (!cfg.ring || vnet_port_open(&n->port, &cfg)) {

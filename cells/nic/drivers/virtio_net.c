@@ -15,7 +15,7 @@
 #include "libcell/log.h"
 #include "libcell/virtq.h"
 
-#define RX_BUF   2048u
+#define RX_BUF   4096u /* a page: a 64 KiB segment takes 16 */
 #define QSIZE    256u
 #define CTRL_NUM 16u
 #define NO_VEC   0xffffu
