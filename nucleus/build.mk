@@ -22,4 +22,5 @@ $(eval $(call unit_test,nucleus_memory,tests/unit/nucleus_memory.c,nucleus-logic
 $(eval $(call unit_test,nucleus_cells,tests/unit/nucleus_cells.c,nucleus-logic,-lbearssl))
 $(B)/tests/nucleus_cells: | $(B)/boot.d0a
 $(eval $(call fuzz_target,nucleus_archive,tests/fuzz/nucleus_archive.c,nucleus-logic,-lbearssl))
+$(eval $(call fuzz_target,nucleus_cmdline,tests/fuzz/nucleus_cmdline.c,nucleus-logic,-lbearssl))
 CFLAGS.tests/unit += -I$(B)

@@ -88,7 +88,7 @@ const char *boot_info_from_pvh(u64 start_info)
 
 static void mb2_ranges(const struct mb2_mmap *map)
 {
-	u32 size = map->entry_size;
+	u32 size = map->entry_size & ~7u; /* a multiple of 8, by the specification */
 	for (u32 at = sizeof(*map); size >= sizeof(struct e820_range) && at <= map->tag.size &&
 				    size <= map->tag.size - at;
 	     at += size)
