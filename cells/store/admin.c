@@ -59,8 +59,11 @@ static int out_bytes(struct session *c, const void *p, size_t len)
 
 static void flush(struct session *c)
 {
-	size_t n = c->out_len ? stream_write(&c->stream, c->out, c->out_len, &c->notify) : 0;
+	size_t n;
 
+	if (!c->out_len)
+		return;
+	n = stream_write(&c->stream, c->out, c->out_len, &c->notify);
 	memmove(c->out, c->out + n, c->out_len - n);
 	c->out_len -= n;
 }
@@ -201,7 +204,8 @@ static int wait_for_room(struct session *c)
 		c->notify = false;
 		if (!d || d->state != D0_CHANNEL_OPEN)
 			return -H2_EIO;
-		more = fs_channels_serve(c->store) | stream_wait_write(&c->stream);
+		more = fs_channels_serve(c->store);
+		more |= stream_wait_write(&c->stream);
 		if (more)
 			events_collect();
 		else

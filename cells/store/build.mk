@@ -13,3 +13,4 @@ $(eval $(call cell,store-probe,cells/store/probe/probe.c cells/store/probe/admin
 $(eval $(call unit_test,store_config,tests/unit/store_config_test.c cells/store/h2_config.c))
 $(eval $(call unit_test,store_mirror,tests/unit/store_mirror_test.c cells/store/mirror.c tests/unit/h2_dev.c,h2 h2codec,-llz4 -lz))
 $(eval $(call fuzz_target,store_words,tests/fuzz/store_words.c cells/store/h2_config.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))
+$(eval $(call fuzz_target,store_admin,tests/fuzz/store_admin.c cells/store/admin_tree.c tests/unit/store_env.c,oci h2 h2codec libcell,-llz4 -lzstd -lz -lbearssl))
