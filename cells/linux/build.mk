@@ -27,6 +27,8 @@ $(eval $(call fuzz_target,fuzz_linux_tar,tests/fuzz/fuzz_linux_tar.c $(LX_DIR)/l
   $(LX_DIR)/lib/text.c))
 $(eval $(call fuzz_target,fuzz_linux_start,tests/fuzz/fuzz_linux_start.c $(LX_DIR)/boot/conctl_start.c \
   $(LX_DIR)/lib/text.c))
+$(eval $(call fuzz_target,fuzz_linux_conctl,tests/fuzz/fuzz_linux_conctl.c tests/fuzz/fibers.c \
+  $(LX_DIR)/boot/conctl_start.c $(LX_DIR)/lib/text.c $(LX_DIR)/lib/format.c))
 
 # LTP's system-call tests: `make ltp LTP=PATH` with an installed Linux Test Project.
 .PHONY: ltp

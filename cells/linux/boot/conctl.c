@@ -595,6 +595,8 @@ void conctl_thread(void)
 					break;
 				f.len -= n;
 			}
+			if (restarted)
+				hello();
 			continue;
 		}
 		if (f.len && !chan_stream_read(&ctl, data, f.len, &restarted))
