@@ -148,7 +148,10 @@ struct thread {
 	u32 altstack_flags;
 	u64 clear_tid;
 	u64 robust_list, robust_len;
+	struct futex_wait *pi_wait; /* while it waits for a lock with an owner */
 	u64 rseq;
+	u32 rseq_sig;
+	bool rseq_due; /* it left its program's code: see to it before it goes back */
 	s64 (*restart)(struct thread *t); /* for -ERESTARTBLOCK */
 	u64 restart_arg[4];
 	struct ktimer sleep_timer;

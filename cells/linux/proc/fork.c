@@ -86,6 +86,10 @@ static void copy_plain(struct thread *t, u64 flags)
 	t->seccomp = cur->seccomp;
 	if (t->seccomp)
 		seccomp_get(t->seccomp);
+	if (!(flags & CLONE_VM)) {
+		t->rseq = cur->rseq;
+		t->rseq_sig = cur->rseq_sig;
+	}
 	if (!(flags & CLONE_VM) || (flags & CLONE_VFORK)) {
 		t->altstack_sp = cur->altstack_sp;
 		t->altstack_size = cur->altstack_size;

@@ -11,6 +11,7 @@
  * goes to a program or to rest asks for a call only if no other has one as early.
  */
 #include "cells/linux/inc/duty.h"
+#include "cells/linux/inc/rseq.h"
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/vfs.h"
 
@@ -240,6 +241,7 @@ static void switch_to(struct cpu *c, struct thread *next)
 	}
 	c->current_thread = next;
 	next->cpu = c;
+	next->rseq_due = next->rseq != 0;
 	c->kernel_rsp = c->tss.rsp[0] = (u64)next->kstack + 4 * PAGE_SIZE;
 	if (!next->is_kthread) {
 		mm_activate(next->mm);
@@ -466,6 +468,10 @@ void thread_enter_user_frame(struct regs *r)
 		}
 		if (!(t->affinity >> c->number & 1)) {
 			schedule();
+			continue;
+		}
+		if (unlikely(t->rseq_due)) {
+			rseq_return(r);
 			continue;
 		}
 		break;

@@ -7,6 +7,7 @@
  * queue. Stopping a process sets proc->stopped; each thread then parks on its way to
  * user mode until SIGCONT or SIGKILL.
  */
+#include "cells/linux/inc/rseq.h"
 #include "cells/linux/inc/sys.h"
 
 #define SIG_DFL_K 0ull
@@ -475,6 +476,7 @@ void sig_deliver(struct regs *r)
 			return;
 		}
 		restart_adjust(r, &sa);
+		rseq_leave(r);
 		if (sa.flags & SA_RESETHAND)
 			t->sighand->action[sig - 1].handler = SIG_DFL_K;
 		if (handler_enter(r, &sa, &info)) {

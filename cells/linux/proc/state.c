@@ -54,7 +54,8 @@ static void stack_text(struct text *out, const struct thread *t)
 static void thread_text(struct text *out, const struct thread *t)
 {
 	u64 since = clock_now() - t->stamp;
-	const char *call = t->regs && t->regs->orig_rax < SYSCALLS_MAX
+	bool called = t->state != T_RUNNABLE && t->regs; /* else it may hold an error code */
+	const char *call = called && t->regs->orig_rax < SYSCALLS_MAX
 			       ? syscall_name((u32)t->regs->orig_rax)
 			       : NULL;
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Calls that C libraries and run-times make and no other test does: restartable sequences,
+ * waiting for several futexes, locks with an owner. Prints "calls passed N".
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int passed;
+static void check(int ok, const char *what)
+{
+	if (ok)
+		passed++;
+	else
+		printf("FAIL %s (errno %d)\n", what, errno);
+}
+
+static void wait_ms(long ms)
+{
+	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+/* ---- rseq ---- */
+static struct rseq *own_rseq(void)
+{
+	return (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+}
+
+static volatile int alarms;
+static void on_alarm(int sig)
+{
+	alarms++;
+}
+
+/* Loops in a sequence until it is torn apart: a signal does that. */
+static int torn_apart(struct rseq *r)
+{
+	int aborted = 0;
+
+	__asm__ volatile(".pushsection .data\n\t"
+			 ".balign 32\n"
+			 "9:\t.long 0, 0\n\t"
+			 ".quad 1f, 2f - 1f, 4f\n\t"
+			 ".popsection\n\t"
+			 "leaq 9b(%%rip), %%rax\n\t"
+			 "movq %%rax, %1\n"
+			 "1:\tpause\n\t"
+			 "jmp 1b\n"
+			 "2:\tjmp 5f\n\t"
+			 ".long %c2\n"
+			 "4:\tmovl $1, %0\n"
+			 "5:\n\t"
+			 : "+r"(aborted), "=m"(r->rseq_cs)
+			 : "i"(RSEQ_SIG)
+			 : "rax", "memory");
+	return aborted;
+}
+
+static void test_rseq(void)
+{
+	struct rseq *r = own_rseq();
+	struct itimerval t = {.it_value = {0, 20000}};
+	int status;
+
+	check(__rseq_size > 0, "the C library registered rseq");
+	if (!__rseq_size)
+		return;
+	check(r->cpu_id == (unsigned)sched_getcpu() && r->cpu_id == r->cpu_id_start, "cpu_id");
+	check(syscall(SYS_rseq, r, 32, 0, RSEQ_SIG) == -1 && errno == EBUSY, "registered once");
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &t, NULL);
+	check(torn_apart(r) == 1 && !r->rseq_cs, "a sequence is aborted");
+	if (!fork()) {
+		r->rseq_cs = 8; /* no such descriptor */
+		raise(SIGALRM);
+		_exit(0);
+	}
+	wait(&status);
+	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "a bad descriptor");
+}
+
+/* ---- futex_waitv ---- */
+struct waitv {
+	uint64_t val, addr;
+	uint32_t flags, reserved;
+};
+static uint32_t words[3];
+
+static long waitv(struct waitv *v, unsigned n, struct timespec *until)
+{
+	return syscall(449, v, n, 0, until, CLOCK_MONOTONIC);
+}
+
+static void *wake_second(void *arg)
+{
+	wait_ms(30);
+	words[1] = 1;
+	syscall(SYS_futex, &words[1], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	return arg;
+}
+
+static void test_waitv(void)
+{
+	struct waitv v[3];
+	struct timespec until;
+	pthread_t t;
+
+	for (int i = 0; i < 3; i++)
+		v[i] = (struct waitv){0, (uintptr_t)&words[i], 2 | FUTEX_PRIVATE_FLAG, 0};
+	pthread_create(&t, NULL, wake_second, NULL);
+	check(waitv(v, 3, NULL) == 1, "the one that is woken");
+	pthread_join(t, NULL);
+	check(waitv(v, 3, NULL) == -1 && errno == EAGAIN, "a word that differs");
+	words[1] = 0;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	check(waitv(v, 3, &until) == -1 && errno == ETIMEDOUT, "a time limit");
+	v[0].flags = 0;
+	check(waitv(v, 3, NULL) == -1 && errno == EINVAL, "a size that is none");
+}
+
+/* ---- locks with an owner ---- */
+static pthread_mutex_t lock;
+static long counter;
+
+static void *count(void *arg)
+{
+	for (int i = 0; i < 2000; i++) {
+		pthread_mutex_lock(&lock);
+		counter++;
+		if (i % 100 == 0)
+			sched_yield();
+		pthread_mutex_unlock(&lock);
+	}
+	return arg;
+}
+
+static void *die_with_it(void *arg)
+{
+	pthread_mutex_lock(arg);
+	wait_ms(30);
+	return NULL;
+}
+
+static void test_pi(void)
+{
+	pthread_mutexattr_t a;
+	pthread_t t[3];
+	uint32_t word = 0;
+
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT);
+	check(!pthread_mutex_init(&lock, &a), "a mutex that inherits priority");
+	for (int i = 0; i < 3; i++)
+		pthread_create(&t[i], NULL, count, NULL);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	check(counter == 6000, "nobody else has it");
+	check(!syscall(SYS_futex, &word, FUTEX_LOCK_PI, 0, NULL, NULL, 0) &&
+		  word == (uint32_t)gettid(),
+	      "the word is the owner");
+	check(syscall(SYS_futex, &word, FUTEX_LOCK_PI, 0, NULL, NULL, 0) == -1 &&
+		  errno == EDEADLK,
+	      "one's own lock");
+	check(!syscall(SYS_futex, &word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0) && !word,
+	      "unlocked");
+	check(syscall(SYS_futex, &word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0) == -1 &&
+		  errno == EPERM,
+	      "another's lock");
+	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&lock, &a);
+	pthread_create(&t[0], NULL, die_with_it, &lock);
+	wait_ms(10);
+	check(pthread_mutex_lock(&lock) == EOWNERDEAD, "the owner died");
+	pthread_join(t[0], NULL);
+}
+
+int main(void)
+{
+	test_rseq();
+	test_waitv();
+	test_pi();
+	printf("calls passed %d\n", passed);
+	return 0;
+}
