@@ -3,8 +3,6 @@
 
 import subprocess
 
-import pytest
-
 from test_hostile import CPU, MEMORY, beats_on, conf_of, ends_each, rings_for
 
 READY = r"^d0: ready: "
@@ -19,21 +17,9 @@ def boots_vmx(m):
     m.expect(READY, timeout=120)
 
 
-def test_two_cpus(bochs, archive, iso, pair, monitor):
-    """VMCSs move between CPUs: three cells on two of them, one restarted."""
-    m = bochs(iso(archive(pair + monitor, ["heartbeat", "monitor"])), "corei7_haswell_4770",
-              smp=2)
-    boots_vmx(m)
-    m.expect(r"^beat-b: heartbeat \d+", timeout=60)
-    m.command("restart beat-a", r"^monitor: beat-a: restarted", timeout=60)
-    m.expect(r"^beat-b: heartbeat \d+", timeout=60)
-    assert not m.find(r"PANIC|failed"), m.tail()
-
-
-@pytest.mark.parametrize("attacks, rings", [(VMX_CPU, []), (MEMORY, ["exec-ring"])],
-                         ids=["cpu", "memory"])
-def test_attacks(bochs, archive, iso, pair, attacks, rings):
-    conf = pair + conf_of(attacks) + rings_for(rings)
+def test_attacks(bochs, archive, iso, pair):
+    attacks = VMX_CPU | MEMORY
+    conf = pair + conf_of(attacks) + rings_for(["exec-ring"])
     m = bochs(iso(archive(conf, ["heartbeat", "hostile"])), "corei7_haswell_4770")
     boots_vmx(m)
     ends_each(m, attacks)
@@ -64,8 +50,9 @@ int main(void)
 """
 
 
-def test_guest_kernel(bochs, archive, iso, tmp_path):
-    """A linux cell: its own CR3, faults, system calls, FPU, two vCPUs on two CPUs."""
+def test_two_cpus(bochs, archive, iso, pair, monitor, tmp_path):
+    """A linux cell: its own CR3, faults, system calls, FPU, two vCPUs. VMCSs move between CPUs:
+    its and those of three cells, one restarted."""
     root, source, tar = tmp_path / "root", tmp_path / "init.c", tmp_path / "root.tar"
     (root / "bin").mkdir(parents=True)
     source.write_text(PROGRAM)
@@ -73,8 +60,12 @@ def test_guest_kernel(bochs, archive, iso, tmp_path):
     subprocess.run(["tar", "-C", root, "--format=ustar", "-cf", tar, "."], check=True)
     conf = ("cell web image=linux user=64M stack=32K heap=64K vcpus=2 data=demo-root\n"
             "args web argv=/bin/init hostname=web env=PATH=/bin\n")
-    m = bochs(iso(archive(conf, high=["linux"], data={"demo-root": tar})),
-              "corei7_haswell_4770", smp=2)
+    m = bochs(iso(archive(conf + pair + monitor, ["heartbeat", "monitor"], high=["linux"],
+                          data={"demo-root": tar})), "corei7_haswell_4770", smp=2)
     boots_vmx(m)
     m.expect(r"^web: thread 1 child 7 fp 3\.891", timeout=120, absent="cell web failed")
     m.expect(r"^d0: cell_ended: cell web ended: code 0", timeout=30)
+    m.expect(r"^beat-b: heartbeat \d+", timeout=60)
+    m.command("restart beat-a", r"^monitor: beat-a: restarted", timeout=60)
+    m.expect(r"^beat-b: heartbeat \d+", timeout=60)
+    assert not m.find(r"PANIC|beat-. failed"), m.tail()
