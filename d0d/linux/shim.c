@@ -207,11 +207,10 @@ static int join(int pid)
 	return fd < 0 || setns(fd, CLONE_NEWPID) < 0 ? -1 : fd;
 }
 
-static int share_net(const char *run, int pid)
+static int share_net(int pid)
 {
 	char path[64];
 
-	(void)run;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int rc = fd < 0 ? -1 : setns(fd, CLONE_NEWNET);
@@ -239,6 +238,35 @@ static void await_exec(struct shim *s, int fail)
 	close(fail);
 }
 
+// Into the container *join_fd is of, or the flags that make its namespaces.
+static unsigned long enter(struct shim *s, const struct be_spec *spec, int pid, int *join_fd)
+{
+	int peer = spec->net_of ? atoi(spec->net_of) : 0;
+
+	if (pid) {
+		*join_fd = join(pid);
+		if (*join_fd < 0)
+			shim_fail(s, errno, "join");
+		return SIGCHLD;
+	}
+	if (peer && share_net(peer) < 0)
+		shim_fail(s, errno, "join network");
+	return SIGCHLD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+	       (peer ? 0 : CLONE_NEWNET);
+}
+
+// d0d's own terminal and log aren't the shim's.
+static void let_stdio_go(void)
+{
+	for (int i = 0; i < 3; i++) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null >= 0)
+			dup2(null, i);
+		if (null > 2)
+			close(null);
+	}
+}
+
 void shim_main(const struct be_spec *spec, const char *root, const char *run, char **volumes,
 	       int report, int go, int join_pid)
 {
@@ -261,19 +289,7 @@ void shim_main(const struct be_spec *spec, const char *root, const char *run, ch
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, tty) < 0)
 		shim_fail(&s, errno, "shim");
 	int join_fd = -1;
-	unsigned long flags = SIGCHLD;
-	if (join_pid) {
-		join_fd = join(join_pid);
-		if (join_fd < 0)
-			shim_fail(&s, errno, "join");
-	} else {
-		flags |= CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC;
-		int peer = spec->net_of ? atoi(spec->net_of) : 0;
-		if (peer && share_net(run, peer) < 0)
-			shim_fail(&s, errno, "join network");
-		if (!peer)
-			flags |= CLONE_NEWNET;
-	}
+	unsigned long flags = enter(&s, spec, join_pid, &join_fd);
 	s.pid = (int)syscall(SYS_clone, flags, 0, 0, 0, 0);
 	if (s.pid < 0)
 		shim_fail(&s, errno, "clone");
@@ -312,12 +328,6 @@ void shim_main(const struct be_spec *spec, const char *root, const char *run, ch
 	tell(&s, 2);
 	close(report);
 	close(go);
-	for (int i = 0; i < 3; i++) { // d0d's own terminal and log aren't the shim's
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (null >= 0)
-			dup2(null, i);
-		if (null > 2)
-			close(null);
-	}
+	let_stdio_go();
 	serve(&s, sigfd);
 }

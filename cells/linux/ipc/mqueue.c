@@ -416,20 +416,26 @@ static s64 receive_message(struct file *f, struct mqueue *q, u64 ubuf, u64 size,
 	return r;
 }
 
+/* The queue, its file held, and the time limit. */
+static s64 timed_begin(int fd, u64 uts, struct file **f, struct mqueue **q, u64 *deadline)
+{
+	s64 r = deadline_in(uts, deadline);
+
+	if (r)
+		return r;
+	*q = queue_of(fd, f);
+	return *q ? 0 : -EBADF;
+}
+
 SYSCALL(mq_timedsend, "fpuup", int fd, u64 ubuf, u64 size, u32 prio, u64 uts)
 {
 	struct mqueue *q;
 	struct file *f;
 	u64 deadline;
-	s64 r = deadline_in(uts, &deadline);
+	s64 r = prio < MQ_PRIO_MAX ? timed_begin(fd, uts, &f, &q, &deadline) : -EINVAL;
 
 	if (r)
 		return r;
-	if (prio >= MQ_PRIO_MAX)
-		return -EINVAL;
-	q = queue_of(fd, &f);
-	if (!q)
-		return -EBADF;
 	r = send_message(f, q, ubuf, size, prio, deadline);
 	file_put(f);
 	return r;
@@ -440,13 +446,10 @@ SYSCALL(mq_timedreceive, "fpupp", int fd, u64 ubuf, u64 size, u64 uprio, u64 uts
 	struct mqueue *q;
 	struct file *f;
 	u64 deadline;
-	s64 r = deadline_in(uts, &deadline);
+	s64 r = timed_begin(fd, uts, &f, &q, &deadline);
 
 	if (r)
 		return r;
-	q = queue_of(fd, &f);
-	if (!q)
-		return -EBADF;
 	r = receive_message(f, q, ubuf, size, uprio, deadline);
 	file_put(f);
 	return r;

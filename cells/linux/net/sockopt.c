@@ -89,88 +89,91 @@ static int common_set(struct sock *s, int name, const void *val, u32 len)
 	return -ENOPROTOOPT;
 }
 
-static int common_get(struct sock *s, int name, void *val, u32 *len)
+/* Options of one number. */
+static bool number_get(struct sock *s, int name, int *v)
 {
-	s64 tv[2];
-	int v, lg[2];
-
 	switch (name) {
 	case SO_TYPE:
-		v = (int)s->type;
+		*v = (int)s->type;
 		break;
 	case SO_DOMAIN:
-		v = (int)s->family;
+		*v = (int)s->family;
 		break;
 	case SO_PROTOCOL:
-		v = (int)s->protocol;
+		*v = (int)s->protocol;
 		break;
 	case SO_ERROR:
-		v = s->error;
+		*v = s->error;
 		s->error = 0;
 		break;
 	case SO_REUSEADDR:
-		v = s->reuseaddr;
+		*v = s->reuseaddr;
 		break;
 	case SO_REUSEPORT:
-		v = s->reuseport;
+		*v = s->reuseport;
 		break;
 	case SO_KEEPALIVE:
-		v = s->keepalive;
+		*v = s->keepalive;
 		break;
 	case SO_BROADCAST:
-		v = s->broadcast;
+		*v = s->broadcast;
 		break;
 	case SO_PASSCRED:
-		v = s->passcred;
+		*v = s->passcred;
 		break;
 	case SO_OOBINLINE:
-		v = s->oobinline;
+		*v = s->oobinline;
 		break;
 	case SO_DONTROUTE:
-		v = s->dontroute;
+		*v = s->dontroute;
 		break;
 	case SO_SNDBUF:
-		v = (int)s->sndbuf;
+		*v = (int)s->sndbuf;
 		break;
 	case SO_RCVBUF:
-		v = (int)s->rcvbuf;
+		*v = (int)s->rcvbuf;
 		break;
 	case SO_RCVLOWAT:
-		v = (int)s->rcvlowat;
+		*v = (int)s->rcvlowat;
 		break;
 	case SO_SNDLOWAT:
-		v = 1;
+		*v = 1;
 		break;
 	case SO_PRIORITY:
-		v = (int)s->priority;
+		*v = (int)s->priority;
 		break;
 	case SO_MARK:
-		v = (int)s->mark;
+		*v = (int)s->mark;
 		break;
 	case SO_TIMESTAMP_OLD:
-		v = s->timestamp;
+		*v = s->timestamp;
 		break;
-	case SO_LINGER:
-		lg[0] = s->linger_on;
-		lg[1] = s->linger;
-		*len = MIN(*len, 8u);
-		memcpy(val, lg, *len);
-		return 0;
-	case SO_RCVTIMEO_OLD:
-	case SO_SNDTIMEO_OLD: {
-		u64 t = name == SO_RCVTIMEO_OLD ? s->rcvtimeo : s->sndtimeo;
-
-		tv[0] = t == NEVER ? 0 : (s64)(t / NS_PER_SEC);
-		tv[1] = t == NEVER ? 0 : (s64)(t % NS_PER_SEC / 1000);
-		*len = MIN(*len, 16u);
-		memcpy(val, tv, *len);
-		return 0;
-	}
 	default:
+		return false;
+	}
+	return true;
+}
+
+static int common_get(struct sock *s, int name, void *val, u32 *len)
+{
+	u64 t = name == SO_RCVTIMEO_OLD ? s->rcvtimeo : s->sndtimeo;
+	s64 tv[2] = {t == NEVER ? 0 : (s64)(t / NS_PER_SEC),
+		     t == NEVER ? 0 : (s64)(t % NS_PER_SEC / 1000)};
+	int lg[2] = {s->linger_on, s->linger}, v;
+	const void *from = &v;
+	u32 size = sizeof(v);
+
+	if (name == SO_LINGER) {
+		from = lg;
+		size = sizeof(lg);
+	} else if (name == SO_RCVTIMEO_OLD || name == SO_SNDTIMEO_OLD) {
+		from = tv;
+		size = sizeof(tv);
+	} else if (!number_get(s, name, &v)) {
 		return -ENOPROTOOPT;
 	}
-	*len = MIN(*len, 4u);
-	memcpy(val, &v, *len);
+	*len = MIN(*len, size);
+	memcpy(val, from, *len);
 	return 0;
 }
 

@@ -488,61 +488,77 @@ static int put_u32(uint8_t *v, uint32_t room, uint32_t x)
 	return 4;
 }
 
+/* Options of one number. */
+static bool socket_number(struct sock *s, uint32_t name, uint32_t *x)
+{
+	switch (name) {
+	case SO_REUSEADDR_:
+		*x = !!(s->flags & SF_REUSEADDR);
+		break;
+	case SO_REUSEPORT_:
+		*x = !!(s->flags & SF_REUSEPORT);
+		break;
+	case SO_BROADCAST_:
+		*x = !!(s->flags & SF_BROADCAST);
+		break;
+	case SO_OOBINLINE_:
+		*x = !!(s->flags & SF_OOBINLINE);
+		break;
+	case SO_TYPE_:
+		*x = s->type;
+		break;
+	case SO_DOMAIN_:
+		*x = s->domain;
+		break;
+	case SO_PROTOCOL_:
+		*x = s->proto;
+		break;
+	case SO_ERROR_:
+		*x = s->error;
+		s->error = 0;
+		break;
+	case SO_SNDBUF_:
+		*x = s->sndbuf ? s->sndbuf : ring_size(&s->tx);
+		break;
+	case SO_RCVBUF_:
+		*x = s->rcvbuf ? s->rcvbuf : ring_size(&s->rx);
+		break;
+	case SO_KEEPALIVE_:
+		*x = s->kind == SK_TCP && s->t.flags & TF_KEEPALIVE;
+		break;
+	case SO_ACCEPTCONN_:
+		*x = s->kind == SK_TCP && s->state == TS_LISTEN;
+		break;
+	case SO_RCVLOWAT_:
+		*x = MAX(s->rcvlowat, 1u);
+		break;
+	case SO_SNDLOWAT_:
+		*x = 1;
+		break;
+	case SO_PRIORITY_:
+		*x = s->prio;
+		break;
+	case SO_MARK_:
+		*x = s->mark;
+		break;
+	case SO_DEBUG_:
+	case SO_DONTROUTE_:
+	case SO_NO_CHECK_:
+	case SO_INCOMING_CPU_:
+		*x = 0;
+		break;
+	default:
+		return false;
+	}
+	return true;
+}
+
 static int get_socket(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
 		      uint32_t room)
 {
 	uint32_t x;
 
 	switch (name) {
-	case SO_REUSEADDR_:
-		x = !!(s->flags & SF_REUSEADDR);
-		break;
-	case SO_REUSEPORT_:
-		x = !!(s->flags & SF_REUSEPORT);
-		break;
-	case SO_BROADCAST_:
-		x = !!(s->flags & SF_BROADCAST);
-		break;
-	case SO_OOBINLINE_:
-		x = !!(s->flags & SF_OOBINLINE);
-		break;
-	case SO_TYPE_:
-		x = s->type;
-		break;
-	case SO_DOMAIN_:
-		x = s->domain;
-		break;
-	case SO_PROTOCOL_:
-		x = s->proto;
-		break;
-	case SO_ERROR_:
-		x = s->error;
-		s->error = 0;
-		break;
-	case SO_SNDBUF_:
-		x = s->sndbuf ? s->sndbuf : ring_size(&s->tx);
-		break;
-	case SO_RCVBUF_:
-		x = s->rcvbuf ? s->rcvbuf : ring_size(&s->rx);
-		break;
-	case SO_KEEPALIVE_:
-		x = s->kind == SK_TCP && s->t.flags & TF_KEEPALIVE;
-		break;
-	case SO_ACCEPTCONN_:
-		x = s->kind == SK_TCP && s->state == TS_LISTEN;
-		break;
-	case SO_RCVLOWAT_:
-		x = MAX(s->rcvlowat, 1u);
-		break;
-	case SO_SNDLOWAT_:
-		x = 1;
-		break;
-	case SO_PRIORITY_:
-		x = s->prio;
-		break;
-	case SO_MARK_:
-		x = s->mark;
-		break;
 	case SO_LINGER_:
 		if (room < 8)
 			return -TE_INVAL;
@@ -560,16 +576,9 @@ static int get_socket(struct tp_stack *st, struct sock *s, uint32_t name, uint8_
 		memcpy(v, st->s->ifs[i].name, 16);
 		return 16;
 	}
-	case SO_DEBUG_:
-	case SO_DONTROUTE_:
-	case SO_NO_CHECK_:
-	case SO_INCOMING_CPU_:
-		x = 0;
-		break;
 	default:
-		return -TE_NOPROTOOPT;
+		return socket_number(s, name, &x) ? put_u32(v, room, x) : -TE_NOPROTOOPT;
 	}
-	return put_u32(v, room, x);
 }
 
 static int get_tcp(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
