@@ -3,7 +3,9 @@
 
 import json
 import os
+import re
 import statistics
+import subprocess
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, os.environ.get("B", "build"))
@@ -35,3 +37,24 @@ def publish(area, rows):
             return "-" if v is None else f"{v:.4g}"
         print(f"  {r['name']:<32}{text(r['d0']):>14}{text(r['peer']):>14}{text(r['ratio']):>9}  "
               f"{r['unit']} ({r['better']} is better), {r['peer_name']}")
+
+
+def console(argv, want, seconds, tmp):
+    """What the machine prints until `want` matches, it ends, or time is up."""
+    out = os.path.join(tmp, "console")
+    with open(out, "wb") as f:
+        proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT)
+        text = ""
+        for _ in range(seconds * 5):
+            try:
+                proc.wait(0.2)
+            except subprocess.TimeoutExpired:
+                pass
+            with open(out, encoding="utf-8", errors="replace") as r:
+                text = r.read()
+            if re.search(want, text) or proc.poll() is not None:
+                break
+        if proc.poll() is None:
+            proc.kill()
+            proc.wait()
+    return text

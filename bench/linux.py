@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from common import BUILD, TOP, publish, row  # noqa: E402
+from common import BUILD, TOP, console, publish, row  # noqa: E402
 
 RUNS = int(os.environ.get("RUNS", "3"))
 SMP = os.environ.get("SMP", "2")
@@ -163,22 +163,7 @@ def make_peer(tmp):
 
 
 def boot(args, tmp, want, seconds):
-    out = f"{tmp}/console"
-    with open(out, "wb") as f:
-        proc = subprocess.Popen(QEMU + args, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT)
-        text = ""
-        for _ in range(seconds * 5):
-            try:
-                proc.wait(0.2)
-            except subprocess.TimeoutExpired:
-                pass
-            with open(out, encoding="utf-8", errors="replace") as r:
-                text = r.read()
-            if re.search(want, text) or proc.poll() is not None:
-                break
-        if proc.poll() is None:
-            proc.kill()
-            proc.wait()
+    text = console(QEMU + args, want, seconds, tmp)
     if not re.search(want, text):
         print(text[-1500:], file=sys.stderr)
     return text

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from common import BUILD, TOP, publish, row  # noqa: E402
+from common import BUILD, TOP, console, publish, row  # noqa: E402
 
 RUNS = int(os.environ.get("RUNS", "3"))
 QEMU = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512",
@@ -47,25 +47,7 @@ def kernel():
 
 
 def qemu(args, want, seconds, tmp):
-    """Console output until `want` matches or time is up."""
-    out = os.path.join(tmp, "console")
-    with open(out, "wb") as f:
-        proc = subprocess.Popen(QEMU + args, stdin=subprocess.DEVNULL, stdout=f,
-                                stderr=subprocess.STDOUT)
-        text = ""
-        for _ in range(seconds * 5):
-            try:
-                proc.wait(0.2)
-            except subprocess.TimeoutExpired:
-                pass
-            with open(out, encoding="utf-8", errors="replace") as r:
-                text = r.read()
-            if re.search(want, text) or proc.poll() is not None:
-                break
-        if proc.poll() is None:
-            proc.kill()
-            proc.wait()
-    return text
+    return console(QEMU + args, want, seconds, tmp)
 
 
 def archive(conf, cells, tmp, more=()):

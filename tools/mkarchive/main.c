@@ -82,17 +82,25 @@ static int create(int argc, char **argv)
 	return err ? complain("", err) : 0;
 }
 
+/* "--key KEY ARCHIVE", both read. -1: the words are others. */
+static int open_archive(int argc, char **argv, struct key *k, struct blob *a, const char **err)
+{
+	if (argc != 3 || strcmp(argv[0], "--key"))
+		return -1;
+	*err = key_load(k, argv[1]);
+	if (!*err)
+		*err = blob_read(a, argv[2]);
+	return 0;
+}
+
 static int check(int argc, char **argv, bool list)
 {
 	struct blob a = {0};
 	struct key k;
 	const char *err;
 
-	if (argc != 3 || strcmp(argv[0], "--key"))
+	if (open_archive(argc, argv, &k, &a, &err))
 		return usage();
-	err = key_load(&k, argv[1]);
-	if (!err)
-		err = blob_read(&a, argv[2]);
 	if (!err)
 		err = archive_verify(&a, k.public);
 	if (!err && list)
@@ -107,11 +115,8 @@ static int sign(int argc, char **argv)
 	struct key k;
 	const char *err;
 
-	if (argc != 3 || strcmp(argv[0], "--key"))
+	if (open_archive(argc, argv, &k, &a, &err))
 		return usage();
-	err = key_load(&k, argv[1]);
-	if (!err)
-		err = blob_read(&a, argv[2]);
 	if (!err)
 		err = archive_sign(&a, &k);
 	if (!err)
