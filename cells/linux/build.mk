@@ -35,3 +35,9 @@ $(eval $(call fuzz_target,fuzz_linux_conctl,tests/fuzz/fuzz_linux_conctl.c tests
 ltp: all
 	$(Q)$(if $(LTP),,$(error make ltp LTP=PATH: the folder of an installed Linux Test Project))
 	$(Q)tests/ltp/run.py $(LTP) $(LTP_ARGS)
+
+# gVisor's system-call tests: `make gvisor GVISOR=PATH` with a folder of the built programs.
+.PHONY: gvisor
+gvisor: all
+	$(Q)$(if $(GVISOR),,$(error make gvisor GVISOR=PATH: the folder of the built test programs))
+	$(Q)tests/gvisor/run.py $(GVISOR) $(GVISOR_ARGS)

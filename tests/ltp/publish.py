@@ -20,7 +20,7 @@ Made by `tests/ltp/publish.py` from a run of `tests/ltp/run.py`.
 - To reproduce: build and install LTP as it says itself, then `make ltp LTP=/opt/ltp` (`LTP_ARGS="--only REGEX"`
   for some of them). Results are merged into build/ltp.json. `LTP_ARGS=--peer` runs the same archive under a Debian
   cloud kernel in the same QEMU.
-- How they run: in QEMU (TCG), many per boot. A static runner (tests/ltp/runner.c) is the container's first
+- How they run: in QEMU (TCG), many per boot. A static runner (tests/suite/runner.c) is the container's first
   process; its root is an archive in memory, /tmp a tmpfs, sockets come from a transport cell. It has every
   capability (`caps=`) and the permit for writable and executable memory (`wxallowed=1`): tests of
   privileged calls would say nothing otherwise. Each test has a time limit of 60 s; the machine it ran on was shared.

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Runs many test programs in one container and prints how each ended. It is the container's
- *first process, static, and needs no shell: /ltp/list has one test a line (name, seconds,
- *program, arguments). Output of a test goes to a file; of those that don't pass, the telling
- *lines are printed. After each test everything it left running is killed and /tmp is emptied,
- *so that the next one starts from the same state.
+ * first process, static, and needs no shell: /suite/list has one test a line (name, seconds,
+ * program, arguments). Output of a test goes to a file; of those that don't pass, the telling
+ * lines are printed, and of GoogleTest's programs each case. After each test everything it left
+ * running is killed and /tmp is emptied, so that the next one starts from the same state.
  *
- *	ltp: NAME CODE MILLISECONDS	CODE: exit code, 128 + signal, or "timeout"
- *	ltp> TEXT
+ *	suite< NAME			begins
+ *	suite: NAME CODE MILLISECONDS	CODE: exit code, 128 + signal, or "timeout"
+ *	suite> TEXT
+ *	suite+ CASE, suite- CASE, suite~ CASE, suite! CASE	passes, fails, skipped, not
+ *through
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,22 +28,27 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIST   "/ltp/list"
-#define OUTPUT "/ltp/output"
+#define LIST   "/suite/list"
+#define OUTPUT "/suite/output"
 enum {
 	WORDS = 32,
 	SHOWN = 4,
-	WIDTH = 180
+	WIDTH = 180,
+	LINE = 16384
 };
 
-static char *environment[] = {"PATH=/ltp/bin:/bin:/usr/bin:/sbin",
+static char *environment[] = {"PATH=/suite/bin:/bin:/usr/bin:/sbin",
 			      "HOME=/root",
 			      "TMPDIR=/tmp",
-			      "LTPROOT=/ltp",
+			      "LTPROOT=/suite",
 			      "LTP_COLORIZE_OUTPUT=n",
 			      "LTP_TIMEOUT_MUL=3",
 			      "KCONFIG_SKIP_CHECK=1",
 			      "LTP_IPC_PATH=/dev/shm/ltp",
+			      "TEST_TMPDIR=/tmp",
+			      "TEST_SRCDIR=/suite",
+			      "GVISOR_PLATFORM_SUPPORT=32BIT:TRUE,ALIGNMENT_CHECK:TRUE,"
+			      "MULTIPROCESS:TRUE,INT3:TRUE,VSYSCALL:FALSE",
 			      NULL};
 
 static double now(void)
@@ -95,7 +103,7 @@ static void run_child(char **argv)
 		close(in);
 	if (chdir("/tmp"))
 		_exit(126);
-	snprintf(path, sizeof(path), "/ltp/bin/%s", argv[0]);
+	snprintf(path, sizeof(path), "/suite/bin/%s", argv[0]);
 	execve(path, argv, environment);
 	printf("cannot run %s: %s\n", path, strerror(errno));
 	fflush(stdout);
@@ -140,12 +148,58 @@ static void show_output(int last)
 	while (fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = 0;
 		if (!last && telling(line) && shown++ < SHOWN)
-			printf("ltp> %.*s\n", WIDTH, line);
+			printf("suite> %.*s\n", WIDTH, line);
 		snprintf(tail[n++ % SHOWN], WIDTH + 1, "%.*s", WIDTH, line);
 	}
 	for (int i = n > SHOWN ? n - SHOWN : 0; !shown && i < n; i++)
-		printf("ltp> %s\n", tail[i % SHOWN]);
+		printf("suite> %s\n", tail[i % SHOWN]);
 	fclose(f);
+}
+
+/* GoogleTest's lines "[ WORD ] CASE, where ... (N ms)": the case's name is cut out in place. */
+static char *case_of(char *line, const char *mark)
+{
+	char *name = strncmp(line, mark, strlen(mark)) ? NULL : line + strlen(mark);
+
+	if (name)
+		name[strcspn(name, ", \n")] = 0;
+	return name;
+}
+
+/* Each case of a GoogleTest program, with the first lines of what failed; 0 if it is none. */
+static int show_cases(void)
+{
+	static const struct {
+		const char *mark;
+		char sign;
+	} ends[] = {{"[       OK ] ", '+'}, {"[  FAILED  ] ", '-'}, {"[  SKIPPED ] ", '~'}};
+	char line[1024], open[WIDTH + 1] = "", *name;
+	FILE *f = fopen(OUTPUT, "r");
+	int found = 0, shown = 0;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		name = case_of(line, "[ RUN      ] ");
+		if (name) {
+			snprintf(open, sizeof(open), "%.*s", WIDTH, name);
+			found = 1;
+			shown = 0;
+		}
+		for (size_t i = 0; open[0] && i < sizeof(ends) / sizeof(*ends); i++) {
+			name = case_of(line, ends[i].mark);
+			if (name) {
+				printf("suite%c %s\n", ends[i].sign, open);
+				open[0] = 0;
+			}
+		}
+		line[strcspn(line, "\n")] = 0;
+		if (open[0] && (strstr(line, ": Failure") || shown) && shown++ < 2 * SHOWN)
+			printf("suite> %.*s\n", WIDTH, line);
+	}
+	if (open[0])
+		printf("suite! %s\n", open);
+	if (f)
+		fclose(f);
+	return found;
 }
 
 static void run_one(const char *name, int seconds, char **argv)
@@ -155,7 +209,7 @@ static void run_one(const char *name, int seconds, char **argv)
 	int status;
 	pid_t pid;
 
-	printf("ltp< %s\n", name);
+	printf("suite< %s\n", name);
 	fflush(stdout);
 	pid = fork();
 	if (!pid)
@@ -167,9 +221,9 @@ static void run_one(const char *name, int seconds, char **argv)
 		snprintf(code, sizeof(code), "%d",
 			 WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 	clean_up();
-	if (status)
+	if (!show_cases() && status)
 		show_output(status == -1);
-	printf("ltp: %s %s %.0f\n", name, code, now() - start);
+	printf("suite: %s %s %.0f\n", name, code, now() - start);
 	fflush(stdout);
 }
 
@@ -202,13 +256,13 @@ int main(int argc, char **argv_)
 {
 	int plain = argc > 1 && !strcmp(argv_[1], "plain");
 	struct sigaction act = {.sa_handler = on_alarm};
-	char line[1024];
+	static char line[LINE];
 	FILE *list = fopen(LIST, "re");
 
 	if (plain)
 		prepare_plain();
 	if (!list) {
-		printf("ltp: no %s\n", LIST);
+		printf("suite: no %s\n", LIST);
 		return 1;
 	}
 	setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 4096}); /* Linux's own defaults */
@@ -227,7 +281,7 @@ int main(int argc, char **argv_)
 		if (n >= 3)
 			run_one(words[0], atoi(words[1]), words + 2);
 	}
-	printf("ltp: end\n");
+	printf("suite: end\n");
 	fflush(stdout);
 	if (plain)
 		reboot(RB_POWER_OFF);
