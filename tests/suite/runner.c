@@ -261,6 +261,9 @@ int main(int argc, char **argv_)
 
 	if (plain)
 		prepare_plain();
+	else
+		mount("tmpfs", "/tmp", NULL, MS_REMOUNT | MS_NODEV,
+		      NULL); /* set-uid programs */
 	if (!list) {
 		printf("suite: no %s\n", LIST);
 		return 1;

@@ -338,7 +338,8 @@ struct epitem {
 	struct epoll *ep;
 	struct file *file;
 	int fd;
-	u32 events; /* EPOLL* asked for; 0 after a ONESHOT fired */
+	u32 events; /* EPOLL* asked for */
+	bool off;   /* a ONESHOT fired */
 	u64 data;
 	struct epwaiter {
 		struct waiter w;
@@ -351,7 +352,7 @@ static void item_wake(struct waiter *w, u32 events)
 {
 	struct epitem *it = w->arg;
 
-	if (!it->events || (events != ~0u && !(events & (it->events | EPOLLERR | EPOLLHUP))))
+	if (it->off || (events != ~0u && !(events & (it->events | EPOLLERR | EPOLLHUP))))
 		return;
 	if (!list_linked(&it->in_ready))
 		list_add_tail(&it->ep->ready, &it->in_ready);
@@ -410,7 +411,8 @@ static u32 epoll_poll(struct file *f, struct poll_table *pt)
 	poll_wait(pt, &ep->wait);
 	list_each_safe(it, tmp, &ep->ready, in_ready)
 	{
-		if (file_poll(it->file, NULL) & (it->events | EPOLLERR | EPOLLHUP))
+		if (!it->off &&
+		    (file_poll(it->file, NULL) & (it->events | EPOLLERR | EPOLLHUP)))
 			return POLLIN | POLLRDNORM;
 		list_del(&it->in_ready);
 	}
@@ -517,6 +519,7 @@ static s64 item_add(struct epoll *ep, struct file *f, int fd, const struct epoll
 static void item_mod(struct epitem *it, const struct epoll_event *ev)
 {
 	it->events = ev->events;
+	it->off = false;
 	it->data = ev->data;
 	if (file_poll(it->file, NULL) & (it->events | EPOLLERR | EPOLLHUP)) {
 		if (!list_linked(&it->in_ready))
@@ -577,14 +580,14 @@ static s64 collect(struct epoll *ep, u64 uev, int max)
 
 		it = list_first(&ep->ready, struct epitem, in_ready);
 		list_del(&it->in_ready);
-		m = it->events ? file_poll(it->file, NULL) & (it->events | EPOLLERR | EPOLLHUP)
-			       : 0;
+		m = it->off ? 0
+			    : file_poll(it->file, NULL) & (it->events | EPOLLERR | EPOLLHUP);
 		if (!m)
 			continue;
 		ev.events = m;
 		ev.data = it->data;
 		if (it->events & EPOLLONESHOT)
-			it->events = 0;
+			it->off = true;
 		else if (!(it->events & EPOLLET))
 			list_add_tail(&again, &it->in_ready);
 		if (copy_out(uev + (u64)n * sizeof(ev), &ev, sizeof(ev))) {

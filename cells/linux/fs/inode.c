@@ -4,7 +4,6 @@
 #include <linux/capability.h>
 
 static u64 next_dev = 1;
-static struct super *anon_super;
 u32 inode_count;
 
 u64 anon_dev(void)
@@ -195,18 +194,31 @@ void inode_stat(struct inode *i, struct stat *st)
 	st->st_ctime_nsec = (u64)(i->ctime % (s64)NS_PER_SEC);
 }
 
+static struct super *anon_super_of(u32 mode)
+{
+	static struct super *pipes, *sockets, *others;
+	u32 type = mode & S_IFMT;
+	struct super **sb = type == S_IFIFO ? &pipes : type == S_IFSOCK ? &sockets : &others;
+
+	if (!*sb)
+		*sb = type == S_IFIFO    ? super_new("pipefs", NULL, PIPEFS_MAGIC)
+		      : type == S_IFSOCK ? super_new("sockfs", NULL, 0x534f434b)
+					 : super_new("anon_inodefs", NULL, 0x09041934);
+	return *sb;
+}
+
 /* A descriptor for something that is not in any directory: "anon_inode:[eventfd]". */
 struct file *anon_file(const char *name, const struct file_ops *ops, void *priv, u32 flags,
 		       u32 mode)
 {
 	struct file *f = file_new(ops, flags);
+	struct super *sb;
 	struct inode *i;
 
 	if (!f)
 		return NULL;
-	if (!anon_super)
-		anon_super = super_new("anon_inodefs", NULL, 0x09041934);
-	i = anon_super ? inode_new(anon_super, mode) : NULL;
+	sb = anon_super_of(mode);
+	i = sb ? inode_new(sb, mode) : NULL;
 	f->dentry = i ? dentry_new(NULL, name, (u32)strlen(name), i) : NULL;
 	if (!f->dentry) {
 		if (i)

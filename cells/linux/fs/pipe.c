@@ -142,8 +142,7 @@ static ssize pipe_write(struct file *f, struct uio *u, u64 *pos)
 		ssize r;
 
 		if (!p->readers) {
-			if (!done)
-				sig_send_thread(current, SIGPIPE, NULL);
+			sig_send_thread(current, SIGPIPE, NULL);
 			return done ? done : -EPIPE;
 		}
 		n = pipe_space(p);
@@ -279,6 +278,8 @@ static int fifo_open(struct inode *ino, struct file *f)
 		p->opens_w++;
 	}
 	wake_all(&p->wait);
+	if (ino->sb->magic == PIPEFS_MAGIC)
+		return 0; /* one of pipe() opened anew through /proc */
 	if (acc == O_RDONLY && !p->writers && !(f->flags & O_NONBLOCK)) {
 		seen = p->opens_w;
 		r = wait_event(&p->wait, p->writers || p->opens_w != seen, NEVER);

@@ -30,7 +30,10 @@ static u64 parse_num(const char *name, u32 len)
 
 static s64 dir_seek(struct file *f, s64 off, int whence)
 {
-	if (whence || off < 0)
+	if (whence > 2)
+		return -EINVAL;
+	off += whence == 1 ? (s64)f->pos : 0; /* their size is 0 */
+	if (off < 0)
 		return -EINVAL;
 	f->pos = (u64)off;
 	return off;
@@ -236,10 +239,9 @@ static ssize mem_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 	u8 buf[256];
 	ssize done = 0;
 
-	if (!t || !t->mm)
+	/* The memory it was opened for, not that of a later execve. */
+	if (!t || !t->mm || t->mm->serial != (u64)f->priv)
 		return 0;
-	if (t->proc != current->proc && !capable(19))
-		return -EACCES;
 	while (u->left) {
 		u64 want = MIN(u->left, sizeof(buf)), got;
 
@@ -263,8 +265,20 @@ static ssize mem_write(struct file *f, struct uio *u, u64 *pos)
 {
 	return mem_rw(f, u, pos, true);
 }
+static int mem_open(struct inode *i, struct file *f)
+{
+	struct pnode *n = i->priv;
+	struct thread *t = thread_seen(n->tid);
+
+	if (!t || !t->mm)
+		return -EACCES;
+	if (t->proc != current->proc && !capable(19))
+		return -EACCES;
+	f->priv = (void *)t->mm->serial;
+	return 0;
+}
 static const struct file_ops mem_fops = {
-    .read = mem_read, .write = mem_write, .seek = dir_seek};
+    .open = mem_open, .read = mem_read, .write = mem_write, .seek = dir_seek};
 
 /* ---- /proc/N ---- */
 static const struct inode_ops pid_ops, task_ops;

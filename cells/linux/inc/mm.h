@@ -131,7 +131,8 @@ struct vma {
 
 struct mm {
 	u32 refs;
-	u64 root; /* PML4, physical */
+	u64 root;   /* PML4, physical */
+	u64 serial; /* never used again */
 	struct vma **vmas;
 	u32 count, room;
 	u64 brk_start, brk, mmap_base, stack_top;
@@ -151,6 +152,8 @@ void mm_get(struct mm *mm);
 void mm_put(struct mm *mm);
 void mm_activate(struct mm *mm);
 
+/* Sets and clears flags of [start, end), which lies within one area: it is split for that. */
+int mm_area_flags(struct mm *mm, u64 start, u64 end, u32 set, u32 clear);
 struct vma *vma_find(struct mm *mm, u64 addr); /* lowest with end > addr */
 struct vma *vma_at(struct mm *mm, u64 addr);   /* containing addr */
 u32 vma_index(struct mm *mm, u64 addr);

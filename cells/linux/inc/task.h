@@ -76,7 +76,7 @@ struct cred {
 	u32 uid, euid, suid, fsuid;
 	u32 gid, egid, sgid, fsgid;
 	u64 cap_eff, cap_perm, cap_inh, cap_bset, cap_amb;
-	u32 securebits;
+	u32 securebits; /* SECBIT_*, linux/securebits.h */
 	u32 ngroups;
 	u32 groups[];
 };
@@ -103,6 +103,8 @@ struct sighand {
 	u32 refs;
 	struct ksigaction action[NSIGS];
 };
+/* Every handler to its default; what is ignored stays so (execve, CLONE_CLEAR_SIGHAND). */
+void sighand_reset(struct sighand *s);
 
 struct fdtable;
 struct fsctx;
@@ -167,7 +169,7 @@ struct thread {
 	bool reset_on_fork;
 	u64 affinity;
 	u32 pdeath_sig;
-	u32 no_new_privs, dumpable_pad, keepcaps;
+	u32 no_new_privs;
 	u32 seccomp_mode;
 	struct seccomp_filter *seccomp;
 	struct sem_undo_list *sem_undo;
@@ -342,6 +344,7 @@ void fpu_cpu_init(void); /* each vCPU, first */
 void fpu_init(void);
 void fpu_save(u8 *area);
 void fpu_restore(const u8 *area);
+void fpu_initial(void); /* the registers as a program begins with them */
 void fpu_fresh(u8 *area);
 u32 fpu_size(void);
 u8 *fpu_alloc(void);     /* a fresh area, NULL: no memory; kfree */

@@ -16,6 +16,8 @@
 #include <linux/stat.h>
 #include <asm/poll.h>
 
+#define PIPEFS_MAGIC 0x50495045u
+
 /* <linux/stat.h> leaves these to the C library where there is one. */
 #ifndef S_IFMT
 #define S_IFMT   00170000

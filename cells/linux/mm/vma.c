@@ -312,16 +312,29 @@ static int protect_check(struct mm *mm, u64 start, u64 end, u32 prot)
 	return 0;
 }
 
+int mm_area_flags(struct mm *mm, u64 start, u64 end, u32 set, u32 clear)
+{
+	struct vma *v;
+
+	if (split_at(mm, start) || split_at(mm, end))
+		return -ENOMEM;
+	v = vma_at(mm, start);
+	if (v)
+		v->flags = (v->flags & ~clear) | set;
+	join_around(mm, start, end);
+	return 0;
+}
+
 int mm_protect(struct mm *mm, u64 start, u64 len, u32 prot)
 {
 	u64 end;
 	int r;
 
-	len = ALIGN_UP(len, PAGE_SIZE);
-	if (!range_valid(start, len))
-		return start & (PAGE_SIZE - 1) ? -EINVAL : -ENOMEM;
-	if (!len)
+	if (!len && !(start & (PAGE_SIZE - 1)))
 		return 0;
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if (!len || !range_valid(start, len))
+		return start & (PAGE_SIZE - 1) ? -EINVAL : -ENOMEM;
 	if (prot & ~(u32)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP))
 		return -EINVAL;
 	prot &= PROT_READ | PROT_WRITE | PROT_EXEC;
@@ -590,11 +603,13 @@ s64 mm_remap(struct mm *mm, u64 old, u64 old_len, u64 new_len, u32 flags, u64 ne
 /* ---- Whole address spaces ---- */
 struct mm *mm_new(void)
 {
+	static u64 serial;
 	struct mm *mm = kalloc(sizeof(*mm));
 
 	if (!mm)
 		return NULL;
 	mm->refs = 1;
+	mm->serial = ++serial;
 	mm->root = pt_new();
 	if (!mm->root) {
 		kfree(mm);

@@ -546,7 +546,9 @@ static void conf_one(const void *rec, void *arg)
 	each_record(PVS_LIST_LINK, sizeof(struct pvs_link), find_name, &nq);
 	memcpy(r.name, nq.name, 16);
 	put_sin(&r, a->addr);
-	if (q->at && q->left >= sizeof(r)) {
+	if (q->at) {
+		if (q->left < sizeof(r))
+			return;
 		if (copy_out(q->at + q->used, &r, sizeof(r)))
 			q->err = -EFAULT;
 		q->left -= sizeof(r);

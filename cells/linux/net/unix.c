@@ -71,11 +71,12 @@ static int unix_pair(u32 type, u32 protocol, struct sock *out[2])
 }
 
 /* ---- Names ---- */
-static struct usock *abstract_find(const u8 *addr, u32 len)
+static struct usock *abstract_find(const u8 *addr, u32 len, u32 type)
 {
 	struct usock *u;
 
 	list_each(u, &abstract, abstract_link) if (u->name_len == len &&
+						   (u32)u->s.type == type &&
 						   !memcmp(u->name, addr, len)) return u;
 	return NULL;
 }
@@ -115,14 +116,14 @@ static int unix_bind(struct sock *s, const u8 *addr, u32 len)
 		do {
 			u->name[0] = AF_UNIX_K;
 			format((char *)u->name + 3, 8, "%05x", (u32)random_u64() & 0xfffff);
-		} while (abstract_find(u->name, 8));
+		} while (abstract_find(u->name, 8, (u32)s->type));
 		u->name_len = 8;
 		list_add_tail(&abstract, &u->abstract_link);
 		return 0;
 	}
 	if (addr[2])
 		return bind_path(u, addr, len);
-	if (abstract_find(addr, len))
+	if (abstract_find(addr, len, (u32)s->type))
 		return -EADDRINUSE;
 	memcpy(u->name, addr, len);
 	u->name_len = len;
@@ -130,7 +131,7 @@ static int unix_bind(struct sock *s, const u8 *addr, u32 len)
 	return 0;
 }
 
-int unix_find(const u8 *addr, u32 len, struct usock **out)
+int unix_find(const u8 *addr, u32 len, u32 type, struct usock **out)
 {
 	char path[112];
 	struct dentry *d;
@@ -139,7 +140,7 @@ int unix_find(const u8 *addr, u32 len, struct usock **out)
 	if (len < 3 || len > 110 || addr[0] != AF_UNIX_K || addr[1])
 		return -EINVAL;
 	if (!addr[2]) {
-		*out = abstract_find(addr, len);
+		*out = abstract_find(addr, len, type);
 		return *out ? 0 : -ECONNREFUSED;
 	}
 	memcpy(path, addr + 2, len - 2);
@@ -151,6 +152,8 @@ int unix_find(const u8 *addr, u32 len, struct usock **out)
 	*out = d->inode->sock;
 	if (!r && !*out)
 		r = -ECONNREFUSED;
+	if (!r && (u32)(*out)->s.type != type)
+		r = -EPROTOTYPE;
 	dentry_put(d);
 	return r;
 }
@@ -167,18 +170,14 @@ static int connect_dgram(struct usock *u, const u8 *addr, u32 len)
 		u->connected = false;
 		return 0;
 	}
-	r = unix_find(addr, len, &to);
+	r = unix_find(addr, len, (u32)u->s.type, &to);
 	if (r)
 		return r;
-	if (to->s.type != u->s.type)
-		return -EPROTOTYPE;
 	list_del(&u->dgram_link);
 	u->peer = to;
 	u->connected = true;
 	u->peer_closed = false;
 	list_add_tail(&to->dgram_peers, &u->dgram_link);
-	memcpy(u->peer_name, to->name, to->name_len);
-	u->peer_name_len = to->name_len;
 	return 0;
 }
 
@@ -195,11 +194,9 @@ static int unix_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
 	if (u->listening)
 		return -EINVAL;
 	for (;;) {
-		r = unix_find(addr, len, &to);
+		r = unix_find(addr, len, (u32)s->type, &to);
 		if (r)
 			return r;
-		if (to->s.type != s->type)
-			return -EPROTOTYPE;
 		if (!to->listening)
 			return -ECONNREFUSED;
 		if (to->pending <= to->backlog)
@@ -221,10 +218,6 @@ static int unix_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
 	link_pair(u, child);
 	memcpy(child->name, to->name, to->name_len);
 	child->name_len = to->name_len;
-	memcpy(u->peer_name, to->name, to->name_len);
-	u->peer_name_len = to->name_len;
-	memcpy(child->peer_name, u->name, u->name_len);
-	child->peer_name_len = u->name_len;
 	child->listener = to;
 	list_add_tail(&to->acceptq, &child->accept_link);
 	to->pending++;
@@ -275,19 +268,38 @@ static int unix_accept(struct sock *s, struct sock **out, bool nonblock)
 	return 0;
 }
 
+u32 unix_peer_name(struct usock *u, u8 *name)
+{
+	u32 len = u->peer ? u->peer->name_len : u->peer_name_len;
+
+	memcpy(name, u->peer ? u->peer->name : u->peer_name, len);
+	return len;
+}
+
+static void peer_gone(struct usock *u)
+{
+	u->peer_name_len = unix_peer_name(u, u->peer_name);
+	u->peer = NULL;
+	u->peer_closed = true;
+}
+
 static int unix_getname(struct sock *s, u8 *addr, bool peer)
 {
 	struct usock *u = us(s);
+	u32 len = u->name_len;
 
 	if (peer && !u->connected)
 		return -ENOTCONN;
-	if (peer ? !u->peer_name_len : !u->name_len) {
+	if (peer)
+		len = unix_peer_name(u, addr);
+	else
+		memcpy(addr, u->name, len);
+	if (!len) {
 		addr[0] = AF_UNIX_K;
 		addr[1] = 0;
-		return 2;
+		len = 2;
 	}
-	memcpy(addr, peer ? u->peer_name : u->name, peer ? u->peer_name_len : u->name_len);
-	return (int)(peer ? u->peer_name_len : u->name_len);
+	return (int)len;
 }
 
 static u32 unix_poll(struct sock *s, struct poll_table *pt)
@@ -401,15 +413,13 @@ static void unix_release(struct sock *s)
 	while (!list_empty(&u->dgram_peers)) {
 		o = list_first(&u->dgram_peers, struct usock, dgram_link);
 		list_del(&o->dgram_link);
-		o->peer = NULL;
-		o->peer_closed = true;
+		peer_gone(o);
 		o->s.error = ECONNRESET;
 		wake_all(&o->s.wait);
 	}
 	o = u->peer;
 	if (o && o->peer == u) {
-		o->peer = NULL;
-		o->peer_closed = true;
+		peer_gone(o);
 		if (unread && s->type != SOCK_DGRAM_K)
 			o->s.error = ECONNRESET;
 		wake_all(&o->s.wait);

@@ -26,7 +26,7 @@ struct usock {
 	struct usock *listener; /* while in its accept queue */
 	u8 name[112];           /* sockaddr_un */
 	u32 name_len;
-	u8 peer_name[112];
+	u8 peer_name[112]; /* of a peer that is gone; unix_peer_name() */
 	u32 peer_name_len;
 	struct inode *bound; /* referenced */
 	struct list abstract_link;
@@ -43,8 +43,13 @@ static inline struct usock *us(struct sock *s)
 }
 
 void ubuf_free(struct ubuf *b);
-/* The socket of a name, not referenced. */
-int unix_find(const u8 *addr, u32 len, struct usock **out);
+/*
+ * The socket of a name, not referenced. Abstract names are apart for each type of socket:
+ * another type's is not found (-ECONNREFUSED); a file's socket of another type is -EPROTOTYPE.
+ */
+int unix_find(const u8 *addr, u32 len, u32 type, struct usock **out);
+/* The peer's name as it is now, or was when it went; its length. */
+u32 unix_peer_name(struct usock *u, u8 *name);
 ssize unix_send(struct sock *s, struct msg *m);
 ssize unix_recv(struct sock *s, struct msg *m);
 

@@ -123,9 +123,7 @@ static ssize send_packet(struct usock *u, struct msg *m)
 		return r;
 	for (;;) {
 		if (m->name_len) {
-			r = unix_find(m->name, m->name_len, &to);
-			if (!r && to->s.type != u->s.type)
-				r = -EPROTOTYPE;
+			r = unix_find(m->name, m->name_len, (u32)u->s.type, &to);
 		} else {
 			to = u->peer;
 			r = to ? 0
@@ -273,8 +271,7 @@ static ssize recv_stream(struct usock *u, struct msg *m)
 			dequeue(u, b);
 	}
 	(void)peeked;
-	memcpy(m->name, u->peer_name, u->peer_name_len);
-	m->name_len = u->peer_name_len;
+	m->name_len = unix_peer_name(u, m->name);
 	return done;
 }
 

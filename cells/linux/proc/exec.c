@@ -11,6 +11,7 @@
 #include <linux/auxvec.h>
 #include <asm/mman.h>
 #include <linux/mman.h>
+#include <linux/securebits.h>
 
 #define ARG_BYTES_MAX (2u << 20)
 #define ARG_COUNT_MAX 65536u
@@ -399,13 +400,13 @@ static int exec_creds(struct inode *ino, bool nosuid)
 	c->sgid = c->fsgid = c->egid;
 	if (suid || sgid)
 		c->cap_amb = 0;
-	if (c->euid == 0 || c->uid == 0) {
+	if ((c->euid == 0 || c->uid == 0) && !(c->securebits & SECBIT_NOROOT)) {
 		c->cap_perm = c->cap_bset | c->cap_inh;
 		c->cap_eff = c->euid == 0 ? c->cap_perm : 0;
 	} else {
 		c->cap_perm = c->cap_eff = c->cap_amb;
 	}
-	current->keepcaps = 0;
+	c->securebits &= ~SECBIT_KEEP_CAPS;
 	return 0;
 }
 
@@ -564,6 +565,15 @@ static void end_other_threads(void)
 	t->tid = p->pid;
 }
 
+void sighand_reset(struct sighand *s)
+{
+	for (u32 i = 0; i < NSIGS; i++) {
+		u64 keep = s->action[i].handler == 1 ? 1 : 0;
+
+		s->action[i] = (struct ksigaction){.handler = keep};
+	}
+}
+
 static void reset_signals(struct thread *t)
 {
 	if (t->sighand->refs > 1) {
@@ -577,12 +587,7 @@ static void reset_signals(struct thread *t)
 		t->sighand->refs--;
 		t->sighand = n;
 	}
-	for (u32 i = 0; i < NSIGS; i++) {
-		struct ksigaction *sa = &t->sighand->action[i];
-		u64 keep = sa->handler == 1 ? 1 : 0;
-
-		*sa = (struct ksigaction){.handler = keep};
-	}
+	sighand_reset(t->sighand);
 	t->altstack_sp = t->altstack_size = 0;
 	t->altstack_flags = 0;
 }
@@ -610,6 +615,7 @@ static void switch_over(struct mm *mm, const struct elf_image *im, u64 entry, u6
 	t->robust_list = 0;
 	t->rseq = 0;
 	t->proc->exec_done = true;
+	t->proc->dumpable = t->cred->euid == t->cred->uid && t->cred->egid == t->cred->gid;
 	if (t->files->refs > 1) {
 		struct fdtable *n = fdtable_copy(t->files);
 
@@ -640,6 +646,7 @@ static void switch_over(struct mm *mm, const struct elf_image *im, u64 entry, u6
 /* Takes over the file. */
 static int exec_opened(struct file *file, const char *path, struct exec_args *a)
 {
+	const char *asked = path; /* a script's own name, not its interpreter's */
 	struct elf_image *im = kalloc(sizeof(*im)), *interp = NULL;
 	struct mm *mm = mm_new();
 	s64 sp = 0;
@@ -673,12 +680,12 @@ static int exec_opened(struct file *file, const char *path, struct exec_args *a)
 	r = exec_creds(file->inode, file->dentry->mnt && (file->dentry->mnt->flags & 2));
 	if (r)
 		goto out;
-	sp = build_stack(mm, a, im, interp, path);
+	sp = build_stack(mm, a, im, interp, asked);
 	if (sp < 0) {
 		r = (int)sp;
 		goto out;
 	}
-	switch_over(mm, im, interp ? interp->entry : im->entry, (u64)sp, path);
+	switch_over(mm, im, interp ? interp->entry : im->entry, (u64)sp, asked);
 	mm = NULL;
 out:
 	if (mm)

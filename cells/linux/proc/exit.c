@@ -372,9 +372,10 @@ static s64 do_wait(struct wait_query *q)
 		{
 			if (!selected(q, c))
 				continue;
-			any = true;
 			if (check_child(q, p, c))
 				return q->pid;
+			/* One that has ended will not stop any more. */
+			any |= !c->zombie || (q->options & WEXITED);
 		}
 		if (!any)
 			return -ECHILD;

@@ -52,8 +52,11 @@ static int copy_shared(struct thread *t, u64 flags)
 		t->sighand->refs++;
 	} else {
 		t->sighand = kmemdup(cur->sighand, sizeof(*cur->sighand));
-		if (t->sighand)
+		if (t->sighand) {
 			t->sighand->refs = 1;
+			if (flags & CLONE_CLEAR_SIGHAND)
+				sighand_reset(t->sighand);
+		}
 	}
 	return t->mm && t->files && t->fs && t->sighand ? 0 : -ENOMEM;
 }
@@ -79,7 +82,6 @@ static void copy_plain(struct thread *t, u64 flags)
 	}
 	t->affinity = cur->affinity;
 	t->no_new_privs = cur->no_new_privs;
-	t->keepcaps = cur->keepcaps;
 	t->timer_slack = t->default_slack = cur->timer_slack;
 	t->personality = cur->personality;
 	t->seccomp_mode = cur->seccomp_mode;
@@ -143,6 +145,8 @@ static int flags_check(u64 f)
 		return -EINVAL;
 	if ((f & (CLONE_PIDFD | CLONE_THREAD)) == (CLONE_PIDFD | CLONE_THREAD))
 		return -EINVAL;
+	if ((f & CLONE_CLEAR_SIGHAND) && (f & CLONE_SIGHAND))
+		return -EINVAL;
 	if (f & (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUSER | CLONE_NEWCGROUP |
 		 CLONE_NEWIPC | CLONE_NEWUTS))
 		return -EPERM;
@@ -187,6 +191,8 @@ static s64 do_clone(const struct clone_args_k *a)
 
 	if (r)
 		return r;
+	if ((f & CLONE_SETTLS) && a->tls >= TASK_SIZE)
+		return -EPERM;
 	if ((f & CLONE_PIDFD) && put_user((int){-1}, a->pidfd))
 		return -EFAULT;
 	if (cur->cred->uid && cur->proc->rlim[RLIMIT_NPROC].cur != NEVER && !capable(24) &&
@@ -295,8 +301,11 @@ SYSCALL(clone3, "pu", u64 uargs, u64 size)
 		if (b)
 			return -E2BIG;
 	}
-	if ((a.flags & 0xff) || (a.exit_signal & ~0xffull) || a.exit_signal > NSIGS ||
-	    (a.stack == 0) != (a.stack_size == 0) || a.set_tid_size)
+	/* CLONE_INTO_CGROUP: there is one group only; as a kernel from before it says. */
+	if (a.flags & ~(0xffffffffull | CLONE_CLEAR_SIGHAND))
+		return -EINVAL;
+	if ((a.flags & (0xff | CLONE_DETACHED)) || (a.exit_signal & ~0xffull) ||
+	    a.exit_signal > NSIGS || (a.stack == 0) != (a.stack_size == 0) || a.set_tid_size)
 		return a.set_tid_size ? -EPERM : -EINVAL;
 	if ((a.flags & (CLONE_THREAD | CLONE_PARENT)) && a.exit_signal)
 		return -EINVAL;

@@ -87,6 +87,11 @@ void fpu_restore(const u8 *area)
 		__asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
 }
 
+void fpu_initial(void)
+{
+	fpu_restore(fresh);
+}
+
 void fpu_fresh(u8 *area)
 {
 	memcpy(area, fresh, size);

@@ -44,14 +44,13 @@ static int wake_key(const struct futex_key *k, u32 n, u32 bitset)
 
 	list_each_safe(w, tmp, futex_bucket(k), link)
 	{
-		if ((u32)woken >= n)
-			break;
 		if (!futex_same(&w->key, k) || !(w->bitset & bitset) || w->pi)
 			continue;
 		list_del(&w->link);
 		w->woken = true;
 		thread_wake(w->thread);
-		woken++;
+		if ((u32)++woken >= n)
+			break; /* so none wanted is one woken, as on Linux */
 	}
 	return woken;
 }
@@ -130,7 +129,7 @@ static s64 do_requeue(u64 addr, u64 addr2, u32 nwake, u32 nmove, bool cmp, u32 v
 		if (now != val)
 			return -EAGAIN;
 	}
-	n = wake_key(&k, nwake, ~0u);
+	n = nwake ? wake_key(&k, nwake, ~0u) : 0;
 	if (futex_same(&k, &k2))
 		return n;
 	list_each_safe(w, tmp, futex_bucket(&k), link)

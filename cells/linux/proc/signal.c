@@ -377,6 +377,7 @@ static int handler_enter(struct regs *r, const struct ksigaction *sa, const sigi
 	if (!(sa->flags & 0x04000000) || fpu_frame_out(fp, t->fpu) ||
 	    copy_out(sp, &f, sizeof(f)))
 		return -EFAULT;
+	fpu_initial(); /* a handler begins with fresh registers */
 	r->rdi = (u64)info->si_signo;
 	r->rsi = sp + offsetof(struct sigframe, info);
 	r->rdx = sp + offsetof(struct sigframe, uc_flags);

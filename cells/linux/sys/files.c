@@ -16,7 +16,11 @@ static s64 do_open(int dfd, u64 upath, u32 flags, u32 mode, u32 lookup)
 
 	if (r)
 		return r;
-	r = open_path(dfd, path, flags & OPEN_FLAGS, mode, lookup, &f);
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	r = open_path(dfd, path,
+		      (flags & OPEN_FLAGS) | (flags & O_PATH ? 0 : 0100000 /* O_LARGEFILE */),
+		      mode, lookup, &f);
 	kfree(path);
 	if (r < 0)
 		return r;
@@ -292,9 +296,10 @@ static s64 do_getdents(int fd, u64 ubuf, u32 size, bool old)
 
 	if (!f)
 		return -EBADF;
-	if (!is_dir(f->inode) || !f->ops->readdir) {
+	if ((f->flags & O_PATH) || (int)size < 0 || !is_dir(f->inode) || !f->ops->readdir) {
+		r = f->flags & O_PATH ? -EBADF : (int)size < 0 ? -EINVAL : -ENOTDIR;
 		file_put(f);
-		return -ENOTDIR;
+		return r;
 	}
 	if (f->inode->dead_dir) {
 		file_put(f);

@@ -9,17 +9,23 @@
 s64 pipe_set_size(struct file *f, u64 bytes);
 s64 fcntl_lock(struct file *f, int cmd, u64 arg);
 
+/* Access mode 3 is for ioctl only. */
+static bool opened_for(const struct file *f, bool write)
+{
+	u32 acc = f->flags & O_ACCMODE;
+
+	return !(f->flags & O_PATH) && (acc == O_RDWR || acc == (write ? O_WRONLY : O_RDONLY));
+}
+
 static ssize do_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 {
 	struct proc *p = current->proc;
 	ssize r;
 
-	if (write ? !(f->flags & 3) || !f->ops->write
-		  : (f->flags & 3) == O_WRONLY || !f->ops->read)
-		return (f->flags & O_PATH) ||
-			       (write ? !(f->flags & 3) : (f->flags & 3) == O_WRONLY)
-			   ? -EBADF
-			   : -EINVAL;
+	if (!opened_for(f, write))
+		return -EBADF;
+	if (write ? !f->ops->write : !f->ops->read)
+		return -EINVAL;
 	u->left = MIN(u->left, RW_MAX);
 	r = write ? f->ops->write(f, u, pos) : f->ops->read(f, u, pos);
 	if (write) {
@@ -314,7 +320,7 @@ SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 			t->cloexec[fd / 64] &= ~(1ull << fd % 64);
 		break;
 	case F_GETFL:
-		r = f->flags | 0100000; /* O_LARGEFILE */
+		r = f->flags;
 		break;
 	case F_SETFL:
 		f->flags = (f->flags & ~(u32)SETFL_MASK) | ((u32)arg & SETFL_MASK);
@@ -334,7 +340,10 @@ SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 		r = f->owner;
 		break;
 	case F_SETSIG:
-		f->sig = (u32)arg;
+		if (arg > NSIGS)
+			r = -EINVAL;
+		else
+			f->sig = (u32)arg;
 		break;
 	case F_GETSIG:
 		r = f->sig;
@@ -707,7 +716,10 @@ SYSCALL(fallocate, "fxdd", int fd, int mode, s64 off, s64 len)
 		r = file_is_pipe(f) ? -ESPIPE : -ENODEV;
 	else if ((mode & 3) == 2)
 		r = -EOPNOTSUPP;
-	else
+	else if (!(mode & 1) && (u64)(off + len) > current->proc->rlim[RLIMIT_FSIZE].cur) {
+		sig_send_thread(current, SIGXFSZ, NULL);
+		r = -EFBIG;
+	} else
 		r = f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len)
 				      : -EOPNOTSUPP;
 	file_put(f);
@@ -721,7 +733,9 @@ SYSCALL(fadvise64, "fddd", int fd, s64 off, s64 len, int advice)
 
 	if (!f)
 		return -EBADF;
-	if (file_is_pipe(f))
+	if (f->flags & O_PATH)
+		r = -EBADF;
+	else if (file_is_pipe(f))
 		r = -ESPIPE;
 	else if (advice < 0 || advice > 5 || len < 0)
 		r = -EINVAL;

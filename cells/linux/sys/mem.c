@@ -66,8 +66,12 @@ SYSCALL(mmap, "puxxdx", u64 addr, u64 len, u32 prot, u32 flags, int fd, u64 off)
 	if (!len || (off & (PAGE_SIZE - 1)) ||
 	    (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE))
 		return -EINVAL;
-	if (off + len < off)
+	if (!(flags & MAP_ANONYMOUS) &&
+
+	    ((s64)off < 0 || (s64)(off + ALIGN_UP(len, PAGE_SIZE)) < 0))
 		return -EOVERFLOW;
+	if ((flags & MAP_ANONYMOUS) && type == MAP_SHARED_VALIDATE)
+		return -EINVAL; /* of files only */
 	if (flags & MAP_HUGETLB)
 		return -ENOMEM;
 	if (type == MAP_SHARED_VALIDATE && (flags & ~MAP_KNOWN))
@@ -157,19 +161,13 @@ static int advise_area(struct mm *mm, struct vma *v, u64 start, u64 end, int adv
 			       v->pgoff + (end - v->start) / PAGE_SIZE - 1);
 		return 0;
 	case MADV_DONTFORK:
-		v->flags |= VMA_DONTFORK;
-		return 0;
+		return mm_area_flags(mm, start, end, VMA_DONTFORK, 0);
 	case MADV_DOFORK:
-		v->flags &= ~VMA_DONTFORK;
-		return 0;
+		return mm_area_flags(mm, start, end, 0, VMA_DONTFORK);
 	case MADV_WIPEONFORK:
-		if (v->inode)
-			return -EINVAL;
-		v->flags |= VMA_WIPEFORK;
-		return 0;
+		return v->inode ? -EINVAL : mm_area_flags(mm, start, end, VMA_WIPEFORK, 0);
 	case MADV_KEEPONFORK:
-		v->flags &= ~VMA_WIPEFORK;
-		return 0;
+		return mm_area_flags(mm, start, end, 0, VMA_WIPEFORK);
 	}
 	return 0;
 }
@@ -180,6 +178,8 @@ SYSCALL(madvise, "pud", u64 addr, u64 len, int advice)
 	u64 end, at = addr;
 	bool hole = false;
 
+	if (len && !ALIGN_UP(len, PAGE_SIZE))
+		return -EINVAL;
 	len = ALIGN_UP(len, PAGE_SIZE);
 	if ((addr & (PAGE_SIZE - 1)) || addr > TASK_SIZE - MIN(len, TASK_SIZE))
 		return -EINVAL;
@@ -189,18 +189,20 @@ SYSCALL(madvise, "pud", u64 addr, u64 len, int advice)
 	if (advice == 100 || advice == 101)
 		return -EPERM;
 	end = addr + len;
-	for (u32 i = vma_index(mm, addr); at < end && i < mm->count; i++) {
-		struct vma *v = mm->vmas[i];
+	while (at < end) {
+		struct vma *v = vma_find(mm, at);
+		u64 stop;
 		int r;
 
-		if (v->start >= end)
+		if (!v || v->start >= end)
 			break;
 		if (v->start > at)
 			hole = true;
-		r = advise_area(mm, v, MAX(at, v->start), MIN(end, v->end), advice);
+		stop = MIN(end, v->end); /* the area may be split and joined meanwhile */
+		r = advise_area(mm, v, MAX(at, v->start), stop, advice);
 		if (r)
 			return r;
-		at = v->end;
+		at = stop;
 	}
 	return hole || at < end ? -ENOMEM : 0;
 }
@@ -412,6 +414,11 @@ SYSCALL(memfd_create, "sx", u64 uname, u32 flags)
 	inode_put(i);
 	if (r)
 		return r;
+	/* Not opened by a name, so it does not stand in the way of its own execution. */
+	if (f->write_counted) {
+		f->write_counted = false;
+		i->writers--;
+	}
 	r = fd_install(f, 0, (flags & 1) != 0);
 	if (r < 0)
 		file_put(f);

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <asm/prctl.h>
+#include <linux/securebits.h>
 
 SYSCALL(getpid, "", void)
 {
@@ -99,14 +100,17 @@ static void fix_caps(struct cred *c, u32 old_uid, u32 old_euid, u32 old_suid)
 	bool had_root = !old_uid || !old_euid || !old_suid,
 	     has_root = !c->uid || !c->euid || !c->suid;
 
-	if (had_root && !has_root && !current->keepcaps) {
-		c->cap_perm = c->cap_eff = 0;
-		c->cap_amb = 0;
+	if (!(c->securebits & SECBIT_NO_SETUID_FIXUP)) {
+		if (had_root && !has_root) {
+			if (!(c->securebits & SECBIT_KEEP_CAPS))
+				c->cap_perm = c->cap_eff = 0;
+			c->cap_amb = 0;
+		}
+		if (!old_euid && c->euid)
+			c->cap_eff = 0;
+		if (old_euid && !c->euid)
+			c->cap_eff = c->cap_perm;
 	}
-	if (!old_euid && c->euid)
-		c->cap_eff = 0;
-	if (old_euid && !c->euid)
-		c->cap_eff = c->cap_perm;
 	current->proc->dumpable = 0;
 }
 
@@ -453,6 +457,22 @@ SYSCALL(arch_prctl, "xp", u32 op, u64 arg)
 s64 seccomp_set(u32 op, u32 flags, u64 uprog);
 s64 seccomp_mode(void);
 
+/* The bits of mask become those of value; a bit with its lock set stays, and so does the lock.
+ */
+static s64 set_securebits(u32 mask, u32 value)
+{
+	u32 old = current->cred->securebits, n = (old & ~mask) | value;
+	struct cred *c;
+
+	if ((((old & SECURE_ALL_LOCKS) >> 1) & (old ^ n)) || (old & SECURE_ALL_LOCKS & ~n))
+		return -EPERM;
+	c = cred_own();
+	if (!c)
+		return -ENOMEM;
+	c->securebits = n;
+	return 0;
+}
+
 static s64 prctl_mm(u64 op)
 {
 	return capable(CAP_SYS_RESOURCE) ? -EINVAL : -EPERM;
@@ -516,12 +536,10 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 		t->proc->dumpable = (u32)a;
 		return 0;
 	case PR_GET_KEEPCAPS:
-		return t->keepcaps;
+		return (t->cred->securebits & SECBIT_KEEP_CAPS) != 0;
 	case PR_SET_KEEPCAPS:
-		if (a > 1)
-			return -EINVAL;
-		t->keepcaps = (u32)a;
-		return 0;
+		return a > 1 ? -EINVAL
+			     : set_securebits(SECBIT_KEEP_CAPS, a ? SECBIT_KEEP_CAPS : 0);
 	case PR_SET_NO_NEW_PRIVS:
 		if (a != 1 || b || c || d)
 			return -EINVAL;
@@ -553,17 +571,10 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 		return prctl_ambient(a, b);
 	case PR_GET_SECUREBITS:
 		return t->cred->securebits;
-	case PR_SET_SECUREBITS: {
-		struct cred *cr;
-
-		if (!capable(CAP_SETPCAP))
+	case PR_SET_SECUREBITS:
+		if (!capable(CAP_SETPCAP) || (a & ~(u64)(SECURE_ALL_BITS | SECURE_ALL_LOCKS)))
 			return -EPERM;
-		cr = cred_own();
-		if (!cr)
-			return -ENOMEM;
-		cr->securebits = (u32)a;
-		return 0;
-	}
+		return set_securebits(~0u, (u32)a);
 	case PR_SET_TIMERSLACK:
 		t->timer_slack = a ? a : t->default_slack;
 		return 0;

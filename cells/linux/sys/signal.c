@@ -199,7 +199,7 @@ static int kill_many(u32 pgid, bool all, int sig, const siginfo_t *info)
 SYSCALL(kill, "dd", int pid, int sig)
 {
 	siginfo_t i;
-	struct proc *p;
+	struct thread *t;
 
 	if (sig < 0 || sig > NSIGS)
 		return -EINVAL;
@@ -210,8 +210,10 @@ SYSCALL(kill, "dd", int pid, int sig)
 		return pid == (int)0x80000000
 			   ? -ESRCH
 			   : kill_many(pid ? (u32)-pid : current->proc->pgid, false, sig, &i);
-	p = proc_find((u32)pid);
-	return p ? kill_one(p, sig, &i) : -ESRCH;
+	if (proc_find((u32)pid))
+		return kill_one(proc_find((u32)pid), sig, &i);
+	t = thread_find((u32)pid); /* any thread's number names its process */
+	return t ? kill_one(t->proc, sig, &i) : -ESRCH;
 }
 
 static s64 do_tkill(int tgid, int tid, int sig, const siginfo_t *info)
