@@ -17,11 +17,7 @@ test-unit: $(UNIT_TESTS) ## unit tests on the host, with ASan and UBSan
 
 test-system: all $(SYSTEM_DEPS) ## system tests: fresh boots in QEMU and Bochs
 	@mkdir -p $(B)/junit
-	@$(PYTHON) -m pytest -q -o cache_dir=$(CURDIR)/$(B)/pytest -m 'not long' \
-	  --junitxml=$(B)/junit/system.xml tests/system || \
-	  { echo "once more, what failed: emulation on a busy machine is slow at times"; \
-	    $(PYTHON) -m pytest -q -o cache_dir=$(CURDIR)/$(B)/pytest -m 'not long' --last-failed \
-	      --junitxml=$(B)/junit/system-again.xml tests/system; }
+	@$(PYTHON) tests/system/run.py $(B)/junit $(B)/pytest
 
 test-long: all $(SYSTEM_DEPS) ## the slower system tests as well
 	@mkdir -p $(B)/junit

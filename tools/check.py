@@ -119,11 +119,13 @@ def each(kind, paths, argv_of, config=None, sources_of_file=included):
     todo = [p for p in paths if not memory.knows(p, by(p))]
     bad = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, code, out, sources in pool.map(work, todo):
+        for n, (path, code, out, sources) in enumerate(pool.map(work, todo)):
             if code:
                 bad.append((path, out))
             else:
                 memory.learn(path, by(path), sources)
+            if n % 20 == 0:  # it may be interrupted
+                memory.save()
     memory.save()
     return bad
 

@@ -18,6 +18,13 @@ KEY = os.path.join(BUILD, "keys", "signing.key")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes long; not part of `make test`")
+    config.addinivalue_line("markers", "bochs: runs in Bochs (set by the fixture)")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "bochs" in item.fixturenames:
+            item.add_marker("bochs")
 
 
 def make_archive(folder, conf, cells=(), high=(), data=None, key=KEY, nucleus=KERNEL, number=1):
