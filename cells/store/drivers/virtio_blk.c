@@ -10,46 +10,12 @@
 #include "libcell/cell.h"
 #include "libcell/log.h"
 #include "libcell/mmio.h"
+#include "libcell/virtio_pci.h"
 #include "libcell/virtq.h"
 
 #define NUM       128u
 #define DEPTH     32u
-#define NO_VEC    0xffffu
 #define STATUS_AT 2048u /* of the status bytes in the page of headers */
-
-/* Capability types, 4.1.4. */
-enum {
-	CAP_COMMON = 1,
-	CAP_NOTIFY,
-	CAP_ISR,
-	CAP_DEVICE,
-	CAPS
-};
-
-/* Common configuration, 4.1.4.3. */
-enum {
-	C_DEVICE_FEATURE_SELECT = 0,
-	C_DEVICE_FEATURE = 4,
-	C_DRIVER_FEATURE_SELECT = 8,
-	C_DRIVER_FEATURE = 12,
-	C_MSIX_CONFIG = 16,
-	C_STATUS = 20,
-	C_QUEUE_SELECT = 22,
-	C_QUEUE_SIZE = 24,
-	C_QUEUE_MSIX = 26,
-	C_QUEUE_ENABLE = 28,
-	C_QUEUE_NOTIFY_OFF = 30,
-	C_QUEUE_DESC = 32,
-	C_QUEUE_DRIVER = 40,
-	C_QUEUE_DEVICE = 48,
-};
-enum {
-	S_ACKNOWLEDGE = 1,
-	S_DRIVER = 2,
-	S_DRIVER_OK = 4,
-	S_FEATURES_OK = 8,
-	S_NEEDS_RESET = 64,
-};
 
 /* Features, 5.2.3. */
 #define F(bit)      (1ull << (bit))
@@ -184,7 +150,7 @@ static int make_queue(struct blk_disk *d)
 	v->page = blk_dma_alloc(4096, &v->page_dma);
 	if (!ring || !v->page || virtq_drv_init(&v->q, ring, num, 0, v->slots))
 		return -1;
-	mmio_write16(c, C_MSIX_CONFIG, NO_VEC);
+	mmio_write16(c, C_CONFIG_MSIX, NO_VEC);
 	mmio_write16(c, C_QUEUE_MSIX, vector);
 	if (mmio_read16(c, C_QUEUE_MSIX) != vector && vector != NO_VEC)
 		return -1;
