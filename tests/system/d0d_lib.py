@@ -144,7 +144,7 @@ class Host:
             self.enter(self.program, "--host", "unix:" + self.sock, "--host", "127.0.0.1:2375", "--state",
                        os.path.join(self.dir, "state"), "--name", "testhost", *self.options),
             stdout=self.log, stderr=self.log)
-        deadline = time.time() + 15
+        deadline = time.time() + 60
         while time.time() < deadline:
             assert self.daemon.poll() is None, self.read_log()
             done = subprocess.run(["curl", "-s", "--unix-socket", self.sock, "http://d/_ping"],
@@ -161,7 +161,7 @@ class Host:
 
     def kill(self, sig=signal.SIGKILL):
         os.kill(self.daemon_pid(), sig)
-        self.daemon.wait(timeout=10)
+        self.daemon.wait(timeout=60)
 
     def read_log(self):
         with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as f:
@@ -181,7 +181,7 @@ class Host:
             pass
         self.holder.kill()
         self.holder.wait()
-        self.daemon.wait(timeout=10)
+        self.daemon.wait(timeout=60)
         self.log.close()
         for base, dirs, _ in os.walk("/sys/fs/cgroup"):
             for d in [x for x in dirs if tag and x == "d0d-" + tag]:

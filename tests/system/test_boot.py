@@ -85,4 +85,4 @@ def test_vmx_in_bochs(bochs, archive, iso, pair):
 def test_static_libraries_in_a_cell(boot, archive):
     m = boot(archive("cell libs image=libs heap=2M stack=64K\n", ["libs"]))
     m.expect(r"^libs: libraries work, peak \d+ KiB", timeout=60)
-    m.expect(r"^d0: cell_ended: cell libs ended: code 0", timeout=10)
+    m.expect(r"^d0: cell_ended: cell libs ended: code 0", timeout=60)

@@ -204,13 +204,13 @@ def test_disk_full():
 def test_slow_clients_hold_nobody_up(docker):
     slow = [subprocess.Popen(docker.host.enter("python3", "-c", "import socket,time\n"
                                                "s=socket.create_connection(('127.0.0.1',2375))\n"
-                                               "s.sendall(b'GET /_p'); time.sleep(30)"))
+                                               "s.sendall(b'GET /_p'); time.sleep(600)"))
             for _ in range(10)]
     try:
         time.sleep(0.3)
         began = time.time()
         assert docker.out("run", "--rm", "busybox", "echo", "quick") == "quick"
-        assert time.time() - began < 5
+        assert time.time() - began < 60
     finally:
         for p in slow:
             p.kill()

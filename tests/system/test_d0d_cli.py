@@ -42,7 +42,7 @@ def web(docker):
     docker.run("rm", "-f", "web", code=None)
 
 
-def wait_for(what, timeout=10):
+def wait_for(what, timeout=60):
     deadline = time.time() + timeout
     while time.time() < deadline:
         if what():

@@ -134,7 +134,7 @@ def test_stop_waits_no_longer_than_asked(docker):
                "trap '' TERM; sleep 1000 & while :; do sleep 1; done")
     begin = time.monotonic()
     docker.run("stop", "-t", "1", "deaf")
-    assert 1 <= time.monotonic() - begin < 5 * PATIENCE
+    assert 1 <= time.monotonic() - begin < 60  # and not until its child ends
     assert field(docker, "deaf", "{{.State.ExitCode}}") == "137"
     docker.run("rm", "deaf")
 

@@ -163,7 +163,7 @@ def test_output_that_nobody_takes_holds_up_nobody_else(loaded):
             assert loaded.ok("exec", "one", "echo", "hi", timeout=20) == "hi\n"
         start = time.monotonic()
         loaded.ok("stop", "-t", "1", "one")
-        assert time.monotonic() - start < 4 * PATIENCE
+        assert time.monotonic() - start < 60  # and not until its output is taken
         assert loaded.ok("inspect", "-f", "{{.State.ExitCode}}", "one") == "137\n"
         stuck.kill()
 

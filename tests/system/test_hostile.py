@@ -141,8 +141,8 @@ def test_stack_canary(boot, archive, pair):
     m = boot(archive(pair + conf_of(["stack-smash"]), ["heartbeat", "hostile"]))
     m.expect(READY, timeout=60)
     m.expect(r"^x-stack-smash: panic: stack canary overwritten", timeout=30)
-    m.expect(r"^x-stack-smash: +#\d+ 0x[0-9a-f]+ (smash|attack_stack_smash)\+0x", timeout=10)
-    m.expect(r"^d0: cell_ended: cell x-stack-smash ended: code 134 stack canary", timeout=10)
+    m.expect(r"^x-stack-smash: +#\d+ 0x[0-9a-f]+ (smash|attack_stack_smash)\+0x", timeout=60)
+    m.expect(r"^d0: cell_ended: cell x-stack-smash ended: code 134 stack canary", timeout=60)
     beats_on(m, 1)
 
 

@@ -132,7 +132,8 @@ def test_an_idle_store_sleeps(boot, archive, tmp_path):
     used = [int(vm.command("ps", r"^monitor: +\d+ store +\S+ +running +1 +1 +(\d+) ").group(1))]
     time.sleep(3)
     used += [int(vm.command("ps", r"^monitor: +\d+ store +\S+ +running +1 +1 +(\d+) ").group(1))]
-    assert used[1] - used[0] < 500, "milliseconds of CPU time in 3 idle seconds"
+    # One that is kept awake uses all of them, on a busy machine too.
+    assert used[1] - used[0] < 1500, "milliseconds of CPU time in 3 idle seconds"
 
 
 def test_mirror(boot, archive, tmp_path):

@@ -57,7 +57,7 @@ class Net:
         self.proc = subprocess.Popen(
             ["ip", "netns", "exec", self.ns, BIN, "tap0", args, *opts],
             stdout=out, stderr=subprocess.STDOUT)
-        for _ in range(100):
+        for _ in range(1200):
             if "ready" in self.log.read_text():
                 return
             assert self.proc.poll() is None, self.log.read_text()
