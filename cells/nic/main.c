@@ -27,11 +27,13 @@ struct bell {
 	unsigned channel;
 	uint32_t generation; /* of the channel while its port is there; 0: no port */
 	bool port;
+	bool news; /* made, not said yet */
 };
 
 static struct nic nic;
 static struct bell bells[D0_CHANNELS_MAX];
 static struct net_init_cfg cfg;
+static bool news; /* of a port */
 
 static void ring(void *arg)
 {
@@ -48,8 +50,21 @@ static void open_port(unsigned n, const struct d0_channel *ch)
 	b->generation = ch->generation;
 	if (!mem || !nic_port_add(&nic, n, mem, size, ch->ring_dma, ch->args, ring, b))
 		return;
-	b->port = true;
-	log_info("port %u for cell %u: %s", n, ch->peer_cell, ch->args);
+	b->port = b->news = news = true;
+}
+
+/* Said when the port's driver side has its answer: a line takes the console longer. */
+static void tell_news(void)
+{
+	news = false;
+	cell_notify_flush();
+	for (unsigned i = 0; i < D0_CHANNELS_MAX; i++) {
+		const struct d0_channel *ch = bells[i].news ? cell_channel(i) : NULL;
+
+		if (ch && bells[i].port)
+			log_info("port %u for cell %u: %s", i, ch->peer_cell, ch->args);
+		bells[i].news = false;
+	}
 }
 
 static void scan_channels(void)
@@ -227,6 +242,8 @@ int cell_main(const struct d0_info *info)
 			continue;
 		}
 		busy = false;
+		if (news)
+			tell_news();
 		if (now - last_work < poll_ns || nic_arm(&nic)) {
 			cell_notify_flush();
 			continue;

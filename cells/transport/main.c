@@ -53,6 +53,7 @@ struct net {
 	uint32_t generation;
 	bool known; /* the stack has this interface */
 	bool full;  /* tx_get found no room */
+	bool news;  /* attached, not said yet */
 };
 
 struct cell {
@@ -62,6 +63,7 @@ struct cell {
 	uint32_t client_gen;
 	uint8_t *frame; /* private copy of the frame being received */
 	uint32_t begun; /* interface whose frame is being built */
+	bool news;      /* of an interface */
 	uint64_t counters_at;
 	uint64_t *counter[16], *traffic[4], *links;
 };
@@ -206,8 +208,30 @@ static void net_tell(unsigned ifi, bool attached)
 		return;
 	tp_if_link(cell.st, ifi, n->port.link_up);
 	cell.counters_at = 0; /* d0d waits for it */
-	log_info("%s up, mtu %u, %02x:%02x:%02x:%02x:%02x:%02x", c.name, n->port.mtu, c.mac[0],
-		 c.mac[1], c.mac[2], c.mac[3], c.mac[4], c.mac[5]);
+	n->news = cell.news = true;
+}
+
+/*
+ * What is new, said when the frames that follow from it are under way: a line takes the
+ * console longer than a handshake.
+ */
+static void tell_news(void)
+{
+	cell.news = false;
+	cell_notify_flush();
+	for (unsigned i = 1; i < TP_MAX_IF; i++) {
+		struct net *n = &cell.net[i];
+		const uint8_t *m = n->port.mac;
+		char name[] = "eth0";
+
+		if (!n->news || n->channel < 0)
+			continue;
+		n->news = false;
+		name[3] = (char)('0' + i - 1);
+		log_info("%s up, mtu %u, %02x:%02x:%02x:%02x:%02x:%02x",
+			 i == UPLINK ? "up" : name, n->port.mtu, m[0], m[1], m[2], m[3], m[4],
+			 m[5]);
+	}
 }
 
 static void net_poll_events(unsigned ifi)
@@ -431,6 +455,8 @@ static _Noreturn void run(void)
 				vnet_port_kick(&cell.net[i].port);
 		}
 		counters_update();
+		if (cell.news)
+			tell_news();
 		if (more || !next) {
 			cell_notify_flush();
 			cell_duty();
@@ -508,6 +534,7 @@ int cell_main(const struct d0_info *info)
 	tp_conf_services(cell.st, info->args);
 	counters_init();
 	scan();
+	cell_notify_flush();
 	log_info("transport: %u sockets, %zu KiB", c.max_socks,
 		 (arena_size + state_size) / 1024);
 	run();
