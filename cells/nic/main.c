@@ -33,7 +33,8 @@ struct bell {
 static struct nic nic;
 static struct bell bells[D0_CHANNELS_MAX];
 static struct net_init_cfg cfg;
-static bool news; /* of a port */
+static bool news;                        /* of a port */
+static uint64_t closes, *closes_counter; /* ports that were closed */
 
 static void ring(void *arg)
 {
@@ -78,6 +79,7 @@ static void scan_channels(void)
 		if (b->port && (!open || ch->generation != b->generation)) {
 			nic_port_remove(&nic, i);
 			b->port = false;
+			counter_set(closes_counter, ++closes); /* d0d waits for it */
 			b->generation = 0;
 		}
 		/* A refused port is not tried again before its slot changes. */
@@ -149,6 +151,7 @@ static void register_counters(void)
 		counters[i] = counter_register(counted[i].name);
 	ports_counter = counter_register("ports");
 	links_counter = counter_register("links_up");
+	closes_counter = counter_register("port_closes");
 }
 
 static uint64_t field(const void *stats, size_t off)

@@ -13,7 +13,7 @@
 #include "d0d/d0/net.h"
 #include "d0/vnet.h"
 
-#define NIC_NOTICES_US 3000
+#define NIC_LETS_GO_MS 100
 #define HEAP           (1536ull << 10)
 #define STATE          (640ull << 10)
 #define STACK          (64ull << 10)
@@ -296,10 +296,40 @@ int net_ready(struct box_net *n, struct err *e)
 	return 0;
 }
 
+static uint64_t nic_closes(struct d0_backend *b)
+{
+	struct d0_ctl_cell_counters r = {.h.cell = b->nets->nic};
+
+	return ctl_call(b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0
+		   ? UINT64_MAX
+		   : counter(&r.counters, "port_closes");
+}
+
+static unsigned net_channels(struct d0_backend *b, uint32_t cell)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
+		struct d0_ctl_channel_status s = {.h.cell = cell, .channel = i};
+		struct err none;
+
+		n += ctl_call(b, &s, D0_CTL_channel_status, sizeof(s), &none) == 0 &&
+		     s.info.state == D0_CHANNEL_OPEN && s.info.protocol == D0_PROTO_NET;
+	}
+	return n;
+}
+
+// A ring is taken from the nic only when it says that it has let go of the port: it would be
+// at work on memory that is gone. One that does not answer is being restarted.
 static void end(struct d0_backend *b, uint32_t cell)
 {
+	uint64_t want = nic_closes(b);
+	int64_t until = mono_ms() + NIC_LETS_GO_MS;
+
+	want += net_channels(b, cell);
 	cell_do(b, D0_CTL_cell_stop, cell, 1, NULL);
-	usleep(NIC_NOTICES_US); // or the nic may be at work on a ring that is taken from it
+	while (nic_closes(b) < want && mono_ms() < until)
+		usleep(200);
 	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
 		struct d0_ctl_channel_destroy r = {.h.cell = cell, .channel = i};
 		ctl_call(b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
