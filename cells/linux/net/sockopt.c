@@ -179,7 +179,7 @@ static int common_get(struct sock *s, int name, void *val, u32 *len)
 
 SYSCALL(setsockopt, "fddpu", int fd, int level, int name, u64 uval, u32 len)
 {
-	u8 val[256] = {0};
+	u8 val[288] = {0}; /* struct group_source_req has 264 */
 	struct sock *s;
 	s64 r;
 	struct file *f;

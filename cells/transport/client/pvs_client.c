@@ -327,14 +327,20 @@ int pvs_close(struct pvs_client *c, int s, bool abort)
 int pvs_setopt(struct pvs_client *c, int s, int level, int name, const void *v, uint32_t len)
 {
 	struct pvs_req q = {.cmd = PVS_CMD_SETSOCKOPT, .sock = (uint32_t)s};
+	uint32_t buf = len > 32 && len <= UNIT ? pvs_heap_alloc(c, PVS_MIN_ORDER) : 0;
+	int e;
 
-	if (len > 32)
-		return -E_INVAL;
+	if (len > 32 && !buf)
+		return len > UNIT ? -E_INVAL : -E_NOMEM;
 	q.u.sockopt.level = (uint32_t)level;
 	q.u.sockopt.name = (uint32_t)name;
 	q.u.sockopt.len = len;
-	memcpy(q.u.sockopt.val, v, len);
-	return call(c, &q);
+	q.u.sockopt.buf_off = buf;
+	memcpy(buf ? c->base + buf : q.u.sockopt.val, v, len);
+	e = call(c, &q);
+	if (buf)
+		pvs_heap_free(c, buf);
+	return e;
 }
 
 int pvs_getopt(struct pvs_client *c, int s, int level, int name, void *v, uint32_t len)

@@ -7,7 +7,7 @@
  * built, so a full device queue pushes back to the client. A full rx ring drops and
  * counts, as any socket buffer does.
  */
-#include "tp_int.h"
+#include "mcast.h"
 
 #define REC_HDR ((uint32_t)sizeof(struct pvs_dgram))
 
@@ -129,6 +129,7 @@ static void udp_multicast(struct tp_stack *st, struct pkt *p, uint16_t sport, ui
 		struct sock *s = SOCK(st, i);
 
 		if (s->kind == SK_UDP &&
+		    (!p->multicast || mcast_allowed(s, &p->dst, p->ifi, &p->src)) &&
 		    sock_bound_match(s, &p->src, sport, &p->dst, dport, p->ifi, &score))
 			udp_to(st, s, p, sport, len);
 	}
@@ -196,6 +197,15 @@ bad:
 
 /* ---- raw, ping and packet sockets in ---- */
 
+/* IPV6_CHECKSUM: a packet whose sum is wrong is not for this socket (RFC 3542 section 3.1). */
+static bool raw_sum_ok(const struct sock *s, const struct pkt *p)
+{
+	uint32_t pseudo = csum_pseudo(&p->src, &p->dst, p->proto, p->len);
+
+	return s->d.sum_off + 2u <= p->len &&
+	       (p->csum_ok || !csum_fold(csum_add(p->data, p->len, pseudo)));
+}
+
 bool raw_input(struct tp_stack *st, struct pkt *p)
 {
 	bool taken = false;
@@ -209,7 +219,9 @@ bool raw_input(struct tp_stack *st, struct pkt *p)
 		    (s->domain == PVS_AF_INET) != p->is4 ||
 		    (s->bound_if && s->bound_if != p->ifi) ||
 		    (s->flags & SF_BINDADDR && !ipa_eq(&s->laddr, &p->dst)) ||
-		    (s->flags & SF_CONNECTED && !ipa_eq(&s->raddr, &p->src)))
+		    (s->flags & SF_CONNECTED && !ipa_eq(&s->raddr, &p->src)) ||
+		    (p->multicast && !mcast_allowed(s, &p->dst, p->ifi, &p->src)) ||
+		    (s->d.sum_on && !raw_sum_ok(s, p)))
 			continue;
 		if (p->proto == IPPROTO_ICMP_ && p->len && p->data[0] < 32 &&
 		    s->d.icmp_filter >> p->data[0] & 1)
@@ -355,6 +367,32 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 	return 0;
 }
 
+/*
+ * What is sent to many comes back to those of this host who listen: a broadcast always, a
+ * multicast unless the sender said otherwise (IP_MULTICAST_LOOP is the sender's in Linux).
+ */
+static void send_back(struct tp_stack *st, struct sock *s, const struct out *o, uint16_t sport,
+		      uint32_t idx, uint32_t len)
+{
+	struct pkt p = {.src = o->d.src,
+			.dst = o->to,
+			.data = st->scratch,
+			.len = len + 8,
+			.ifi = o->d.ifi,
+			.proto = IPPROTO_UDP_,
+			.ttl = o->o.ttl,
+			.tos = o->o.tos,
+			.multicast = o->d.multicast,
+			.broadcast = o->d.broadcast,
+			.is4 = ipa_is4(&o->to),
+			.loop = true};
+
+	if (o->d.multicast && (!s->d.mcast_loop || !group_is(st, o->d.ifi, &o->to)))
+		return;
+	ring_read(st, &s->tx, idx, st->scratch + 8, len);
+	udp_multicast(st, &p, sport, o->port, len + 8);
+}
+
 static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint32_t idx,
 			uint32_t len)
 {
@@ -384,6 +422,8 @@ static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint
 		ring_read(st, &s->tx, idx, t.l4 + 8, len);
 	STAT(st, Udp_OutDatagrams);
 	ip_finish(st, &t, 6, 8, sum);
+	if (o->d.multicast || o->d.broadcast)
+		send_back(st, s, o, wire, idx, len);
 	return 0;
 }
 
@@ -462,6 +502,8 @@ static int raw_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram 
 		if (h.src && !share_is(st, &o->d.src))
 			o->d.src = ipa_from4(h.src);
 	}
+	if (s->d.sum_on && s->d.sum_off + 2u > r->len)
+		return -TE_INVAL;
 	e = ip_begin(st, &t, &o->d, &o->to, proto, r->len - skip, &o->o);
 	if (e)
 		return e;
@@ -473,6 +515,8 @@ static int raw_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram 
 	}
 	if (s->domain == PVS_AF_INET6 && s->proto == IPPROTO_ICMPV6_ && r->len >= 4)
 		ip_finish(st, &t, 2, r->len, 0);
+	else if (s->d.sum_on)
+		ip_finish(st, &t, s->d.sum_off, r->len, 0);
 	else
 		ip_finish(st, &t, CSUM_NONE, 0, 0);
 	return 0;

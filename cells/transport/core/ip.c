@@ -3,7 +3,7 @@
  * built on the way out. This is a host: nothing is forwarded, redirects and source routes
  * are ignored, and an address of ours that comes in from outside as a source is a lie.
  */
-#include "tp_int.h"
+#include "mcast.h"
 
 static bool src_bad(struct tp_stack *st, const struct pkt *p)
 {
@@ -24,12 +24,7 @@ static bool dst_ours(struct tp_stack *st, struct pkt *p)
 			return true;
 		if (!p->is4 && p->dst.b[1] == 2 && p->dst.q[1] == 1ull << 56)
 			return true; /* ff02::1 */
-		for (unsigned i = 0; i < MAX_GROUP; i++) {
-			if (st->group[i].refs && st->group[i].ifi == p->ifi &&
-			    ipa_eq(&st->group[i].addr, &p->dst))
-				return true;
-		}
-		return false;
+		return group_is(st, p->ifi, &p->dst);
 	}
 	if (p->is4 && addr_broadcast(st, &p->dst)) {
 		p->broadcast = true;

@@ -12,12 +12,12 @@
  * known to be ours alone we neither override a neighbour's entry nor name our MAC in
  * solicitations. A cell answers within milliseconds of its start.
  */
-#include "tp_int.h"
+#include "mcast.h"
 
 static const struct ipa all_nodes = {.b = {0xff, 2, [15] = 1}};
 static const struct ipa all_routers = {.b = {0xff, 2, [15] = 2}};
 
-static const struct ipa *linklocal_of(struct tp_stack *st, unsigned ifi)
+const struct ipa *linklocal_of(struct tp_stack *st, unsigned ifi)
 {
 	for (unsigned i = 0; i < MAX_ADDR; i++) {
 		struct ifaddr *a = &st->s->addr[i];
@@ -357,11 +357,7 @@ void nd_input(struct tp_stack *st, struct pkt *p)
 	uint8_t type = p->data[0];
 
 	if (type == 130 && ipa_linklocal(&p->src)) { /* MLD query */
-		for (unsigned i = 0; i < MAX_GROUP; i++) {
-			if (st->group[i].refs && st->group[i].ifi == p->ifi &&
-			    !ipa_is4(&st->group[i].addr))
-				mld_report(st, p->ifi, &st->group[i].addr, false);
-		}
+		mcast_answer(st, p, true);
 		return;
 	}
 	if (type < 134 || type > 136)
@@ -377,53 +373,4 @@ void nd_input(struct tp_stack *st, struct pkt *p)
 		ns_input(st, p);
 	else
 		na_input(st, p);
-}
-
-static void igmp_report(struct tp_stack *st, unsigned ifi, const struct ipa *g, bool leave)
-{
-	uint8_t m[40] = {0x46, 0xc0, 0, 40, 0, 0, 0x40, 0, 1, IPPROTO_IGMP_};
-	static const uint8_t mac[6] = {1, 0, 0x5e, 0, 0, 22};
-	struct dst d;
-	uint16_t c;
-
-	if (!route_lookup(st, g, NULL, ifi, &d))
-		memcpy(m + 12, d.src.b + 12, 4);
-	memcpy(m + 16, "\xe0\x00\x00\x16\x94\x04\x00\x00", 8);
-	c = csum_fold(csum_add(m, 24, 0));
-	memcpy(m + 10, &c, 2);
-	m[24] = 0x22;
-	m[31] = 1;
-	m[32] = leave ? 3 : 4; /* CHANGE_TO_INCLUDE {} / CHANGE_TO_EXCLUDE {} */
-	memcpy(m + 36, g->b + 12, 4);
-	c = csum_fold(csum_add(m + 24, 16, 0));
-	memcpy(m + 26, &c, 2);
-	eth_send(st, ifi, mac, ETH_P_IP, m, 40);
-}
-
-void mld_report(struct tp_stack *st, unsigned ifi, const struct ipa *group, bool leave)
-{
-	/* Hop-by-hop header with a router alert, then one record. */
-	uint8_t m[40 + 8 + 28] = {0x60, 0, 0, 0, 0, 36, IPPROTO_HOPOPTS_, 1};
-	static const uint8_t mac[6] = {0x33, 0x33, 0, 0, 0, 22};
-	const struct ipa *src = linklocal_of(st, ifi);
-	struct ipa s = src ? *src : (struct ipa){.q = {0, 0}};
-	struct ipa dst = {.b = {0xff, 2, [15] = 22}};
-	uint32_t pseudo;
-	uint16_t c;
-
-	if (ipa_is4(group)) {
-		igmp_report(st, ifi, group, leave);
-		return;
-	}
-	memcpy(m + 8, s.b, 16);
-	memcpy(m + 24, dst.b, 16);
-	memcpy(m + 40, "\x3a\x00\x05\x02\x00\x00\x01\x00", 8);
-	m[48] = 143;
-	m[55] = 1;
-	m[56] = leave ? 3 : 4;
-	memcpy(m + 60, group->b, 16);
-	pseudo = csum_pseudo(&s, &dst, IPPROTO_ICMPV6_, 28);
-	c = csum_fold(csum_add(m + 48, 28, pseudo));
-	memcpy(m + 50, &c, 2);
-	eth_send(st, ifi, mac, ETH_P_IPV6, m, sizeof(m));
 }

@@ -390,7 +390,7 @@ static int cmd_sockopt(struct tp_stack *st, struct sock *s, const struct pvs_req
 		       struct pvs_rsp *r)
 {
 	uint32_t len = q->u.sockopt.len, n;
-	uint8_t val[256];
+	uint8_t val[288]; /* struct group_source_req has 264 */
 	int ret;
 
 	if (q->cmd == PVS_CMD_SETSOCKOPT) {

@@ -3,6 +3,7 @@
  * tcp(7)). Options that only concern the client's own bookkeeping (SO_RCVTIMEO, O_NONBLOCK,
  * SO_OOBINLINE delivery) are stored and given back, and act in the client.
  */
+#include "mcast.h"
 #include "tcp.h"
 
 enum {
@@ -251,47 +252,6 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 	return -TE_NOPROTOOPT;
 }
 
-static int membership4(struct tp_stack *st, struct sock *s, const uint8_t *v, uint32_t len,
-		       bool join)
-{
-	struct ipa g = ipa_from4(0);
-	unsigned ifi = 0;
-
-	if (len < 8)
-		return -TE_INVAL;
-	memcpy(&g.w[3], v, 4);
-	if (!ipa_multicast(&g))
-		return -TE_INVAL;
-	if (len >= 12)
-		ifi = get_u32(v + 8, 4) ? get_u32(v + 8, 4) - 1 : 0;
-	for (unsigned i = 1; i < TP_MAX_IF && !ifi; i++)
-		ifi = st->s->ifs[i].used ? i : 0;
-	if (ifi >= TP_MAX_IF)
-		return -TE_INVAL;
-	if (join)
-		return group_join(st, ifi, &g);
-	group_leave(st, ifi, &g);
-	return 0;
-}
-
-static int membership6(struct tp_stack *st, const uint8_t *v, uint32_t len, bool join)
-{
-	struct ipa g;
-	uint32_t ifi;
-
-	if (len < 20)
-		return -TE_INVAL;
-	g = ipa_from6(v);
-	ifi = get_u32(v + 16, 4);
-	ifi = ifi ? ifi - 1 : 1;
-	if (!ipa_multicast(&g) || ipa_is4(&g) || ifi >= TP_MAX_IF)
-		return -TE_INVAL;
-	if (join)
-		return group_join(st, ifi, &g);
-	group_leave(st, ifi, &g);
-	return 0;
-}
-
 enum {
 	IP_TOS_ = 1,
 	IP_TTL_ = 2,
@@ -307,8 +267,6 @@ enum {
 	IP_MULTICAST_IF_ = 32,
 	IP_MULTICAST_TTL_ = 33,
 	IP_MULTICAST_LOOP_ = 34,
-	IP_ADD_MEMBERSHIP_ = 35,
-	IP_DROP_MEMBERSHIP_ = 36,
 	IP_MULTICAST_ALL_ = 49
 };
 
@@ -355,7 +313,12 @@ static int set_ip(struct tp_stack *st, struct sock *s, uint32_t name, const uint
 		return 0;
 	case IP_ADD_MEMBERSHIP_:
 	case IP_DROP_MEMBERSHIP_:
-		return membership4(st, s, v, len, name == IP_ADD_MEMBERSHIP_);
+	case IP_UNBLOCK_SOURCE_:
+	case IP_BLOCK_SOURCE_:
+	case IP_ADD_SOURCE_MEMBERSHIP_:
+	case IP_DROP_SOURCE_MEMBERSHIP_:
+	case MCAST_JOIN_GROUP_ ... MCAST_LEAVE_SOURCE_GROUP_:
+		return mcast_option(st, s, name, v, len);
 	case IP_PKTINFO_:
 	case IP_RECVTTL_:
 	case IP_RECVTOS_:
@@ -374,8 +337,6 @@ enum {
 	IPV6_MULTICAST_IF_ = 17,
 	IPV6_MULTICAST_HOPS_ = 18,
 	IPV6_MULTICAST_LOOP_ = 19,
-	IPV6_ADD_MEMBERSHIP_ = 20,
-	IPV6_DROP_MEMBERSHIP_ = 21,
 	IPV6_MTU_DISCOVER_ = 23,
 	IPV6_MTU_ = 24,
 	IPV6_RECVERR_ = 25,
@@ -422,7 +383,8 @@ static int set_ip6(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 		return 0;
 	case IPV6_ADD_MEMBERSHIP_:
 	case IPV6_DROP_MEMBERSHIP_:
-		return membership6(st, v, len, name == IPV6_ADD_MEMBERSHIP_);
+	case MCAST_JOIN_GROUP_ ... MCAST_LEAVE_SOURCE_GROUP_:
+		return mcast_option6(st, s, name, v, len);
 	case IPV6_MTU_DISCOVER_:
 	case IPV6_DONTFRAG_:
 		s->df = name == IPV6_DONTFRAG_ ? !!x : x == 2;
@@ -431,7 +393,14 @@ static int set_ip6(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 		if (dg)
 			s->d.recverr = !!x;
 		return 0;
-	case IPV6_CHECKSUM_:
+	case IPV6_CHECKSUM_: /* RFC 3542 section 3.1 */
+		if (s->kind != SK_RAW || s->proto == IPPROTO_ICMPV6_)
+			return -TE_NOPROTOOPT;
+		if ((int32_t)x != -1 && (x % 2 || x > 65000))
+			return -TE_INVAL;
+		s->d.sum_on = (int32_t)x != -1;
+		s->d.sum_off = (uint16_t)x;
+		return 0;
 	case IPV6_RECVPKTINFO_:
 	case IPV6_RECVHOPLIMIT_:
 	case IPV6_RECVTCLASS_:
@@ -730,6 +699,9 @@ static int get_ip6(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *
 		break;
 	case IPV6_RECVERR_:
 		x = dg && s->d.recverr;
+		break;
+	case IPV6_CHECKSUM_:
+		x = s->kind == SK_RAW && s->d.sum_on ? s->d.sum_off : UINT32_MAX;
 		break;
 	default:
 		return -TE_NOPROTOOPT;

@@ -11,7 +11,7 @@
  * connection made so keeps the host's address as its own on the wire; the application
  * sees the port it listens on. There is no address translation and no table of flows.
  */
-#include "tp_int.h"
+#include "mcast.h"
 
 struct ifaddr *addr_find(struct tp_stack *st, const struct ipa *a)
 {
@@ -74,7 +74,7 @@ static struct ipa prefix_of(const struct ipa *a, unsigned plen)
 	return p;
 }
 
-static struct ipa solicited_node(const struct ipa *a)
+struct ipa solicited_node(const struct ipa *a)
 {
 	struct ipa g = {.b = {0xff, 2, [11] = 1, [12] = 0xff}};
 
@@ -128,7 +128,7 @@ int addr_add(struct tp_stack *st, unsigned ifi, const struct ipa *a, unsigned pl
 	} else if (ifi) {
 		struct ipa g = solicited_node(a);
 
-		group_join(st, ifi, &g);
+		group_join(st, ifi, &g, NULL);
 		if (!st->cfg.ipv6_no_dad) {
 			slot->flags |= AF_TENTATIVE;
 			slot->dad_left = 1;
@@ -151,7 +151,7 @@ void addr_remove(struct tp_stack *st, struct ifaddr *a)
 	if (ifi && !ipa_is4(&gone)) {
 		struct ipa g = solicited_node(&gone);
 
-		group_leave(st, ifi, &g);
+		group_leave(st, ifi, &g, NULL);
 	}
 	for (i = 0; i < MAX_ADDR; i++) {
 		if (st->s->addr[i].used && st->s->addr[i].plen == plen &&
@@ -420,36 +420,4 @@ bool publish_host(struct tp_stack *st, const struct ipa *host)
 			return true;
 	}
 	return false;
-}
-
-/* ---- multicast groups ---- */
-
-int group_join(struct tp_stack *st, unsigned ifi, const struct ipa *a)
-{
-	struct group *g, *slot = NULL;
-
-	for (g = st->group; g < st->group + MAX_GROUP; g++) {
-		if (g->refs && g->ifi == ifi && ipa_eq(&g->addr, a)) {
-			g->refs++;
-			return 0;
-		}
-		slot = slot || g->refs ? slot : g;
-	}
-	if (!slot)
-		return -TE_NOBUFS;
-	*slot = (struct group){.addr = *a, .ifi = (uint16_t)ifi, .refs = 1};
-	if (ifi)
-		mld_report(st, ifi, a, false);
-	return 0;
-}
-
-void group_leave(struct tp_stack *st, unsigned ifi, const struct ipa *a)
-{
-	for (struct group *g = st->group; g < st->group + MAX_GROUP; g++) {
-		if (g->refs && g->ifi == ifi && ipa_eq(&g->addr, a)) {
-			if (!--g->refs && ifi)
-				mld_report(st, ifi, a, true);
-			return;
-		}
-	}
 }

@@ -8,6 +8,7 @@
  * socket stays on the list until then, so an index found earlier in the same batch never names
  * a different socket.
  */
+#include "mcast.h"
 #include "tcp.h"
 
 struct sock *sock_alloc(struct tp_stack *st, uint8_t kind)
@@ -63,6 +64,8 @@ void sock_free(struct tp_stack *st, struct sock *s)
 		st->nraw--;
 	if (s->kind == SK_PACKET)
 		st->npacket--;
+	if (s->kind != SK_TCP)
+		mcast_leave_all(st, s);
 	s->kind = SK_FREE;
 	s->slot = PVS_NO_SLOT;
 	st->nsocks--;

@@ -28,6 +28,7 @@
  *
  * Failure. Exhaustion of any table drops the packet or refuses the request, and counts it.
  */
+#include "mcast.h"
 #include "tcp.h"
 
 static void config_defaults(struct tp_config *c)
@@ -146,6 +147,7 @@ struct tp_stack *tp_init(void *arena, size_t arena_size, void *state, size_t sta
 		return NULL;
 	for (st->naddr = MAX_ADDR; st->naddr && !st->s->addr[st->naddr - 1].used;)
 		st->naddr--;
+	mcast_begin(st);
 	st->ops.random(st->ctx, st->hash_key, sizeof(st->hash_key));
 	for (unsigned i = 0; i < 5; i++)
 		st->hash_key[i] |= 1;
@@ -271,6 +273,7 @@ void tp_if_link(struct tp_stack *st, unsigned ifi, int up)
 		nd_if_up(st, ifi);
 	if (n->dhcp)
 		dhcp_start(st, ifi);
+	mcast_link_up(st, ifi);
 	tcp_link_up(st);
 }
 
@@ -471,6 +474,8 @@ void stack_ip_deliver(struct tp_stack *st, struct pkt *p)
 		}
 		break;
 	case IPPROTO_IGMP_:
+		igmp_input(st, p);
+		return;
 	case IPPROTO_NONE_:
 		return;
 	}

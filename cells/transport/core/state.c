@@ -14,6 +14,7 @@
  * The scoreboard is gone: what was in flight becomes one record (tcp_timer.c) and the
  * retransmission timer is started, so at worst a window is sent twice.
  */
+#include "mcast.h"
 #include "tcp.h"
 
 #define NET_FROM offsetof(struct state, ifs)
@@ -28,9 +29,10 @@ void state_seal_net(struct tp_stack *st)
 
 static uint32_t sock_sum(const struct sock *s)
 {
-	size_t end = offsetof(struct sock, d) + sizeof(s->d);
+	size_t end = offsetof(struct sock, d.member) +
+		     MIN(s->d.nmember, MAX_MEMBER) * sizeof(struct member);
 
-	/* Ranges that are not in use mean nothing. */
+	/* Ranges and memberships that are not in use mean nothing. */
 	if (s->kind == SK_TCP)
 		end = offsetof(struct sock, t.ooo) +
 		      MIN(s->t.nooo, OOO_MAX) * sizeof(struct seqrange);
@@ -153,7 +155,7 @@ static bool sock_sane(struct tp_stack *st, const struct sock *s)
 		return false;
 	if (s->tx_prod - s->tx_cons > MAX(ring_size(&s->tx), 1u) && s->tx.space)
 		return false;
-	return s->kind != SK_TCP || tcp_sane(s);
+	return s->kind == SK_TCP ? tcp_sane(s) : s->d.nmember <= MAX_MEMBER;
 }
 
 /* ---- bringing it back to life ---- */
@@ -210,8 +212,10 @@ static void sock_revive(struct tp_stack *st, struct sock *s)
 	st->nraw += s->kind == SK_RAW || s->kind == SK_PING;
 	st->npacket += s->kind == SK_PACKET;
 	sock_touch(st, s);
-	if (s->kind != SK_TCP)
+	if (s->kind != SK_TCP) {
+		mcast_revive(st, s);
 		return;
+	}
 	if (s->state != TS_LISTEN && s->state != TS_CLOSED)
 		sock_hash(st, s);
 	st->ntw += s->state == TS_TIME_WAIT;

@@ -192,8 +192,7 @@ struct pmtu {
 
 struct group {
 	struct ipa addr;
-	uint16_t ifi, refs;
-	uint64_t report_at;
+	uint16_t ifi, refs, any; /* any: of them, without a source */
 };
 
 struct fragq {
@@ -406,8 +405,6 @@ bool addr_broadcast(struct tp_stack *st, const struct ipa *a);
 const struct publish *publish_find(struct tp_stack *st, uint8_t proto, const struct ipa *host,
 				   uint16_t port);
 bool publish_host(struct tp_stack *st, const struct ipa *host);
-int group_join(struct tp_stack *st, unsigned ifi, const struct ipa *a);
-void group_leave(struct tp_stack *st, unsigned ifi, const struct ipa *a);
 uint64_t addr_tick(struct tp_stack *st);
 
 /* share.c */
@@ -436,7 +433,7 @@ void nd_solicit(struct tp_stack *st, unsigned ifi, const struct ipa *target, boo
 void nd_if_up(struct tp_stack *st, unsigned ifi);
 void nd_advertise(struct tp_stack *st, unsigned ifi, const struct ipa *target);
 uint64_t nd_tick(struct tp_stack *st);
-void mld_report(struct tp_stack *st, unsigned ifi, const struct ipa *group, bool leave);
+const struct ipa *linklocal_of(struct tp_stack *st, unsigned ifi);
 
 /* dhcp.c */
 void dhcp_start(struct tp_stack *st, unsigned ifi);

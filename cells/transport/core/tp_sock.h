@@ -161,14 +161,28 @@ struct tcp {
 	    ooo[OOO_MAX]; /* received out of order, most recent first; last: see state.c */
 };
 
+/* What a socket has joined: from anyone, from one source, or from all but one. */
+enum {
+	MEMBER_ANY,
+	MEMBER_SOURCE,
+	MEMBER_BLOCK
+};
+struct member {
+	struct ipa group, source;
+	uint16_t ifi, kind;
+	uint32_t pad;
+};
+#define MAX_MEMBER 12
+
 struct dgram {
-	uint8_t hdrincl, recverr, checksum_off, pad;
+	uint8_t hdrincl, recverr, sum_on, nmember;
 	uint8_t mcast_ttl, mcast_loop;
 	uint16_t ethertype;
 	uint32_t mcast_if;
 	uint32_t icmp_filter;
 	uint32_t promisc;
-	uint16_t gso_size;
+	uint16_t gso_size, sum_off;       /* IPV6_CHECKSUM */
+	struct member member[MAX_MEMBER]; /* last: see state.c */
 };
 
 #define SF_REUSEADDR 0x0001u
