@@ -27,3 +27,4 @@ $(eval $(call unit_test,d0d_engine,tests/unit/d0d_engine_test.c tests/unit/d0d_f
 $(eval $(call fuzz_target,d0d_http,tests/fuzz/d0d_http_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_load,tests/fuzz/d0d_load_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_box,tests/fuzz/d0d_box_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
+$(eval $(call fuzz_target,d0d_store,tests/fuzz/d0d_store_fuzz.c tests/unit/d0d_fake.c $(filter-out d0d/d0/store.c,$(D0D_SRC)),,$(D0D_LIBS)))

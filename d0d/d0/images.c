@@ -20,17 +20,11 @@ void d0_img_drop(struct backend *be)
 	store_spool_drop(d0_of(be));
 }
 
-static int take_text(void *ctx, const void *data, size_t n)
-{
-	sbuf_add(ctx, data, n);
-	return 0;
-}
-
 int d0_img_commit(struct backend *be, const char *manifest, char id[ID_LEN + 1], struct err *e)
 {
 	struct sbuf out = {0};
-	int rc = store_call(d0_of(be), D0_ADMIN_IMPORT_COMMIT, take_text, &out, e, "", manifest,
-			    NULL);
+	int rc = store_call(d0_of(be), D0_ADMIN_IMPORT_COMMIT, store_text, &out, e, "",
+			    manifest, NULL);
 
 	if (rc == 0 && (out.len != ID_LEN || !hex_is(out.p, ID_LEN)))
 		rc = err_set(e, 500, "the store names no image");
@@ -88,7 +82,7 @@ int d0_img_each(struct backend *be, be_image_cb *cb, void *ctx, struct err *e)
 {
 	struct image_walk w = {.cb = cb, .ctx = ctx};
 	struct sbuf out = {0};
-	int rc = store_call(d0_of(be), D0_ADMIN_IMAGE_LIST, take_text, &out, e, NULL);
+	int rc = store_call(d0_of(be), D0_ADMIN_IMAGE_LIST, store_text, &out, e, NULL);
 
 	if (rc == 0)
 		rc = each_line(&out, one_image, &w);
@@ -107,7 +101,7 @@ int d0_img_layers(struct backend *be, const char *id, be_layer_cb *cb, void *ctx
 {
 	struct image_walk w = {.layer = cb, .ctx = ctx};
 	struct sbuf out = {0};
-	int rc = store_call(d0_of(be), D0_ADMIN_IMAGE_LAYERS, take_text, &out, e, id, NULL);
+	int rc = store_call(d0_of(be), D0_ADMIN_IMAGE_LAYERS, store_text, &out, e, id, NULL);
 
 	if (rc == 0)
 		rc = each_line(&out, one_layer, &w);
@@ -119,7 +113,7 @@ int d0_img_config(struct backend *be, const char *id, char **out, size_t *len, s
 {
 	struct sbuf b = {0};
 
-	if (store_call(d0_of(be), D0_ADMIN_IMAGE_BLOB, take_text, &b, e, id, NULL) < 0) {
+	if (store_call(d0_of(be), D0_ADMIN_IMAGE_BLOB, store_text, &b, e, id, NULL) < 0) {
 		sbuf_free(&b);
 		return -1;
 	}

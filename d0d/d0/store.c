@@ -163,6 +163,12 @@ static int call_held(struct d0_backend *b, enum d0_admin_op op, const void *data
 	return take_answer(b, op, cb, ctx, e);
 }
 
+int store_text(void *sbuf, const void *data, size_t n)
+{
+	sbuf_add(sbuf, data, n);
+	return 0;
+}
+
 int store_callv(struct d0_backend *b, enum d0_admin_op op, const struct sbuf *args,
 		store_cb *cb, void *ctx, struct err *e)
 {

@@ -13,6 +13,9 @@ typedef int store_cb(void *ctx, const void *data, size_t n);
 void store_link_open(struct d0_backend *b);
 void store_link_close(struct d0_backend *b);
 
+int store_text(void *sbuf, const void *data,
+	       size_t n); // one that gathers it all in a struct sbuf
+
 // One request and all of its answer. ARGS are strings, ended by NULL. 0, or -1 with E: 404,
 // 409, 400, 507 or 500, and the store's words.
 int store_call(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ctx,

@@ -384,12 +384,6 @@ int d0_tree_unpack(struct backend *be, const char *id, const char *path, struct 
 	return rc;
 }
 
-static int take_text(void *ctx, const void *data, size_t n)
-{
-	sbuf_add(ctx, data, n);
-	return 0;
-}
-
 int d0_tree_stat(struct backend *be, const char *id, const char *path, bool follow,
 		 struct be_stat *out, struct err *e)
 {
@@ -402,7 +396,7 @@ int d0_tree_stat(struct backend *be, const char *id, const char *path, bool foll
 	unsigned long long size;
 	int at = 0, rc;
 
-	rc = store_call(b, D0_ADMIN_TREE_STAT, take_text, &text, e, label, in,
+	rc = store_call(b, D0_ADMIN_TREE_STAT, store_text, &text, e, label, in,
 			follow ? "1" : "0", NULL);
 	if (x)
 		box_put(x);
@@ -413,7 +407,7 @@ int d0_tree_stat(struct backend *be, const char *id, const char *path, bool foll
 	if (rc == 0) {
 		out->size = size;
 		out->mtime_ns = mtime;
-		snprintf(out->link, sizeof(out->link), "%s", text.p + at + 1);
+		snprintf(out->link, sizeof(out->link), "%s", text.p[at] ? text.p + at + 1 : "");
 	}
 	sbuf_free(&text);
 	return rc;
@@ -427,7 +421,7 @@ int d0_tree_read(struct backend *be, const char *id, const char *path, size_t ma
 	int rc;
 
 	label_of(id, label);
-	rc = store_call(d0_of(be), D0_ADMIN_TREE_READ, take_text, &text, e, label, path, NULL);
+	rc = store_call(d0_of(be), D0_ADMIN_TREE_READ, store_text, &text, e, label, path, NULL);
 	if (rc == 0 && text.len > max)
 		rc = err_set(e, 413, "%s: too large", path);
 	if (rc < 0) {
