@@ -468,7 +468,7 @@ static int make_link(struct oci_layer *l, uint64_t dir, const char *name, const 
 	char clean[PATH_LEN];
 	const char *base = "";
 	struct h2_attr a, old;
-	uint64_t from;
+	uint64_t from = 0;
 	int err = split_path(l, target, false, clean, &from, &base);
 
 	if (!err)
@@ -549,6 +549,7 @@ static int whiteout(struct oci_layer *l, uint64_t dir, const char *name)
 		return 0;
 	if (!strcmp(name, ".wh..wh..opq"))
 		err = empty_dir(l, dir, true, 0);
+	/* NOLINTNEXTLINE: split_path copied the name, with its end */
 	else if (!strncmp(name, ".wh..wh.", 8) || !name[4])
 		err = 0; /* bookkeeping of aufs */
 	else if (!strcmp(name + 4, ".") || !strcmp(name + 4, ".."))
@@ -563,7 +564,7 @@ static int on_entry(void *ctx, const struct oci_entry *e)
 	struct oci_layer *l = ctx;
 	char clean[PATH_LEN];
 	const char *name = "";
-	uint64_t dir;
+	uint64_t dir = 0;
 	int err = split_path(l, e->path, true, clean, &dir, &name);
 
 	l->file = 0;

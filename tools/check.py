@@ -46,6 +46,8 @@ def flags_of(path):
         return NUCLEUS
     if path.startswith("cells/linux/"):
         return GUEST
+    if "lwip" in path:
+        return HOST + ["-I/usr/include/lwip"]
     if path.startswith(CELL_ONLY) or "/bare/" in path:
         return CELL
     return HOST

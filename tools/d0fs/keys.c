@@ -109,7 +109,7 @@ static int key_cmd(int argc, char **argv)
 {
 	bool new = argc == 3 && !strcmp(argv[1], "new");
 	bool public = argc == 3 && !strcmp(argv[1], "public");
-	uint8_t key[KEY_PUBLIC_SIZE];
+	uint8_t key[KEY_PUBLIC_SIZE] = {0};
 	const char *err;
 	struct key k;
 	int code = 0;

@@ -120,7 +120,7 @@ static int args_script(struct exec_args *a, const char *interp, const char *opt,
 		r = args_add(&n, opt, (u32)strlen(opt));
 		n.argc++;
 	}
-	if (!r)
+	if (!r) /* NOLINTNEXTLINE(clang-analyzer-unix.cstring.NullArg): a script has a path */
 		r = args_add(&n, path, (u32)strlen(path));
 	if (!r && a->used > skip) {
 		r = args_add(&n, a->buf + skip, a->used - skip - 1);
