@@ -61,6 +61,10 @@ static void none(void *ctx)
 {
 }
 
+static void quiet(void *ctx, unsigned client)
+{
+}
+
 static void turn(struct host *h)
 {
 	while (h->peer->head != h->peer->tail) {
@@ -81,7 +85,7 @@ static void wait_server(void *ctx)
 
 static void boot(unsigned i)
 {
-	static const struct tp_ops ops = {tx_get, tx_put, now, rnd, none, NULL};
+	static const struct tp_ops ops = {tx_get, tx_put, now, rnd, quiet, NULL};
 	struct tp_config cfg = {.max_socks = 16, .no_ipv6 = 1};
 	struct tp_if_config ic = {.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}, .name = "eth0"};
 	size_t a = tp_arena_size(&cfg), s = tp_state_size(&cfg);
@@ -95,7 +99,7 @@ static void boot(unsigned i)
 	tp_if_add(h->st, 1, &ic);
 	tp_parse_addr(i ? "10.0.0.2" : "10.0.0.1", addr);
 	tp_addr_add(h->st, 1, addr, 24);
-	tp_attach_client(h->st, region, REGION);
+	tp_attach_client(h->st, 0, region, REGION);
 	pvs_init(&h->c, region, REGION, 64, 1, calloc(1, pvs_memory(REGION, 64)), none,
 		 wait_server, h);
 }

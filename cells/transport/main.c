@@ -1,11 +1,12 @@
 /*
- * The transport cell: one container's TCP/IP stack between a port of the nic cell and one
- * client's PV sockets. All of the protocol work is in core/; this file is the event loop
- * that joins it to libcell.
+ * The transport cell: a container's TCP/IP stack between a port of the nic cell and its
+ * client's PV sockets; or a pod's, whose containers share one network. All of the protocol work
+ *is in core/; this file is the event loop that joins it to libcell.
  *
  * Channels: D0_PROTO_NET, we are the client: label ethN is interface ethN, label "up" the
  * hidden one with a slice of the host's address (core/share.c), others take the first free
- * name; D0_PROTO_SOCKET, we are the server (one). Any may come, go and come back at any time.
+ * name; D0_PROTO_SOCKET, we are the server: label "socketsN" is client N, others take the first
+ * free number. Any may come, go and come back at any time.
  *
  * Arguments, of the cell or (for the addresses) of the NET channel, which wins:
  *	ip=A/N gw=A ip6=A/N gw6=A   static addresses and default routes
@@ -56,11 +57,15 @@ struct net {
 	bool news;  /* attached, not said yet */
 };
 
+struct client {
+	int channel; /* -1: none */
+	uint32_t generation;
+};
+
 struct cell {
 	struct tp_stack *st;
 	struct net net[TP_MAX_IF]; /* by interface number; 0 unused */
-	int client;                /* the PV socket channel, -1: none */
-	uint32_t client_gen;
+	struct client client[TP_CLIENTS];
 	uint8_t *frame; /* private copy of the frame being received */
 	uint32_t begun; /* interface whose frame is being built */
 	bool news;      /* of an interface */
@@ -105,10 +110,10 @@ static void op_random(void *ctx, void *buf, uint32_t len)
 	cell_random_bytes(buf, len);
 }
 
-static void op_notify(void *ctx)
+static void op_notify(void *ctx, unsigned client)
 {
-	if (cell.client >= 0)
-		cell_notify_later((unsigned)cell.client);
+	if (cell.client[client].channel >= 0)
+		cell_notify_later((unsigned)cell.client[client].channel);
 }
 
 static void op_log(void *ctx, const char *line)
@@ -286,23 +291,72 @@ static bool channel_same(int channel, uint32_t generation)
 	return c && c->state == D0_CHANNEL_OPEN && c->generation == generation;
 }
 
+/* Closed for the moment, as its peer restarts: what belongs to it stays. */
+static bool channel_rests(int channel, uint32_t generation)
+{
+	const struct d0_channel *c = cell_channel((unsigned)channel);
+
+	return c && c->state == D0_CHANNEL_CLOSED && c->generation == generation;
+}
+
+/* The client that a channel is: by its label, or the first that is free. TP_CLIENTS: none. */
+static unsigned client_number(const char *label)
+{
+	if (!strncmp(label, "sockets", 7) && label[7] >= '0' && label[7] < '0' + TP_CLIENTS &&
+	    !label[8])
+		return (unsigned)(label[7] - '0');
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (cell.client[i].channel < 0)
+			return i;
+	}
+	return TP_CLIENTS;
+}
+
+static bool client_is_open(int channel)
+{
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (cell.client[i].channel == channel)
+			return true;
+	}
+	return false;
+}
+
+static void client_open(unsigned i, int channel)
+{
+	size_t size;
+	void *ring = cell_channel_ring((unsigned)channel, &size);
+
+	cell.client[i].channel = channel;
+	cell.client[i].generation = cell_channel((unsigned)channel)->generation;
+	if (ring)
+		tp_attach_client(cell.st, i, ring,
+				 (uint32_t)(size > UINT32_MAX ? UINT32_MAX : size));
+}
+
 static void client_scan(void)
 {
-	int ch;
-	size_t size;
-	void *ring;
+	int ch = -1;
 
-	if (cell.client >= 0 && channel_same(cell.client, cell.client_gen))
-		return;
-	ch = cell_channel_find(0, D0_PROTO_SOCKET, D0_ROLE_SERVER, NULL);
-	cell.client = ch;
-	if (ch < 0)
-		return;
-	ring = cell_channel_ring((unsigned)ch, &size);
-	cell.client_gen = cell_channel((unsigned)ch)->generation;
-	if (ring)
-		tp_attach_client(cell.st, ring,
-				 (uint32_t)(size > UINT32_MAX ? UINT32_MAX : size));
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		struct client *c = &cell.client[i];
+
+		if (c->channel < 0 || channel_same(c->channel, c->generation) ||
+		    channel_rests(c->channel, c->generation))
+			continue;
+		tp_detach_client(cell.st, i);
+		c->channel = -1;
+	}
+	while ((ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_SOCKET, D0_ROLE_SERVER,
+				       NULL)) >= 0) {
+		unsigned i = client_is_open(ch)
+				 ? TP_CLIENTS
+				 : client_number(cell_channel((unsigned)ch)->label);
+
+		if (i < TP_CLIENTS && cell.client[i].channel < 0)
+			client_open(i, ch);
+		if (ch == D0_CHANNELS_MAX - 1)
+			break;
+	}
 }
 
 /* The interface that a channel is: by its label, or the first that is free. */
@@ -336,11 +390,10 @@ static bool net_is_open(int channel)
 static void net_lost(unsigned ifi)
 {
 	struct net *n = &cell.net[ifi];
-	const struct d0_channel *c = cell_channel((unsigned)n->channel);
 
 	if (n->known)
 		tp_if_link(cell.st, ifi, 0);
-	if (c && c->state == D0_CHANNEL_CLOSED && c->generation == n->generation)
+	if (channel_rests(n->channel, n->generation))
 		return;
 	if (n->known)
 		tp_if_remove(cell.st, ifi);
@@ -371,7 +424,7 @@ static void net_scan(void)
 
 static void scan(void)
 {
-	client_scan(); /* first: connections are adopted before frames are looked at */
+	client_scan(); /* first: who has connections here must be known before a frame comes */
 	net_scan();
 }
 
@@ -523,7 +576,8 @@ int cell_main(const struct d0_info *info)
 
 	tp_conf_stack(&c, info->args);
 	c.max_socks = (uint32_t)cell_arg_u64(info->args, "socks", SOCKS_DEFAULT);
-	cell.client = -1;
+	for (unsigned i = 0; i < TP_CLIENTS; i++)
+		cell.client[i].channel = -1;
 	for (unsigned i = 0; i < TP_MAX_IF; i++)
 		cell.net[i].channel = -1;
 	cell.frame = malloc(FRAME_MAX);

@@ -35,12 +35,16 @@ static void notify(void *ctx)
 {
 }
 
+static void notify_client(void *ctx, unsigned client)
+{
+}
+
 static void wait_server(void *ctx)
 {
 	tp_poll(env.st);
 }
 
-static const struct tp_ops ops = {tx_get, tx_put, now, rnd, notify, NULL};
+static const struct tp_ops ops = {tx_get, tx_put, now, rnd, notify_client, NULL};
 
 void env_open(const char *args, struct tp_config cfg)
 {
@@ -65,7 +69,7 @@ void env_open(const char *args, struct tp_config cfg)
 	memset(env.memory, 0, pvs_memory(ENV_REGION, 64));
 	env.st = tp_init(env.arena, a, env.state, s, &cfg, &ops, NULL);
 	pvs_init(&env.c, env.region, ENV_REGION, 64, 1, env.memory, notify, wait_server, NULL);
-	tp_attach_client(env.st, env.region, ENV_REGION);
+	tp_attach_client(env.st, 0, env.region, ENV_REGION);
 	tp_conf_if(&ic, &args, 1);
 	tp_if_add(env.st, 1, &ic);
 	tp_conf_addresses(env.st, 1, &args, 1);

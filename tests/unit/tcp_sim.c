@@ -171,7 +171,7 @@ static void rnd(void *ctx, void *buf, uint32_t len)
 		*b++ = (uint8_t)sim_random(h->sim);
 }
 
-static void notify_client(void *ctx)
+static void notify_client(void *ctx, unsigned client)
 {
 	((struct sim_host *)ctx)->notifies++;
 }
@@ -263,19 +263,24 @@ void sim_start(struct sim *s, uint32_t caps)
 		h->memory = calloc(1, pvs_memory(h->region_size, 256));
 		pvs_init(&h->c, h->region, h->region_size, 256, 1, h->memory, notify_server,
 			 wait_server, h);
-		tp_attach_client(h->st, h->region, h->region_size);
+		tp_attach_client(h->st, 0, h->region, h->region_size);
 	}
 	sim_run(s, 10000000);
 }
 
-void sim_restart(struct sim *s, unsigned i)
+void sim_restart_begin(struct sim *s, unsigned i)
 {
 	struct sim_host *h = &s->host[i];
 
 	free(h->arena);
 	host_boot(h);
-	tp_attach_client(h->st, h->region, h->region_size);
-	h->deadline = 0;
+	tp_attach_client(h->st, 0, h->region, h->region_size);
+}
+
+void sim_restart(struct sim *s, unsigned i)
+{
+	sim_restart_begin(s, i);
+	s->host[i].deadline = tp_poll(s->host[i].st);
 }
 
 void sim_free(struct sim *s)

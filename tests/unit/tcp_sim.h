@@ -67,6 +67,8 @@ void sim_start(struct sim *s, uint32_t caps);
 void sim_free(struct sim *s);
 /* Throws host i's instance away and starts another one on the same state and region. */
 void sim_restart(struct sim *s, unsigned i);
+/* The same without the first tp_poll(), which adopts: for stacks with more clients. */
+void sim_restart_begin(struct sim *s, unsigned i);
 /* Runs what is due and moves the clock to the next event, at most to `until`. */
 void sim_step(struct sim *s, uint64_t until);
 void sim_run(struct sim *s, uint64_t ns); /* so much virtual time */

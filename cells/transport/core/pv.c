@@ -7,7 +7,11 @@
  * make sense against our own copies. A client that breaks the command rings is
  * disconnected (its sockets are reset); one that breaks a socket's ring loses that socket.
  *
- * Ownership. st->pv.map gives the socket of a slot. A slot is the client's again when the
+ * Several clients may share the stack (a pod: containers with one network), each with a region
+ * of its own, struct pv. A socket belongs to the client that made it; addresses, ports and the
+ * loopback are common to all, as in a network namespace.
+ *
+ * Ownership. pv->map gives the socket of a slot. A slot is the client's again when the
  * RELEASE was answered; if the response ring is full the answer waits in relq, and no new
  * request is taken before it is out, so relq never holds more than one entry per slot.
  */
@@ -57,15 +61,15 @@ static int layout_check(struct pv *pv, const struct pvs_header *h)
 	return 0;
 }
 
-/* Drops every socket of the client: it restarted, or it broke the protocol. */
-void pv_reset(struct tp_stack *st)
+/* Drops every socket of the client: it restarted, is gone, or it broke the protocol. */
+void pv_reset(struct tp_stack *st, struct pv *pv)
 {
 	for (uint32_t i = 1; i < st->high; i++) {
 		struct sock *s = SOCK(st, i);
 
-		if (s->kind == SK_FREE || s->slot == PVS_NO_SLOT)
+		if (s->kind == SK_FREE || s->client != pv->number || s->slot == PVS_NO_SLOT)
 			continue;
-		st->pv.map[s->slot] = 0;
+		pv->map[s->slot] = 0;
 		s->slot = PVS_NO_SLOT;
 		s->rx.space = s->rx.space == SPACE_CLIENT ? SPACE_NONE : s->rx.space;
 		s->tx.space = SPACE_NONE;
@@ -74,14 +78,23 @@ void pv_reset(struct tp_stack *st)
 		if (s->kind != SK_FREE)
 			sock_free(st, s);
 	}
-	st->pv.rel_cons = st->pv.rel_prod;
-	st->pv.up = false;
+	pv->rel_cons = pv->rel_prod;
+	pv->nsocks = 0;
+	pv->up = false;
 }
 
-/* Looks for a client that wants to begin; adopts or resets what there was. */
-void pv_setup(struct tp_stack *st)
+void pv_slot_take(struct tp_stack *st, struct sock *s, uint32_t slot)
 {
-	struct pv *pv = &st->pv;
+	struct pv *pv = PV(st, s);
+
+	pv->map[slot] = sock_index(st, s);
+	pv->nsocks++;
+	s->slot = slot;
+}
+
+/* Looks for a client that wants to begin; resets what there was. */
+static void setup(struct tp_stack *st, struct pv *pv)
+{
 	struct pvs_header h;
 	int e;
 
@@ -94,7 +107,7 @@ void pv_setup(struct tp_stack *st)
 	    (pv->last_bad && h.client_gen == pv->last_bad))
 		return;
 	if (pv->up)
-		pv_reset(st);
+		pv_reset(st, pv);
 	e = layout_check(pv, &h);
 	pv->hdr->server_version = PVS_VERSION;
 	pv->hdr->server_error = e;
@@ -107,21 +120,29 @@ void pv_setup(struct tp_stack *st)
 	pv->up = true;
 	pv->req_cons = load(&pv->hdr->req_cons);
 	pv->rsp_prod = load(&pv->hdr->rsp_prod);
-	state_adopt_client(st);
+	memset(pv->map, 0, (size_t)pv->map_size * 4);
+	if (!st->adopting)
+		pv_serve(st, pv);
+}
+
+/* The client's sockets are settled: it may ask for more. */
+void pv_serve(struct tp_stack *st, struct pv *pv)
+{
+	st->s->client_gen[pv->number] = pv->gen;
 	pv->hdr->features = PVS_FEAT_RAW | PVS_FEAT_PACKET | PVS_FEAT_UDP_GSO |
 			    (st->cfg.no_ipv6 ? 0 : PVS_FEAT_IPV6);
 	pv->hdr->server_gen = st->s->server_gen;
-	pv->hdr->server_client_gen = h.client_gen;
+	pv->hdr->server_client_gen = pv->gen;
 	__atomic_store_n(&pv->hdr->server_magic, PVS_MAGIC, __ATOMIC_RELEASE);
 	pv->published = true;
 }
 
-void tp_attach_client(struct tp_stack *st, void *region, uint32_t size)
+void tp_attach_client(struct tp_stack *st, unsigned client, void *region, uint32_t size)
 {
-	struct pv *pv = &st->pv;
+	struct pv *pv = &st->pv[client];
 
 	if (pv->up)
-		pv_reset(st);
+		pv_reset(st, pv);
 	pv->base = region;
 	pv->hdr = region;
 	pv->mapped = size;
@@ -131,13 +152,21 @@ void tp_attach_client(struct tp_stack *st, void *region, uint32_t size)
 		return;
 	}
 	tp_time(st);
-	pv_setup(st);
+	setup(st, pv);
 }
 
-bool pv_rings_ok(const struct tp_stack *st, const struct pvs_rings *r)
+void tp_detach_client(struct tp_stack *st, unsigned client)
 {
-	const struct pv *pv = &st->pv;
+	struct pv *pv = &st->pv[client];
 
+	tp_time(st);
+	pv_reset(st, pv);
+	pv->hdr = NULL;
+	pv->base = NULL;
+}
+
+bool pv_rings_ok(const struct pv *pv, const struct pvs_rings *r)
+{
 	for (int i = 0; i < 2; i++) {
 		uint32_t off = i ? r->rx_off : r->tx_off;
 		uint8_t order = i ? r->rx_order : r->tx_order;
@@ -153,50 +182,47 @@ bool pv_rings_ok(const struct tp_stack *st, const struct pvs_rings *r)
 
 /* ---- responses ---- */
 
-static bool rsp_room(struct tp_stack *st)
+static bool rsp_room(const struct pv *pv)
 {
-	uint32_t used = st->pv.rsp_prod - load(&st->pv.hdr->rsp_cons);
+	uint32_t used = pv->rsp_prod - load(&pv->hdr->rsp_cons);
 
-	return used < st->pv.nreq;
+	return used < pv->nreq;
 }
 
-static void respond(struct tp_stack *st, const struct pvs_rsp *r)
+static void respond(struct pv *pv, const struct pvs_rsp *r)
 {
-	struct pv *pv = &st->pv;
-
 	pv->rsp[pv->rsp_prod & (pv->nreq - 1)] = *r;
 	pv->rsp_prod++;
 	store(&pv->hdr->rsp_prod, pv->rsp_prod);
 	pv->published = true;
 }
 
-static void relq_drain(struct tp_stack *st)
+static void relq_drain(struct pv *pv)
 {
-	struct pv *pv = &st->pv;
-
-	while (pv->rel_cons != pv->rel_prod && rsp_room(st)) {
+	while (pv->rel_cons != pv->rel_prod && rsp_room(pv)) {
 		uint32_t at = pv->rel_cons++ % pv->map_size;
 		struct pvs_rsp r = {
 		    .id = pv->relq[at].id, .cmd = PVS_CMD_RELEASE, .sock = pv->relq[at].slot};
 
-		respond(st, &r);
+		respond(pv, &r);
 	}
 }
 
 /* The socket needs its slot no more: answer RELEASE. */
 void pv_released(struct tp_stack *st, struct sock *s)
 {
-	struct pv *pv = &st->pv;
+	struct pv *pv = PV(st, s);
 
 	if (s->slot == PVS_NO_SLOT)
 		return;
 	pv->map[s->slot] = 0;
+	pv->nsocks--;
 	pv->relq[pv->rel_prod % pv->map_size].id = s->rel_id;
 	pv->relq[pv->rel_prod++ % pv->map_size].slot = s->slot;
 	s->slot = PVS_NO_SLOT;
 	s->tx.space = s->rx.space = SPACE_NONE;
 	sock_touch(st, s);
-	relq_drain(st);
+	relq_drain(pv);
 }
 
 /* ---- publishing ---- */
@@ -237,16 +263,16 @@ uint32_t sock_state_bits(const struct sock *s)
 	return b;
 }
 
-static void mark_event(struct tp_stack *st, uint32_t slot)
+static void mark_event(struct tp_stack *st, struct pv *pv, uint32_t slot)
 {
-	struct pvs_bitmap *m = st->pv.event;
+	struct pvs_bitmap *m = pv->event;
 	uint32_t w = slot / 64;
 
 	STAT(st, Pv_Events);
 	if (!(__atomic_fetch_or(&m->word[w], 1ull << slot % 64, __ATOMIC_SEQ_CST) >> slot % 64 &
 	      1))
 		__atomic_fetch_or(&m->sum[w / 64], 1ull << w % 64, __ATOMIC_SEQ_CST);
-	st->pv.published = true;
+	pv->published = true;
 }
 
 static bool tx_roomy(const struct sock *s, uint32_t cons)
@@ -259,12 +285,13 @@ static bool tx_roomy(const struct sock *s, uint32_t cons)
 /* Brings the slot up to date and marks an event if the client wants to hear of it. */
 void pv_publish(struct tp_stack *st, struct sock *s)
 {
+	struct pv *pv = PV(st, s);
 	struct pvs_slot *p;
 	uint32_t bits, ev = 0, want;
 
-	if (s->slot == PVS_NO_SLOT || !st->pv.up || s->flags & SF_RELEASED)
+	if (s->slot == PVS_NO_SLOT || !pv->up || s->flags & SF_RELEASED)
 		return;
-	p = &st->pv.slot[s->slot];
+	p = &pv->slot[s->slot];
 	bits = sock_state_bits(s);
 	if (p->rx_prod != s->rx_prod) {
 		store(&p->rx_prod, s->rx_prod);
@@ -317,17 +344,15 @@ void pv_publish(struct tp_stack *st, struct sock *s)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	want = __atomic_load_n(&p->want, __ATOMIC_RELAXED) | PVS_EV_ERR | PVS_EV_HUP;
 	if (ev & want)
-		mark_event(st, s->slot);
+		mark_event(st, pv, s->slot);
 }
 
-void pv_notify(struct tp_stack *st)
+static void notify(struct tp_stack *st, struct pv *pv)
 {
-	struct pv *pv = &st->pv;
-
 	if (!pv->up)
 		return;
 	if (pv->rel_cons != pv->rel_prod)
-		relq_drain(st);
+		relq_drain(pv);
 	if (!pv->published)
 		return;
 	pv->published = false;
@@ -335,13 +360,36 @@ void pv_notify(struct tp_stack *st)
 	if (__atomic_load_n(&pv->hdr->client_idle, __ATOMIC_RELAXED) &&
 	    __atomic_exchange_n(&pv->hdr->client_idle, 0, __ATOMIC_SEQ_CST)) {
 		STAT(st, Pv_Notifies);
-		st->ops.notify(st->ctx);
+		st->ops.notify(st->ctx, pv->number);
+	}
+}
+
+void pv_notify(struct tp_stack *st)
+{
+	for (unsigned i = 0; i < TP_CLIENTS; i++)
+		notify(st, &st->pv[i]);
+}
+
+/* Links, addresses or routes are others now. */
+void pv_link_changed(struct tp_stack *st)
+{
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (st->pv[i].up)
+			__atomic_add_fetch(&st->pv[i].hdr->link_gen, 1, __ATOMIC_RELEASE);
+	}
+}
+
+void pv_idle(struct tp_stack *st, bool idle)
+{
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (st->pv[i].up)
+			__atomic_store_n(&st->pv[i].hdr->server_idle, idle, __ATOMIC_SEQ_CST);
 	}
 }
 
 /* ---- the turn ---- */
 
-static void serve(struct tp_stack *st, const struct pvs_req *q)
+static void serve(struct tp_stack *st, struct pv *pv, const struct pvs_req *q)
 {
 	struct pvs_rsp r = {.id = q->id, .cmd = q->cmd, .sock = q->sock};
 
@@ -349,42 +397,41 @@ static void serve(struct tp_stack *st, const struct pvs_req *q)
 	if (q->cmd == PVS_CMD_NOP)
 		r.ret = 0;
 	else
-		r.ret = pv_command(st, q, &r);
+		r.ret = pv_command(st, pv, q, &r);
 	if (r.ret == -TE_PROTO)
 		STAT(st, Pv_BadRequests);
 	/* Who has the answer may look at the slot at once: ENOTCONN would be wrong by then. */
 	if (q->cmd == PVS_CMD_CONNECT && r.ret != -TE_BADF)
-		pv_publish(st, SOCK(st, st->pv.map[q->sock]));
+		pv_publish(st, SOCK(st, pv->map[q->sock]));
 	if (q->cmd != PVS_CMD_RELEASE || r.ret != PV_PENDING)
-		respond(st, &r);
+		respond(pv, &r);
 }
 
-static void requests_poll(struct tp_stack *st)
+static void requests_poll(struct tp_stack *st, struct pv *pv)
 {
-	struct pv *pv = &st->pv;
 	uint32_t prod = load(&pv->hdr->req_prod), n = prod - pv->req_cons;
 
 	if (n > pv->nreq) {
 		STAT(st, Pv_BadRequests);
 		pv->hdr->server_error = -TE_PROTO;
 		pv->last_bad = pv->gen;
-		pv_reset(st);
+		pv_reset(st, pv);
 		return;
 	}
-	while (n-- && pv->rel_cons == pv->rel_prod && rsp_room(st)) {
+	while (n-- && pv->rel_cons == pv->rel_prod && rsp_room(pv)) {
 		struct pvs_req q = pv->req[pv->req_cons & (pv->nreq - 1)];
 
 		__asm__ volatile("" ::"r"(&q) : "memory"); /* copied once */
 		pv->req_cons++;
 		store(&pv->hdr->req_cons, pv->req_cons);
-		serve(st, &q);
+		serve(st, pv, &q);
 	}
 }
 
-static void kicks_poll(struct tp_stack *st)
+static void kicks_poll(struct tp_stack *st, struct pv *pv)
 {
-	struct pvs_bitmap *m = st->pv.kick;
-	uint32_t nslots = MIN(st->pv.nslots, st->pv.map_size);
+	struct pvs_bitmap *m = pv->kick;
+	uint32_t nslots = MIN(pv->nslots, pv->map_size);
 
 	for (uint32_t i = 0; i * 4096 < nslots; i++) {
 		uint64_t sum = __atomic_load_n(&m->sum[i], __ATOMIC_RELAXED);
@@ -403,9 +450,9 @@ static void kicks_poll(struct tp_stack *st)
 				uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
 				struct sock *s;
 
-				if (slot >= nslots || !st->pv.map[slot])
+				if (slot >= nslots || !pv->map[slot])
 					continue;
-				s = SOCK(st, st->pv.map[slot]);
+				s = SOCK(st, pv->map[slot]);
 				if (s->kind == SK_TCP)
 					tcp_kick(st, s);
 				else
@@ -415,24 +462,29 @@ static void kicks_poll(struct tp_stack *st)
 	}
 }
 
-void pv_poll(struct tp_stack *st)
+static void poll_client(struct tp_stack *st, struct pv *pv)
 {
-	pv_setup(st);
-	if (!st->pv.up)
+	setup(st, pv);
+	if (!pv->up || st->adopting)
 		return;
-	if (st->pv.rel_cons != st->pv.rel_prod)
-		relq_drain(st);
-	requests_poll(st);
-	if (st->pv.up)
-		kicks_poll(st);
+	if (pv->rel_cons != pv->rel_prod)
+		relq_drain(pv);
+	requests_poll(st, pv);
+	if (pv->up)
+		kicks_poll(st, pv);
 }
 
-/* Is there anything the client published that we have not seen? */
-bool pv_pending(struct tp_stack *st)
+void pv_poll(struct tp_stack *st)
 {
-	struct pv *pv = &st->pv;
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (st->pv[i].hdr)
+			poll_client(st, &st->pv[i]);
+	}
+}
 
-	if (load(&pv->hdr->req_prod) != pv->req_cons && rsp_room(st) &&
+static bool pending(const struct pv *pv)
+{
+	if (load(&pv->hdr->req_prod) != pv->req_cons && rsp_room(pv) &&
 	    pv->rel_cons == pv->rel_prod)
 		return true;
 	for (uint32_t i = 0; i * 4096 < pv->nslots; i++) {
@@ -440,4 +492,14 @@ bool pv_pending(struct tp_stack *st)
 			return true;
 	}
 	return load(&pv->hdr->client_gen) != pv->gen;
+}
+
+/* Is there anything a client published that we have not seen? */
+bool pv_pending(struct tp_stack *st)
+{
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		if (st->pv[i].up && pending(&st->pv[i]))
+			return true;
+	}
+	return false;
 }

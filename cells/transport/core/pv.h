@@ -9,7 +9,7 @@
 
 /* Does [off, off + len) lie in the region behind its header, aligned? */
 bool pv_span_ok(uint32_t size, uint32_t off, uint64_t len);
-/* Carries out one request; its result, or PV_PENDING. */
-int pv_command(struct tp_stack *st, const struct pvs_req *q, struct pvs_rsp *r);
+/* Carries out one request of that client; its result, or PV_PENDING. */
+int pv_command(struct tp_stack *st, struct pv *pv, const struct pvs_req *q, struct pvs_rsp *r);
 
 #endif

@@ -38,20 +38,18 @@ static bool addr_in(struct sock *s, const struct pvs_addr *a, struct ipa *out)
 
 /* ---- commands ---- */
 
-static void rings_set(struct sock *s, const struct pvs_rings *r)
+static struct dring ring_of(const struct pv *pv, uint32_t off, uint8_t order)
 {
-	if (r->tx_order)
-		s->tx = (struct dring){r->tx_off, r->tx_order, SPACE_CLIENT, 0};
-	if (r->rx_order)
-		s->rx = (struct dring){r->rx_off, r->rx_order, SPACE_CLIENT, 0};
+	return (struct dring){
+	    .off = off, .order = order, .space = SPACE_CLIENT, .client = pv->number};
 }
 
-static void slot_bind(struct tp_stack *st, struct sock *s, uint32_t slot)
+static void slot_bind(struct tp_stack *st, struct pv *pv, struct sock *s, uint32_t slot)
 {
-	struct pvs_slot *p = &st->pv.slot[slot];
+	struct pvs_slot *p = &pv->slot[slot];
 
-	st->pv.map[slot] = sock_index(st, s);
-	s->slot = slot;
+	s->client = pv->number;
+	pv_slot_take(st, s, slot);
 	p->tx_cons = p->rx_prod = p->state = p->error = p->err_count = 0;
 	p->rx_urg = p->rx_urg_count = p->acceptq = p->tx_sent = p->rx_drops = 0;
 	__atomic_add_fetch(&p->gen, 1, __ATOMIC_RELEASE);
@@ -89,7 +87,28 @@ static int sock_kind(const struct pvs_req *q, uint8_t *kind, uint8_t *proto)
 	return *kind ? 0 : -TE_PROTONOSUPPORT;
 }
 
-static int cmd_socket(struct tp_stack *st, const struct pvs_req *q)
+/*
+ * Of a pod's clients each may always have an even share of half of the table, whatever the
+ * others hold; the rest is taken by who comes first.
+ */
+static bool share_left(const struct tp_stack *st, const struct pv *pv)
+{
+	uint32_t clients = 0, owed = 0, share;
+
+	for (unsigned i = 0; i < TP_CLIENTS; i++)
+		clients += st->pv[i].up;
+	share = st->cfg.max_socks / 2 / MAX(clients, 1u);
+	if (clients < 2 || pv->nsocks < share)
+		return true;
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		const struct pv *o = &st->pv[i];
+
+		owed += o != pv && o->up && o->nsocks < share ? share - o->nsocks : 0;
+	}
+	return st->nsocks + owed < st->cfg.max_socks - 1; /* number 0 is nobody's */
+}
+
+static int cmd_socket(struct tp_stack *st, struct pv *pv, const struct pvs_req *q)
 {
 	uint8_t kind, proto;
 	struct sock *s;
@@ -99,12 +118,12 @@ static int cmd_socket(struct tp_stack *st, const struct pvs_req *q)
 		return e;
 	if (q->u.socket.domain == PVS_AF_INET6 && st->cfg.no_ipv6)
 		return -TE_AFNOSUPPORT;
-	if (st->pv.map[q->sock])
+	if (pv->map[q->sock])
 		return -TE_EXIST;
-	if (!pv_rings_ok(st, &q->u.socket.rings) ||
+	if (!pv_rings_ok(pv, &q->u.socket.rings) ||
 	    (kind != SK_TCP && (!q->u.socket.rings.tx_order || !q->u.socket.rings.rx_order)))
 		return -TE_INVAL;
-	s = sock_alloc(st, kind);
+	s = share_left(st, pv) ? sock_alloc(st, kind) : NULL;
 	if (!s)
 		return -TE_NFILE;
 	s->domain = (uint8_t)q->u.socket.domain;
@@ -112,7 +131,10 @@ static int cmd_socket(struct tp_stack *st, const struct pvs_req *q)
 	s->proto = proto;
 	if (s->domain == PVS_AF_INET)
 		s->laddr = s->raddr = ipa_from4(0);
-	rings_set(s, &q->u.socket.rings);
+	if (q->u.socket.rings.tx_order)
+		s->tx = ring_of(pv, q->u.socket.rings.tx_off, q->u.socket.rings.tx_order);
+	if (q->u.socket.rings.rx_order)
+		s->rx = ring_of(pv, q->u.socket.rings.rx_off, q->u.socket.rings.rx_order);
 	if (kind == SK_TCP) {
 		s->state = TS_CLOSED;
 		s->t.cc = (uint8_t)st->cfg.cc;
@@ -129,7 +151,7 @@ static int cmd_socket(struct tp_stack *st, const struct pvs_req *q)
 			st->nraw++;
 		}
 	}
-	slot_bind(st, s, q->sock);
+	slot_bind(st, pv, s, q->sock);
 	return 0;
 }
 
@@ -257,11 +279,12 @@ static int tx_move(struct tp_stack *st, struct sock *s, const struct dring *to)
 
 static int cmd_rings(struct tp_stack *st, struct sock *s, const struct pvs_rings *r)
 {
-	struct dring tx = {r->tx_off, r->tx_order, SPACE_CLIENT, 0};
-	struct dring rx = {r->rx_off, r->rx_order, SPACE_CLIENT, 0};
+	const struct pv *pv = PV(st, s);
+	struct dring tx = ring_of(pv, r->tx_off, r->tx_order);
+	struct dring rx = ring_of(pv, r->rx_off, r->rx_order);
 	int e = 0;
 
-	if (!pv_rings_ok(st, r))
+	if (!pv_rings_ok(pv, r))
 		return -TE_INVAL;
 	if (r->rx_order)
 		e = rx_move(st, s, &rx);
@@ -277,16 +300,17 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 		      struct pvs_rsp *r)
 {
 	uint32_t slot = q->u.accept.new_sock;
+	struct pv *pv = PV(st, l);
 	struct sock *s;
 	struct ipa local;
 	int e;
 
 	if (l->kind != SK_TCP || l->state != TS_LISTEN)
 		return -TE_INVAL;
-	if (slot >= MIN(st->pv.nslots, st->pv.map_size) || !q->u.accept.rings.tx_order ||
+	if (slot >= MIN(pv->nslots, pv->map_size) || !q->u.accept.rings.tx_order ||
 	    !q->u.accept.rings.rx_order)
 		return -TE_INVAL;
-	if (st->pv.map[slot])
+	if (pv->map[slot])
 		return -TE_EXIST;
 	s = tcp_accept_peek(st, l);
 	if (!s)
@@ -294,7 +318,7 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 	e = cmd_rings(st, s, &q->u.accept.rings);
 	if (e)
 		return e;
-	slot_bind(st, s, slot);
+	slot_bind(st, pv, s, slot);
 	tcp_accept_take(st, l, s);
 	pv_addr_out(s, &s->raddr, s->rport, &r->u.accepted.peer);
 	local = addr_apparent(st, s);
@@ -390,6 +414,7 @@ static int cmd_sockopt(struct tp_stack *st, struct sock *s, const struct pvs_req
 		       struct pvs_rsp *r)
 {
 	uint32_t len = q->u.sockopt.len, n;
+	const struct pv *pv = PV(st, s);
 	uint8_t val[288]; /* struct group_source_req has 264 */
 	int ret;
 
@@ -398,9 +423,9 @@ static int cmd_sockopt(struct tp_stack *st, struct sock *s, const struct pvs_req
 			return -TE_INVAL;
 		if (len <= 32)
 			memcpy(val, q->u.sockopt.val, len);
-		else if (q->u.sockopt.buf_off >= st->pv.heap &&
-			 pv_span_ok(st->pv.size, q->u.sockopt.buf_off, len))
-			memcpy(val, st->pv.base + q->u.sockopt.buf_off, len);
+		else if (q->u.sockopt.buf_off >= pv->heap &&
+			 pv_span_ok(pv->size, q->u.sockopt.buf_off, len))
+			memcpy(val, pv->base + q->u.sockopt.buf_off, len);
 		else
 			return -TE_INVAL;
 		sock_touch(st, s);
@@ -414,42 +439,42 @@ static int cmd_sockopt(struct tp_stack *st, struct sock *s, const struct pvs_req
 	n = MIN((uint32_t)ret, len);
 	if (n <= 32)
 		memcpy(r->u.opt, val, n);
-	else if (q->u.sockopt.buf_off >= st->pv.heap &&
-		 pv_span_ok(st->pv.size, q->u.sockopt.buf_off, n))
-		memcpy(st->pv.base + q->u.sockopt.buf_off, val, n);
+	else if (q->u.sockopt.buf_off >= pv->heap &&
+		 pv_span_ok(pv->size, q->u.sockopt.buf_off, n))
+		memcpy(pv->base + q->u.sockopt.buf_off, val, n);
 	else
 		return -TE_INVAL;
 	return (int)n;
 }
 
-static int cmd_list(struct tp_stack *st, const struct pvs_req *q)
+static int cmd_list(struct tp_stack *st, const struct pv *pv, const struct pvs_req *q)
 {
 	uint32_t off = q->u.list.buf_off, len = q->u.list.buf_len;
 	uint8_t rec[256];
 
-	if (off < st->pv.heap || !pv_span_ok(st->pv.size, off, len))
+	if (off < pv->heap || !pv_span_ok(pv->size, off, len))
 		return -TE_INVAL;
 	if (q->cmd == PVS_CMD_LIST)
-		return pv_list(st, q->u.list.what, q->u.list.start, st->pv.base + off, len);
+		return pv_list(st, q->u.list.what, q->u.list.start, pv->base + off, len);
 	if (len > sizeof(rec))
 		return -TE_INVAL;
-	memcpy(rec, st->pv.base + off, len);
+	memcpy(rec, pv->base + off, len);
 	return pv_control(st, q->u.list.what, q->u.list.op, rec, len);
 }
 
-int pv_command(struct tp_stack *st, const struct pvs_req *q, struct pvs_rsp *r)
+int pv_command(struct tp_stack *st, struct pv *pv, const struct pvs_req *q, struct pvs_rsp *r)
 {
 	struct sock *s;
 
 	if (q->cmd == PVS_CMD_LIST || q->cmd == PVS_CMD_CONTROL)
-		return cmd_list(st, q);
-	if (q->sock >= MIN(st->pv.nslots, st->pv.map_size))
+		return cmd_list(st, pv, q);
+	if (q->sock >= MIN(pv->nslots, pv->map_size))
 		return q->cmd == PVS_CMD_SOCKET ? -TE_NFILE : -TE_BADF;
 	if (q->cmd == PVS_CMD_SOCKET)
-		return cmd_socket(st, q);
-	if (!st->pv.map[q->sock])
+		return cmd_socket(st, pv, q);
+	if (!pv->map[q->sock])
 		return -TE_BADF;
-	s = SOCK(st, st->pv.map[q->sock]);
+	s = SOCK(st, pv->map[q->sock]);
 	if (s->flags & SF_RELEASED && q->cmd != PVS_CMD_RELEASE)
 		return -TE_BADF;
 	switch (q->cmd) {

@@ -56,8 +56,7 @@ bool addr_broadcast(struct tp_stack *st, const struct ipa *a)
 void route_changed(struct tp_stack *st)
 {
 	st->route_gen++;
-	if (st->pv.up)
-		__atomic_add_fetch(&st->pv.hdr->link_gen, 1, __ATOMIC_RELEASE);
+	pv_link_changed(st);
 	state_seal_net(st);
 }
 

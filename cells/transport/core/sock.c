@@ -384,7 +384,7 @@ int sock_autobind(struct tp_stack *st, struct sock *s)
 uint8_t *ring_base(struct tp_stack *st, const struct dring *r)
 {
 	if (r->space == SPACE_CLIENT)
-		return st->pv.base + r->off;
+		return st->pv[r->client].base + r->off;
 	return st->early + ((size_t)r->off << r->order);
 }
 
@@ -431,7 +431,8 @@ void early_take(struct tp_stack *st, struct dring *r)
 		if (st->early_used[i / 64] & 1ull << i % 64)
 			continue;
 		st->early_used[i / 64] |= 1ull << i % 64;
-		*r = (struct dring){i, (uint8_t)st->s->early_order, SPACE_EARLY, 0};
+		*r = (struct dring){
+		    .off = i, .order = (uint8_t)st->s->early_order, .space = SPACE_EARLY};
 		return;
 	}
 }
@@ -455,7 +456,7 @@ bool sock_rx_room(struct tp_stack *st, struct sock *s, uint32_t *room)
 	if (s->slot != PVS_NO_SLOT && s->rx.space == SPACE_CLIENT &&
 	    !(s->flags & SF_RELEASED)) {
 		uint32_t cons =
-		    __atomic_load_n(&st->pv.slot[s->slot].rx_cons, __ATOMIC_ACQUIRE);
+		    __atomic_load_n(&PV(st, s)->slot[s->slot].rx_cons, __ATOMIC_ACQUIRE);
 
 		if (cons - s->rx_cons > s->rx_prod - s->rx_cons)
 			return false;
@@ -474,7 +475,7 @@ bool sock_tx_avail(struct tp_stack *st, struct sock *s, uint32_t *avail)
 	if (s->slot != PVS_NO_SLOT && s->tx.space == SPACE_CLIENT &&
 	    !(s->flags & SF_RELEASED)) {
 		uint32_t prod =
-		    __atomic_load_n(&st->pv.slot[s->slot].tx_prod, __ATOMIC_ACQUIRE);
+		    __atomic_load_n(&PV(st, s)->slot[s->slot].tx_prod, __ATOMIC_ACQUIRE);
 
 		if (prod - s->tx_cons > ring_size(&s->tx) ||
 		    prod - s->tx_cons < s->tx_prod - s->tx_cons)

@@ -74,8 +74,8 @@ static size_t arena_need(const struct tp_config *c)
 	n += (size_t)c->frag_slots * (sizeof(struct fragq) + FRAG_DATA);
 	n += c->loop_size + 65536 + 1024; /* scratch: one datagram and its headers */
 	n += (size_t)MAX_PEND * PEND_SIZE;
-	n += (size_t)MIN(pow2_above(c->max_socks) * 2, PVS_MAX_SLOTS) * 12;
-	return n + 32 * 64;
+	n += TP_CLIENTS * (size_t)MIN(pow2_above(c->max_socks) * 2, PVS_MAX_SLOTS) * 12;
+	return n + (32 + 2 * TP_CLIENTS) * 64;
 }
 
 size_t tp_arena_size(const struct tp_config *cfg)
@@ -102,7 +102,6 @@ static bool arena_carve(struct tp_stack *st, uint8_t *at, const uint8_t *end)
 
 	st->ehash_shift = 32u - (uint32_t)__builtin_ctz(h);
 	st->lhash_mask = h - 1;
-	st->pv.map_size = MIN(h * 2, PVS_MAX_SLOTS);
 	if (!(st->ehash = arena_take(&at, end, (size_t)h * 4)) ||
 	    !(st->lhash = arena_take(&at, end, (size_t)h * 4)) ||
 	    !(st->segs = arena_take(&at, end, (size_t)c->seg_records * sizeof(struct seg))) ||
@@ -110,10 +109,18 @@ static bool arena_carve(struct tp_stack *st, uint8_t *at, const uint8_t *end)
 	    !(st->frag = arena_take(&at, end, c->frag_slots * sizeof(struct fragq))) ||
 	    !(st->loop = arena_take(&at, end, c->loop_size)) ||
 	    !(st->scratch = arena_take(&at, end, 65536 + 1024)) ||
-	    !(st->pend = arena_take(&at, end, (size_t)MAX_PEND * PEND_SIZE)) ||
-	    !(st->pv.map = arena_take(&at, end, (size_t)st->pv.map_size * 4)) ||
-	    !(st->pv.relq = arena_take(&at, end, (size_t)st->pv.map_size * 8)))
+	    !(st->pend = arena_take(&at, end, (size_t)MAX_PEND * PEND_SIZE)))
 		return false;
+	for (i = 0; i < TP_CLIENTS; i++) {
+		struct pv *pv = &st->pv[i];
+
+		pv->number = (uint8_t)i;
+		pv->map_size = MIN(h * 2, PVS_MAX_SLOTS);
+		pv->map = arena_take(&at, end, (size_t)pv->map_size * 4);
+		pv->relq = arena_take(&at, end, (size_t)pv->map_size * 8);
+		if (!pv->map || !pv->relq)
+			return false;
+	}
 	for (i = 0; i < c->frag_slots; i++) {
 		st->frag[i].data = arena_take(&at, end, FRAG_DATA);
 		if (!st->frag[i].data)
@@ -350,6 +357,8 @@ static void batch_time(struct tp_stack *st)
 	if (!st->timed)
 		tp_time(st);
 	st->timed = true;
+	if (st->adopting)
+		state_adopt(st);
 }
 
 static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,
@@ -587,20 +596,17 @@ uint64_t tp_poll(struct tp_stack *st)
 
 int tp_idle_begin(struct tp_stack *st)
 {
-	if (!st->pv.up)
-		return 1;
-	__atomic_store_n(&st->pv.hdr->server_idle, 1, __ATOMIC_SEQ_CST);
+	pv_idle(st, true);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!pv_pending(st))
 		return 1;
-	tp_idle_end(st);
+	pv_idle(st, false);
 	return 0;
 }
 
 void tp_idle_end(struct tp_stack *st)
 {
-	if (st->pv.up)
-		__atomic_store_n(&st->pv.hdr->server_idle, 0, __ATOMIC_SEQ_CST);
+	pv_idle(st, false);
 }
 
 /* ---- figures ---- */

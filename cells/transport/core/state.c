@@ -79,8 +79,8 @@ bool state_init(struct tp_stack *st, void *mem, size_t size)
 				NULL, 0);
 		}
 		s->server_gen++;
-		/* Until adoption no socket exists; remember how far the table was used. */
-		st->high = st->s->max_socks + 1;
+		/* Until adoption no socket exists. */
+		st->adopting = true;
 		return true;
 	}
 	memset(mem, 0, sizeof(*s));
@@ -103,7 +103,7 @@ bool state_init(struct tp_stack *st, void *mem, size_t size)
 
 /* ---- judging one socket ---- */
 
-static bool ring_sane(struct tp_stack *st, const struct dring *r)
+static bool ring_sane(struct tp_stack *st, const struct sock *s, const struct dring *r)
 {
 	struct pvs_rings c = {.rx_off = r->off, .rx_order = r->order};
 
@@ -111,7 +111,8 @@ static bool ring_sane(struct tp_stack *st, const struct dring *r)
 		return true;
 	if (r->space == SPACE_EARLY)
 		return r->off < st->s->early_bufs && r->order == st->s->early_order;
-	return r->space == SPACE_CLIENT && r->order && pv_rings_ok(st, &c);
+	return r->space == SPACE_CLIENT && r->order && r->client == s->client &&
+	       pv_rings_ok(PV(st, s), &c);
 }
 
 static bool tcp_sane(const struct sock *s)
@@ -139,17 +140,21 @@ static bool tcp_sane(const struct sock *s)
 	return true;
 }
 
+static bool slot_free(const struct pv *pv, uint32_t slot)
+{
+	return slot < MIN(pv->nslots, pv->map_size) && !pv->map[slot];
+}
+
 static bool sock_sane(struct tp_stack *st, const struct sock *s)
 {
 	if (s->kind > SK_PACKET || (s->domain != PVS_AF_INET && s->domain != PVS_AF_INET6 &&
 				    s->domain != PVS_AF_PACKET))
 		return false;
-	if (s->slot != PVS_NO_SLOT &&
-	    (s->slot >= MIN(st->pv.nslots, st->pv.map_size) || st->pv.map[s->slot]))
+	if (s->slot != PVS_NO_SLOT && !slot_free(PV(st, s), s->slot))
 		return false;
 	if (s->slot == PVS_NO_SLOT && s->kind != SK_TCP)
 		return false;
-	if (!ring_sane(st, &s->tx) || !ring_sane(st, &s->rx) || s->ifi >= TP_MAX_IF)
+	if (!ring_sane(st, s, &s->tx) || !ring_sane(st, s, &s->rx) || s->ifi >= TP_MAX_IF)
 		return false;
 	if (s->rx_prod - s->rx_cons > MAX(ring_size(&s->rx), 1u) && s->rx.space)
 		return false;
@@ -205,7 +210,7 @@ static void sock_revive(struct tp_stack *st, struct sock *s)
 	if (keep & SF_TRANSP && s->lport)
 		sock_lhash(st, s);
 	if (s->slot != PVS_NO_SLOT)
-		st->pv.map[s->slot] = sock_index(st, s);
+		pv_slot_take(st, s, s->slot);
 	if (s->rx.space == SPACE_EARLY)
 		st->early_used[s->rx.off / 64] |= 1ull << s->rx.off % 64;
 	st->nsocks++;
@@ -240,13 +245,13 @@ static void child_revive(struct tp_stack *st, struct sock *s)
 	tcp_acceptq_restore(st, l, s);
 }
 
-static void sock_discard(struct tp_stack *st, struct sock *s)
+static void sock_discard(struct tp_stack *st, struct sock *s, const struct pv *pv)
 {
 	uint32_t slot = s->slot;
 
 	STAT(st, Tcp_AdoptFailed);
 	memset(s, 0, sizeof(*s));
-	if (slot >= MIN(st->pv.nslots, st->pv.map_size) || st->pv.map[slot])
+	if (!pv || !slot_free(pv, slot))
 		return;
 	/* The client must hear of it: a socket in the closed state takes its place. */
 	s->kind = SK_TCP;
@@ -255,63 +260,68 @@ static void sock_discard(struct tp_stack *st, struct sock *s)
 	s->state = TS_CLOSED;
 	s->t.flags = TF_RST_SENT;
 	s->t.mss = 536;
-	s->slot = slot;
-	st->pv.map[slot] = sock_index(st, s);
+	s->client = pv->number;
+	pv_slot_take(st, s, slot);
 	st->nsocks++;
 	sock_error(st, s, TE_CONNRESET);
 }
 
-/* The client's region is there: take over what it and we knew of each other. */
-void state_adopt_client(struct tp_stack *st)
+/* The client that a socket of an earlier instance belongs to, if it is the same one still. */
+static const struct pv *client_of(const struct tp_stack *st, const struct sock *s)
 {
-	uint32_t i, last = 0;
-	bool same = st->s->client_gen == st->pv.gen;
+	const struct pv *pv = s->client < TP_CLIENTS ? PV(st, s) : NULL;
 
-	memset(st->pv.map, 0, (size_t)st->pv.map_size * 4);
-	if (st->high != st->s->max_socks + 1 || st->nsocks) {
-		st->s->client_gen = st->pv.gen;
-		return; /* nothing left over, or this instance has sockets of its own */
-	}
-	st->high = 1;
-	for (i = 1; i <= st->s->max_socks; i++) {
-		struct sock *s = SOCK(st, i);
+	return pv && pv->up && st->s->client_gen[pv->number] == pv->gen ? pv : NULL;
+}
 
-		if (!s->kind)
-			continue;
-		last = i;
-	}
-	st->high = last + 1;
-	for (i = 1; i < st->high; i++) {
-		struct sock *s = SOCK(st, i);
-		bool sealed;
+static void adopt_one(struct tp_stack *st, uint32_t i)
+{
+	struct sock *s = SOCK(st, i);
+	const struct pv *pv = s->kind ? client_of(st, s) : NULL;
 
-		if (!s->kind) {
-			s->fnext = st->free_head;
-			st->free_head = i;
-			continue;
-		}
-		sealed = s->check == sock_sum(s) || s->flags & SF_DIRTY;
-		if (!same || !sealed || !sock_sane(st, s)) {
-			if (same)
-				tp_logf(st, "state: socket damaged, reset: number", NULL, i);
-			if (!same)
-				s->slot = PVS_NO_SLOT;
-			sock_discard(st, s);
-			if (!s->kind) {
-				s->fnext = st->free_head;
-				st->free_head = i;
-			}
-			continue;
-		}
+	if (pv && (s->check == sock_sum(s) || s->flags & SF_DIRTY) && sock_sane(st, s)) {
 		sock_revive(st, s);
 		st->adopted++;
 		STAT(st, Tcp_Adopted);
+		return;
 	}
-	for (i = 1; i < st->high; i++) {
+	if (pv)
+		tp_logf(st, "state: socket damaged, reset: number", NULL, i);
+	if (s->kind)
+		sock_discard(st, s, pv);
+	if (!s->kind) {
+		s->fnext = st->free_head;
+		st->free_head = i;
+	}
+}
+
+/* The clients' regions are there: take over what they and we knew of each other. */
+void state_adopt(struct tp_stack *st)
+{
+	uint32_t last = 0;
+	bool any = false;
+
+	for (unsigned i = 0; i < TP_CLIENTS; i++)
+		any |= st->pv[i].up;
+	if (!any)
+		return;
+	st->adopting = false;
+	for (uint32_t i = 1; i <= st->s->max_socks; i++) {
+		if (SOCK(st, i)->kind)
+			last = i;
+	}
+	st->high = last + 1;
+	for (uint32_t i = 1; i < st->high; i++)
+		adopt_one(st, i);
+	for (uint32_t i = 1; i < st->high; i++) {
 		if (SOCK(st, i)->kind == SK_TCP && SOCK(st, i)->parent)
 			child_revive(st, SOCK(st, i));
 	}
-	st->s->client_gen = st->pv.gen;
+	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+		st->s->client_gen[i] = 0; /* what was not there has lost its sockets */
+		if (st->pv[i].up)
+			pv_serve(st, &st->pv[i]);
+	}
 	if (st->adopted)
 		tp_logf(st, "state: sockets adopted:", NULL, st->adopted);
 }

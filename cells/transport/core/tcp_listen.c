@@ -72,6 +72,7 @@ static struct sock *child_new(struct tp_stack *st, struct sock *l, const struct 
 	if (!s)
 		return NULL;
 	t = &s->t;
+	s->client = l->client;
 	s->domain = l->domain;
 	s->type = l->type;
 	s->proto = l->proto;

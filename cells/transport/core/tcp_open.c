@@ -248,10 +248,26 @@ void tcp_closed(struct tp_stack *st, struct sock *s, int err)
 		sock_touch(st, s);
 }
 
+static void listener_close(struct tp_stack *st, struct sock *l)
+{
+	uint32_t me = sock_index(st, l);
+
+	for (uint32_t i = 1; i < st->high && (l->t.nacc || l->t.nsyn); i++) {
+		struct sock *s = SOCK(st, i);
+
+		if (s->kind == SK_TCP && s->parent == me)
+			tcp_abort(st, s, TE_CONNABORTED, true);
+	}
+	l->t.nacc = l->t.nsyn = 0;
+	l->t.acc_head = l->t.acc_tail = NIL;
+}
+
 void tcp_abort(struct tp_stack *st, struct sock *s, int err, bool rst)
 {
 	if (s->state == TS_CLOSED)
 		return;
+	if (s->state == TS_LISTEN)
+		listener_close(st, s);
 	if (rst && s->state != TS_SYN_SENT && s->state != TS_LISTEN && s->state != TS_TIME_WAIT)
 		tcp_send_rst(st, s);
 	tcp_closed(st, s, err);
@@ -338,20 +354,6 @@ int tcp_shutdown(struct tp_stack *st, struct sock *s, uint32_t how)
 	return 0;
 }
 
-static void listener_close(struct tp_stack *st, struct sock *l)
-{
-	uint32_t me = sock_index(st, l);
-
-	for (uint32_t i = 1; i < st->high && (l->t.nacc || l->t.nsyn); i++) {
-		struct sock *s = SOCK(st, i);
-
-		if (s->kind == SK_TCP && s->parent == me)
-			tcp_abort(st, s, TE_CONNABORTED, true);
-	}
-	l->t.nacc = l->t.nsyn = 0;
-	l->t.acc_head = l->t.acc_tail = NIL;
-}
-
 /* close(): with SF_RELEASED set by the caller, or a listener's shutdown. */
 void tcp_release(struct tp_stack *st, struct sock *s, bool abort)
 {
@@ -414,7 +416,7 @@ void tcp_kick(struct tp_stack *st, struct sock *s)
 	if (s->state == TS_CLOSED || s->state == TS_LISTEN || s->state == TS_SYN_SENT ||
 	    s->flags & SF_RELEASED)
 		return;
-	p = &st->pv.slot[s->slot];
+	p = &PV(st, s)->slot[s->slot];
 	fl = __atomic_load_n(&p->tx_flags, __ATOMIC_RELAXED);
 	urg = __atomic_load_n(&p->tx_urg, __ATOMIC_RELAXED);
 	if (fl & PVS_TX_URG && urg - s->tx_cons <= ring_size(&s->tx) && urg != s->tx_cons) {

@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TP_MAX_IF 10 /* interface 0 is the loopback, devices are 1..9 */
+#define TP_MAX_IF  10 /* interface 0 is the loopback, devices are 1..9 */
+#define TP_CLIENTS 8  /* containers that may share one stack: a pod */
 
 /* What comes with a frame, as in struct virtio_net_hdr. */
 #define TP_META_NEEDS_CSUM 1u /* checksum from csum_start belongs at csum_start+csum_offset */
@@ -47,7 +48,7 @@ struct tp_ops {
 		       const struct tp_meta *meta);
 	uint64_t (*now)(void *ctx); /* monotonic nanoseconds */
 	void (*random)(void *ctx, void *buf, uint32_t len);
-	void (*notify)(void *ctx); /* ring the client's channel */
+	void (*notify)(void *ctx, unsigned client); /* ring that client's channel */
 	void (*log)(void *ctx, const char *line);
 };
 
@@ -135,10 +136,14 @@ void tp_if_remove(struct tp_stack *st, unsigned ifi);
 int tp_parse_addr(const char *s, uint8_t out[16]);
 
 /*
- * The client's shared region (include/d0/pvsock.h). The size is what is mapped. The
- * layout is read when the client has stored its magic.
+ * The shared region (include/d0/pvsock.h) of client `client` (0..TP_CLIENTS-1; the same number
+ * in every instance, or its connections can't be adopted). The size is what is mapped. The
+ * layout is read when the client has stored its magic. All clients of an earlier instance must
+ * be attached before the first frame or tp_poll(): sockets of one that isn't are reset then.
  */
-void tp_attach_client(struct tp_stack *st, void *region, uint32_t size);
+void tp_attach_client(struct tp_stack *st, unsigned client, void *region, uint32_t size);
+/* The region is gone: the client's sockets are reset, the others' not touched. */
+void tp_detach_client(struct tp_stack *st, unsigned client);
 
 /* A frame from device ifi, in private memory. The content may be changed. */
 void tp_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint32_t len,

@@ -143,7 +143,7 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 3
+#define STATE_VERSION 4
 
 struct state {
 	uint64_t magic;
@@ -151,8 +151,8 @@ struct state {
 	uint32_t max_socks, early_bufs, early_order;
 	uint32_t starts;
 	uint64_t secret[4];
-	uint32_t client_gen, server_gen;
-	uint32_t netcheck, pad;
+	uint32_t client_gen[TP_CLIENTS], server_gen;
+	uint32_t netcheck;
 	struct ifstat ifstat[TP_MAX_IF]; /* figures: not worth a check */
 	/* Checked by netcheck from here on. */
 	struct netif ifs[TP_MAX_IF] __attribute__((aligned(16)));
@@ -223,7 +223,9 @@ struct wheel {
 	uint64_t map[4];
 };
 
+/* One client of the PV socket server. */
 struct pv {
+	uint8_t number;
 	uint8_t *base;
 	uint32_t mapped;
 	struct pvs_header *hdr;
@@ -235,7 +237,8 @@ struct pv {
 	struct pvs_slot *slot;
 	struct pvs_bitmap *kick, *event;
 	uint32_t req_cons, rsp_prod;
-	uint32_t *map; /* slot to socket */
+	uint32_t nsocks; /* slots in use */
+	uint32_t *map;   /* slot to socket */
 	uint32_t map_size;
 	uint32_t last_gen, last_bad;
 	/* RELEASEs whose answer waits for room in the response ring. */
@@ -286,12 +289,14 @@ struct tp_stack {
 	uint64_t icmp_tokens, icmp_at, chall_tokens, chall_at;
 	uint32_t txwait[64], ntxwait; /* sockets that found the device's queue full */
 	uint32_t adopted;
+	bool adopting; /* an earlier instance's sockets wait for their clients */
 	uint32_t in_input;
-	struct pv pv;
+	struct pv pv[TP_CLIENTS];
 	uint64_t stat[STAT_COUNT];
 };
 
 #define SOCK(st, i) (&(st)->socks[i])
+#define PV(st, s)   (&(st)->pv[(s)->client])
 
 static inline uint32_t sock_index(const struct tp_stack *st, const struct sock *s)
 {
@@ -474,12 +479,15 @@ struct sock *lhash_first(struct tp_stack *st, uint8_t proto, uint16_t port);
 /* pv.c, pvopt.c, pvlist.c */
 void pv_poll(struct tp_stack *st);
 bool pv_pending(struct tp_stack *st);
-bool pv_rings_ok(const struct tp_stack *st, const struct pvs_rings *r);
-void pv_reset(struct tp_stack *st);
+bool pv_rings_ok(const struct pv *pv, const struct pvs_rings *r);
+void pv_reset(struct tp_stack *st, struct pv *pv);
 void pv_publish(struct tp_stack *st, struct sock *s);
 void pv_released(struct tp_stack *st, struct sock *s);
 void pv_notify(struct tp_stack *st);
-void pv_setup(struct tp_stack *st);
+void pv_serve(struct tp_stack *st, struct pv *pv);
+void pv_link_changed(struct tp_stack *st);
+void pv_idle(struct tp_stack *st, bool idle);
+void pv_slot_take(struct tp_stack *st, struct sock *s, uint32_t slot);
 int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
 		  const uint8_t *val, uint32_t len);
 int pv_getsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
@@ -515,7 +523,7 @@ uint32_t wheel_next(struct tp_stack *st); /* ms, UINT32_MAX: none */
 
 /* state.c */
 bool state_init(struct tp_stack *st, void *mem, size_t size);
-void state_adopt_client(struct tp_stack *st);
+void state_adopt(struct tp_stack *st);
 void state_seal(struct tp_stack *st, struct sock *s);
 void state_seal_net(struct tp_stack *st);
 

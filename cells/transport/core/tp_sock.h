@@ -19,7 +19,8 @@ struct dring {
 	uint32_t off;
 	uint8_t order;
 	uint8_t space;
-	uint16_t pad;
+	uint8_t client; /* SPACE_CLIENT: whose region */
+	uint8_t pad;
 };
 
 /* ---- sockets ---- */
@@ -223,7 +224,7 @@ struct sock {
 	struct ipa laddr, raddr;
 	uint16_t lport, rport; /* host order */
 	uint16_t app_port;     /* published: the port the listener has */
-	uint16_t pad0;
+	uint8_t client, pad0;  /* who has the slot, or of a child its listener's */
 	uint32_t error, err_count;
 	uint32_t route_gen, neigh, mtu;
 	uint32_t sndbuf, rcvbuf, rcvlowat, sndlowat;

@@ -70,7 +70,7 @@ static void op_random(void *ctx, void *buf, uint32_t len)
 		die("getrandom");
 }
 
-static void op_notify(void *ctx)
+static void op_notify(void *ctx, unsigned client)
 {
 	((struct hosted *)ctx)->wakeups++;
 }
@@ -157,7 +157,7 @@ void hosted_open(struct hosted *h, const struct hosted_cfg *cfg)
 	if (pvs_init(&h->c, h->region, cfg->region, cfg->slots, (uint32_t)time(NULL) | 1,
 		     h->memory, client_notify, client_wait, h))
 		die("client region");
-	tp_attach_client(h->st, h->region, cfg->region);
+	tp_attach_client(h->st, 0, h->region, cfg->region);
 	memcpy(ic.mac, cfg->mac, 6);
 	ic.caps = cfg->offload ? TP_CAP_CSUM | TP_CAP_TSO4 | TP_CAP_TSO6 : 0;
 	tp_conf_if(&ic, &cfg->args, 1);

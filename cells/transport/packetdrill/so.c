@@ -135,6 +135,10 @@ static void op_notify(void *ctx)
 {
 }
 
+static void client_notify(void *ctx, unsigned client)
+{
+}
+
 static void wait_server(void *ctx)
 {
 	tp_poll(pd.st);
@@ -608,8 +612,8 @@ static void do_free(void *u)
 
 static void start(const char *args)
 {
-	static const struct tp_ops ops = {op_tx_get, op_tx_put, op_now,
-					  op_random, op_notify, NULL};
+	static const struct tp_ops ops = {op_tx_get, op_tx_put,     op_now,
+					  op_random, client_notify, NULL};
 	struct tp_config cfg = {
 	    .max_socks = 64, .early_order = 16, .wscale = 8, .no_rst = 0, .no_ipv6 = 1};
 	/* packetdrill sees what Linux hands to a device that segments: so do we. */
@@ -629,7 +633,7 @@ static void start(const char *args)
 	pd.now = 1000000000000ull;
 	memset(region, 0, REGION);
 	pd.st = tp_init(calloc(1, a), a, calloc(1, s), s, &cfg, &ops, NULL);
-	tp_attach_client(pd.st, region, REGION);
+	tp_attach_client(pd.st, 0, region, REGION);
 	pvs_init(&pd.c, region, REGION, SLOTS, 1, calloc(1, pvs_memory(REGION, SLOTS)),
 		 op_notify, wait_server, NULL);
 	tp_if_add(pd.st, 1, &ic);
