@@ -68,7 +68,8 @@ static int link_none(struct inode *dir, const char *name, u32 len, struct inode 
 }
 static const struct inode_ops dir_ops = {.link = link_none};
 static struct inode dir = {.refs = 1, .mode = S_IFDIR | 0755, .ops = &dir_ops, .sb = &super};
-static struct inode reg = {.refs = 1, .mode = S_IFREG | 0644, .ops = &dir_ops, .sb = &super};
+static struct inode reg = {
+    .refs = 1, .cache_pinned = true, .mode = S_IFREG | 0644, .ops = &dir_ops, .sb = &super};
 static struct dentry dir_entry = {.inode = &dir}, reg_entry = {.inode = &reg};
 static struct file file = {.inode = &reg, .dentry = &reg_entry};
 
@@ -99,6 +100,13 @@ ssize file_write_kernel(struct file *f, const void *buf, size_t n, u64 pos)
 	if (n && ((const u8 *)buf)[n - 1] == 0xff)
 		return -ENOSPC;
 	return (ssize)n;
+}
+void pagecache_back(struct inode *i, const u8 *data, u64 size)
+{
+	static volatile u8 sum;
+
+	for (u64 n = 0; n < size; n++) /* all of it must be there */
+		sum += data[n];
 }
 void file_put(struct file *f)
 {

@@ -82,7 +82,7 @@ void inode_put(struct inode *i)
 	}
 	if (!list_empty(&i->watches))
 		notify_inode_gone(i);
-	pagecache_drop(i, 0, NEVER);
+	pagecache_release(i);
 	kfree(i->pages);
 	if (i->sb) {
 		list_del(&i->sb_link);
@@ -185,7 +185,9 @@ void inode_stat(struct inode *i, struct stat *st)
 	st->st_rdev = i->rdev;
 	st->st_size = (s64)i->size;
 	st->st_blksize = (s64)PAGE_SIZE;
-	st->st_blocks = (s64)(i->cache_pinned ? i->page_count * 8ull : i->blocks);
+	st->st_blocks = (s64)(!i->cache_pinned ? i->blocks
+			      : i->backed      ? ALIGN_UP(i->size, PAGE_SIZE) / 512
+					       : i->page_count * 8ull);
 	st->st_atime = (u64)(i->atime / (s64)NS_PER_SEC);
 	st->st_atime_nsec = (u64)(i->atime % (s64)NS_PER_SEC);
 	st->st_mtime = (u64)(i->mtime / (s64)NS_PER_SEC);

@@ -8,6 +8,10 @@
  * and only the cache refers to it. The size of the cache is bounded by the container's
  * memory, since reclaim runs before any allocation fails.
  *
+ * The files of an archive in memory are `backed`: a page that is not cached is copied from the
+ * archive when it is wanted, so that a container's start does not copy what nobody reads. They
+ * count for the filesystem's limit from the start, so that a full one can still be read.
+ *
  * A page being read is BUSY; others who want it sleep on one queue.
  */
 #include "cells/linux/inc/vfs.h"
@@ -31,6 +35,11 @@ static struct page *lookup(struct inode *i, u64 index)
 		if (p->index == index)
 			return p;
 	return NULL;
+}
+
+static u64 backed_pages(const struct inode *i)
+{
+	return (i->backed + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
 static int table_grow(struct inode *i)
@@ -69,7 +78,7 @@ static void insert(struct inode *i, struct page *p, u64 index)
 	i->pages[b] = p;
 	i->page_count++;
 	if (i->cache_pinned) {
-		i->sb->pages++;
+		i->sb->pages += index >= backed_pages(i);
 	} else {
 		list_add_tail(&lru, &p->lru);
 	}
@@ -87,7 +96,7 @@ static void take_out(struct page *p)
 	p->hash = NULL;
 	i->page_count--;
 	if (i->cache_pinned)
-		i->sb->pages--;
+		i->sb->pages -= p->index >= backed_pages(i);
 	else
 		list_del(&p->lru);
 	/* Mappings that remain treat it as theirs alone. */
@@ -140,7 +149,8 @@ struct page *pagecache_get(struct inode *i, u64 index, bool create, int *err)
 	if (!create)
 		return NULL;
 	*err = -ENOSPC;
-	if (i->cache_pinned && i->sb->max_pages && i->sb->pages >= i->sb->max_pages)
+	if (i->cache_pinned && i->sb->max_pages && i->sb->pages >= i->sb->max_pages &&
+	    index >= backed_pages(i))
 		return NULL;
 	*err = -ENOMEM;
 	if (table_grow(i))
@@ -154,7 +164,10 @@ struct page *pagecache_get(struct inode *i, u64 index, bool create, int *err)
 	}
 	insert(i, p, index);
 	page_get(p);
-	if (i->ops && i->ops->read_page) {
+	if (index < backed_pages(i)) {
+		memcpy(page_ptr(p), i->backing + index * PAGE_SIZE,
+		       MIN(i->backed - index * PAGE_SIZE, PAGE_SIZE));
+	} else if (i->ops && i->ops->read_page) {
 		p->flags |= PG_BUSY;
 		*err = i->ops->read_page(i, p);
 		p->flags &= ~PG_BUSY;
@@ -168,6 +181,34 @@ struct page *pagecache_get(struct inode *i, u64 index, bool create, int *err)
 	}
 	p->flags |= PG_UPTODATE;
 	return p;
+}
+
+void pagecache_back(struct inode *i, const u8 *data, u64 size)
+{
+	i->backing = data;
+	i->backed = i->size = size;
+	i->sb->pages += backed_pages(i);
+}
+
+int pagecache_unback(struct inode *i)
+{
+	int err = 0;
+
+	for (u64 index = 0; index < backed_pages(i) && !err; index++) {
+		struct page *p = pagecache_get(i, index, true, &err);
+
+		if (p)
+			page_put(p);
+	}
+	if (!err)
+		i->backed = 0;
+	return err;
+}
+
+/* No page there means zeros: a hole of a file whose cache is all there is. */
+static bool is_hole(const struct inode *i, u64 index)
+{
+	return i->cache_pinned && index >= backed_pages(i);
 }
 
 void page_mark_dirty(struct page *p)
@@ -205,6 +246,22 @@ void pagecache_drop(struct inode *i, u64 first, u64 last)
 		drop_bucket(i, b, first, last);
 }
 
+/* No page behind `size` is cached. */
+static void shrink_backing(struct inode *i, u64 size)
+{
+	if (size >= i->backed)
+		return;
+	i->sb->pages -= backed_pages(i);
+	i->backed = size;
+	i->sb->pages += backed_pages(i);
+}
+
+void pagecache_release(struct inode *i)
+{
+	pagecache_drop(i, 0, NEVER);
+	shrink_backing(i, 0);
+}
+
 /* After a shrink: pages behind the end go, the rest of the last one reads as zeros. */
 void pagecache_truncate(struct inode *i, u64 size)
 {
@@ -213,6 +270,7 @@ void pagecache_truncate(struct inode *i, u64 size)
 
 	inode_unmap_range(i, first, NEVER, true);
 	pagecache_drop(i, first, NEVER);
+	shrink_backing(i, size);
 	p = size & (PAGE_SIZE - 1) ? lookup(i, size / PAGE_SIZE) : NULL;
 	if (p)
 		memset((u8 *)page_ptr(p) + (size & (PAGE_SIZE - 1)), 0,
@@ -319,7 +377,7 @@ ssize generic_read(struct file *f, struct uio *u, u64 *pos)
 
 		n = MIN(n, i->size - *pos);
 		/* Holes of memory files need no page to read as zeros. */
-		p = pagecache_get(i, *pos / PAGE_SIZE, !i->cache_pinned, &err);
+		p = pagecache_get(i, *pos / PAGE_SIZE, !is_hole(i, *pos / PAGE_SIZE), &err);
 		if (!p && err)
 			return done ? done : err;
 		r = p ? uio_out(u, (u8 *)page_ptr(p) + off, n) : uio_zero(u, n);
@@ -386,7 +444,7 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 /* The first page >= index that holds data, of a file whose cache is all there is. */
 static u64 next_data(const struct inode *i, u64 index)
 {
-	u64 best = NEVER;
+	u64 best = is_hole(i, index) ? NEVER : index;
 
 	for (u32 b = 0; b < i->page_buckets; b++)
 		for (const struct page *p = i->pages[b]; p; p = p->hash)
@@ -399,11 +457,13 @@ static u64 next_hole(struct inode *i, u64 index)
 {
 	struct page *p;
 
-	while ((p = pagecache_find(i, index))) {
-		page_put(p);
-		index++;
+	for (;; index++) {
+		p = pagecache_find(i, index);
+		if (p)
+			page_put(p);
+		else if (is_hole(i, index))
+			return index;
 	}
-	return index;
 }
 
 /* SEEK_DATA (3) and SEEK_HOLE (4). Other filesystems' files have data everywhere. */

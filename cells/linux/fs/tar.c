@@ -37,21 +37,13 @@ static bool checksum_ok(const struct ustar *h)
 
 #define PART 4096u
 
-static int write_file(const char *path, u32 mode, struct tar_source *src, u64 *left)
+static s64 copy_contents(struct file *f, struct tar_source *src, u64 *left)
 {
-	struct file *f;
 	u8 *part = kalloc(PART);
 	u64 pos = 0;
-	s64 r;
+	s64 r = part ? 0 : -ENOMEM;
 
-	if (!part)
-		return -ENOMEM;
-	r = open_path(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, 0, &f);
-	if (r < 0) {
-		kfree(part);
-		return (int)r;
-	}
-	for (r = 0; *left && r >= 0;) {
+	while (*left && r >= 0) {
 		u32 n = (u32)MIN(*left, PART);
 
 		if (!src->read(src, part, n)) {
@@ -64,9 +56,35 @@ static int write_file(const char *path, u32 mode, struct tar_source *src, u64 *l
 			r = -ENOSPC;
 		pos += n;
 	}
+	kfree(part);
+	return r;
+}
+
+/* What lies in memory for good stays there until somebody reads it. */
+static s64 borrow_contents(struct file *f, struct tar_source *src, u64 *left)
+{
+	const u8 *data = src->borrow(src, *left);
+
+	if (!data)
+		return -EINVAL;
+	pagecache_back(f->inode, data, *left);
+	*left = 0;
+	return 0;
+}
+
+static int write_file(const char *path, u32 mode, struct tar_source *src, u64 *left)
+{
+	struct file *f;
+	s64 r = open_path(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, 0, &f);
+
+	if (r < 0)
+		return (int)r;
+	if (src->borrow && f->inode->cache_pinned)
+		r = borrow_contents(f, src, left);
+	else
+		r = copy_contents(f, src, left);
 	f->inode->mode = S_IFREG | (mode & 07777);
 	file_put(f);
-	kfree(part);
 	return r < 0 ? (int)r : 0;
 }
 
@@ -224,9 +242,21 @@ static bool memory_read(struct tar_source *s, void *buf, u32 n)
 	return true;
 }
 
+static const u8 *memory_borrow(struct tar_source *s, u64 n)
+{
+	struct memory_source *m = (struct memory_source *)s;
+	const u8 *at = m->data;
+
+	if (n > m->left)
+		return NULL;
+	m->data += n;
+	m->left -= n;
+	return at;
+}
+
 int tar_unpack(const u8 *data, size_t size, const char *where)
 {
-	struct memory_source m = {{memory_read}, data, size};
+	struct memory_source m = {{memory_read, memory_borrow}, data, size};
 
 	return tar_unpack_from(&m.src, where);
 }

@@ -494,6 +494,10 @@ static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
 	struct inode *i = f->inode;
 
 	if (mode & 2) { /* PUNCH_HOLE, always with KEEP_SIZE */
+		int r = pagecache_unback(i);
+
+		if (r)
+			return r == -ENOMEM ? -ENOSPC : r;
 		punch_hole(i, off, off + len);
 		return 0;
 	}

@@ -180,7 +180,11 @@ struct inode {
 	u32 page_buckets;
 	u32 page_count;
 	bool cache_pinned; /* the cache is the store (tmpfs): never reclaimed */
-	struct list maps;  /* vmas */
+	/* Its first `backed` bytes, as far as no page is cached: read-only memory that stays.
+	 */
+	const u8 *backing;
+	u64 backed;
+	struct list maps; /* vmas */
 	struct list sb_link;
 	struct list locks; /* fs/locks.c */
 	struct waitq lock_wait;
@@ -383,9 +387,18 @@ s64 generic_seek(struct file *f, s64 off, int whence);
 extern struct super *shm_super;
 struct inode *tmpfs_inode(struct super *sb, u32 mode, u64 rdev);
 struct inode *shmem_inode(u64 size);
+/* An empty file gets its contents from there: page by page, when they are wanted. */
+void pagecache_back(struct inode *i, const u8 *data, u64 size);
+/* Nothing of it is cached, nor backed, from now on. */
+void pagecache_release(struct inode *i);
+/* All of it into pages; 0 or -ENOMEM, -ENOSPC. */
+int pagecache_unback(struct inode *i);
 /* Where an archive comes from: all n bytes, or false at its end. */
 struct tar_source {
 	bool (*read)(struct tar_source *s, void *buf, u32 n);
+	/* The next n bytes, passed over, where they lie for good; NULL at the end. May be
+	 * absent. */
+	const u8 *(*borrow)(struct tar_source *s, u64 n);
 };
 int tar_unpack_from(struct tar_source *src, const char *where);
 int tar_unpack(const u8 *data, size_t size, const char *where);

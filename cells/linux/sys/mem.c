@@ -157,6 +157,8 @@ static int advise_area(struct mm *mm, struct vma *v, u64 start, u64 end, int adv
 			return -EOPNOTSUPP;
 		inode_unmap_range(v->inode, v->pgoff + (start - v->start) / PAGE_SIZE,
 				  v->pgoff + (end - v->start) / PAGE_SIZE - 1, false);
+		if (pagecache_unback(v->inode))
+			return -EAGAIN;
 		pagecache_drop(v->inode, v->pgoff + (start - v->start) / PAGE_SIZE,
 			       v->pgoff + (end - v->start) / PAGE_SIZE - 1);
 		return 0;
