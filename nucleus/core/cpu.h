@@ -33,6 +33,7 @@ struct cpu {
 	u64 handover;      /* sched.c; D0_NEVER: nobody waits for this CPU */
 	u64 kicked_ns;     /* when it was sent for while idle; 0: it was not */
 	u32 next_asid, asid_generation;
+	u32 progress, seen, stuck; /* the watchdog's, recovery.c */
 };
 
 _Static_assert(offsetof(struct cpu, canary) == 0x28, "System V ABI, stack protector");
@@ -53,6 +54,7 @@ static inline struct cpu *cpu_self(void)
 
 /* Vectors in host mode. */
 enum {
+	VECTOR_NMI = 2,
 	VECTOR_DEVICE_FIRST = 0x30, /* device interrupts: irq.c hands them out */
 	VECTOR_DEVICE_LAST = 0xdf,
 	VECTOR_TIMER = 0xf0,  /* LAPIC timer */

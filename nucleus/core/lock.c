@@ -13,7 +13,6 @@
 #define PATIENCE    1000u  /* turns that others stand back for it */
 
 static struct spinlock big;
-static struct cpu *big_holder;
 
 /* Turn number N of waiting for LOCK; true = it is ours. */
 static bool take_turn(struct spinlock *lock, u32 me, u32 n)
@@ -21,7 +20,8 @@ static bool take_turn(struct spinlock *lock, u32 me, u32 n)
 	u32 nobody = 0, claim = __atomic_load_n(&lock->claim, __ATOMIC_RELAXED);
 	bool stand_back = claim && claim != me && n < PATIENCE;
 	if (!stand_back && !__atomic_load_n(&lock->held, __ATOMIC_RELAXED) &&
-	    !__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)) {
+	    __atomic_compare_exchange_n(&lock->held, &nobody, me, false, __ATOMIC_ACQUIRE,
+					__ATOMIC_RELAXED)) {
 		if (claim == me)
 			__atomic_store_n(&lock->claim, 0, __ATOMIC_RELAXED);
 		return true;
@@ -46,19 +46,20 @@ static void let_go(struct spinlock *lock)
 void spin_lock(struct spinlock *lock)
 {
 	struct cpu *cpu = early_boot ? NULL : cpu_self();
-	for (u32 n = 0, me = self(); !take_turn(lock, me, n); n++)
-		;
+	/* First, so that recovery knows of it whatever happens in between. */
 	if (cpu && cpu->leaves < ARRAY_SIZE(cpu->leaf))
 		cpu->leaf[cpu->leaves] = lock;
 	if (cpu)
 		cpu->leaves++;
+	for (u32 n = 0, me = self(); !take_turn(lock, me, n); n++)
+		;
 }
 
 void spin_unlock(struct spinlock *lock)
 {
+	let_go(lock);
 	if (!early_boot && cpu_self()->leaves)
 		cpu_self()->leaves--;
-	let_go(lock);
 }
 
 void nucleus_lock(void)
@@ -66,33 +67,36 @@ void nucleus_lock(void)
 	n_assert(!nucleus_lock_held());
 	u64 since = rdtsc();
 	for (u32 n = 0, asked = 0, me = self(); !take_turn(&big, me, n); n++) {
+		cpu_self()->progress++; /* another one may be stuck, this one is not */
 		if (n - asked > STUCK_TURNS && rdtsc() - since > STUCK_TICKS) {
 			since = rdtsc();
 			asked = n;
-			recovery_interrogate(__atomic_load_n(&big_holder, __ATOMIC_RELAXED));
+			u32 holder = __atomic_load_n(&big.held, __ATOMIC_RELAXED);
+			if (holder)
+				recovery_interrogate(&cpus[holder - 1]);
 		}
 	}
-	__atomic_store_n(&big_holder, cpu_self(), __ATOMIC_RELAXED);
 }
 
 void nucleus_unlock(void)
 {
 	n_assert(nucleus_lock_held());
-	__atomic_store_n(&big_holder, NULL, __ATOMIC_RELAXED);
+	cpu_self()->progress++;
 	let_go(&big);
 }
 
 bool nucleus_lock_held(void)
 {
-	return __atomic_load_n(&big_holder, __ATOMIC_RELAXED) == cpu_self();
+	return __atomic_load_n(&big.held, __ATOMIC_RELAXED) == self();
 }
 
 void locks_abandon(void)
 {
 	struct cpu *cpu = cpu_self();
 	for (u32 i = MIN(cpu->leaves, (u32)ARRAY_SIZE(cpu->leaf)); i-- > 0;)
-		let_go(cpu->leaf[i]);
+		if (cpu->leaf[i]->held == self()) /* it may have been waiting for it only */
+			let_go(cpu->leaf[i]);
 	cpu->leaves = 0;
 	if (nucleus_lock_held())
-		nucleus_unlock();
+		let_go(&big);
 }

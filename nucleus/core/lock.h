@@ -20,8 +20,8 @@
 #include "nucleus/core/types.h"
 
 struct spinlock {
-	u32 held;
-	u32 claim; /* CPU index + 1 of who has waited long; 0 = nobody */
+	u32 held;  /* CPU index + 1 of who has it; 0 = nobody */
+	u32 claim; /* of who has waited long */
 };
 
 void spin_lock(struct spinlock *lock);

@@ -22,14 +22,11 @@
 #include "nucleus/core/print.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
-#define TABLE_HEADER   36
-#define TABLE_MAX      (4 * MiB)
-#define ROOT_ENTRIES   256
-#define ADDRESS_LIMIT  (1ull << 52)
-#define LAPIC_DEFAULT  0xfee00000ull
-#define EBDA_POINTER   0x40eull
-#define BIOS_AREA      0xe0000ull
-#define BIOS_AREA_SIZE 0x20000ull
+#define TABLE_HEADER  36
+#define TABLE_MAX     (4 * MiB)
+#define ROOT_ENTRIES  256
+#define ADDRESS_LIMIT (1ull << 52)
+#define LAPIC_DEFAULT 0xfee00000ull
 
 struct table {
 	const u8 *bytes;
@@ -332,40 +329,12 @@ static bool rsdp_valid(const u8 *p)
 	return memcmp(p, "RSD PTR ", 8) == 0 && sums_to_zero(p, 20);
 }
 
-static hpa_t rsdp_search_area(hpa_t base, u64 size, acpi_map_fn map)
-{
-	const u8 *area = map(base, size);
-
-	for (u64 off = 0; area && off + 20 <= size; off += 16) {
-		if (rsdp_valid(area + off))
-			return HPA(base.v + off);
-	}
-	return HPA(0);
-}
-
-static hpa_t rsdp_search(acpi_map_fn map)
-{
-	const u8 *pointer = map(HPA(EBDA_POINTER), 2);
-	hpa_t found = HPA(0);
-	u64 ebda = 0;
-
-	if (pointer)
-		ebda = ((u64)pointer[1] << 8 | pointer[0]) << 4;
-	if (ebda >= 0x80000 && ebda <= 0x9fc00)
-		found = rsdp_search_area(HPA(ebda), KiB, map);
-	if (found.v == 0)
-		found = rsdp_search_area(HPA(BIOS_AREA), BIOS_AREA_SIZE, map);
-	return found;
-}
-
 bool acpi_parse(struct acpi_info *out, hpa_t rsdp, acpi_map_fn map)
 {
 	struct table one = {.size = 20}, two = {.size = 36}; /* the RSDP of either version */
 
 	*out = (struct acpi_info){.lapic = HPA(LAPIC_DEFAULT), .pcat_compat = true};
-	if (rsdp.v == 0 || !address_sane(rsdp.v, two.size))
-		rsdp = rsdp_search(map);
-	if (rsdp.v)
+	if (address_sane(rsdp.v, two.size))
 		one.bytes = map(rsdp, one.size);
 	if (!one.bytes || !rsdp_valid(one.bytes))
 		return false;

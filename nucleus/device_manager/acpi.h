@@ -75,7 +75,7 @@ struct acpi_info {
 };
 
 /*
- * Read the tables. rsdp as the boot loader gave it, or 0: the BIOS areas are searched.
+ * Read the tables. rsdp as the boot loader gave it, or 0: there are none.
  * Never fails: what is missing or damaged is replaced by fallbacks (one CPU, LAPIC at its
  * default address, no IOAPIC, PCI by ports) and said on the console.
  */

@@ -4,12 +4,11 @@
  *
  * Problem: cells want nanoseconds without leaving guest mode, and boot wants no delay.
  * Model: one TSC rate for the whole machine, found once; time is a multiplication. What
- * CPUID or a hypervisor tells is exact but not always true (emulators), so it is checked
- * for 1 ms against a counter; otherwise the TSC is measured against the best
- * counter there is: HPET, ACPI PM timer, 8254. A measurement reads the counter between
- * two TSC reads and keeps the tightest of a few tries, so that an interrupted read (an
- * SMI, a busy host under an emulator) does not spoil it: 4 ms then give better than
- * 100 ppm.
+ * CPUID or a hypervisor tells is not always true and on many CPUs not told: the TSC is measured
+ * against the best counter there is: HPET, ACPI PM timer, 8254. A measurement reads the counter
+ * between two TSC reads and keeps the tightest of a few tries, so that an interrupted read (an
+ * SMI, a busy host under an emulator) does not spoil it: 8 ms then give better than
+ * 50 ppm.
  * Failure: with no source at all 1 GHz is assumed, and said.
  */
 #include "nucleus/device_manager/clock.h"
@@ -21,22 +20,21 @@
 #include "nucleus/device_manager/internal.h"
 #include "nucleus/memory_regions/memory_regions.h"
 
-#define SECOND        1000000000ull
-#define MEASURE_NS    4000000ull
-#define CROSSCHECK_NS 1000000ull /* of a rate that was told, not measured */
-#define PM_TIMER_HZ   3579545ull
-#define PIT_HZ        1193182ull
-#define GUESS_HZ      SECOND
-#define SCALE_BITS    47
-#define READ_TRIES    5
-#define SPIN_LIMIT    10000000u /* polls before a counter counts as dead */
-#define HPET_PERIOD   4         /* femtoseconds, upper half of the capabilities */
-#define HPET_CONFIG   0x10
-#define HPET_COUNTER  0xf0
-#define HPET_SLOWEST  100000000u /* fs, by the HPET specification 1.0a, 2.3.4 */
-#define PIT_CHANNEL2  0x42
-#define PIT_COMMAND   0x43
-#define PIT_GATE      0x61
+#define SECOND       1000000000ull
+#define MEASURE_NS   8000000ull
+#define PM_TIMER_HZ  3579545ull
+#define PIT_HZ       1193182ull
+#define GUESS_HZ     SECOND
+#define SCALE_BITS   47
+#define READ_TRIES   5
+#define SPIN_LIMIT   10000000u /* polls before a counter counts as dead */
+#define HPET_PERIOD  4         /* femtoseconds, upper half of the capabilities */
+#define HPET_CONFIG  0x10
+#define HPET_COUNTER 0xf0
+#define HPET_SLOWEST 100000000u /* fs, by the HPET specification 1.0a, 2.3.4 */
+#define PIT_CHANNEL2 0x42
+#define PIT_COMMAND  0x43
+#define PIT_GATE     0x61
 
 static struct {
 	u64 tsc_base, hz;
@@ -164,63 +162,19 @@ static u64 measure(const struct counter *c, u64 ns)
 	return (end_tsc - start_tsc) * c->hz / spent;
 }
 
-/* ---- rates the CPU tells ---- */
-
-static u64 rate_by_cpuid(void)
-{
-	u32 max = cpuid(0, 0).a;
-	struct cpuid ratio, mhz = {0};
-
-	if (max < 0x15)
-		return 0;
-	ratio = cpuid(0x15, 0);
-	if (ratio.a == 0 || ratio.b == 0)
-		return 0;
-	if (ratio.c)
-		return (u64)ratio.c * ratio.b / ratio.a;
-	/* No crystal rate: the base frequency is the TSC's (SDM vol. 3, 18.7.3). */
-	if (max >= 0x16)
-		mhz = cpuid(0x16, 0);
-	return (u64)(mhz.a & 0xffff) * 1000000;
-}
-
-static bool rate_plausible(u64 hz)
-{
-	return hz >= 1000000 && hz <= 64 * SECOND;
-}
-
-/* By the best counter there is; 0: none counts. */
-static u64 rate_by_counter(u64 ns, const char **how)
+/* By the best counter there is. */
+static u64 find_rate(const char **how)
 {
 	static bool (*const setups[])(struct counter *) = {hpet_setup, pm_timer_setup,
 							   pit_setup};
 	struct counter c = {0};
 
 	for (u32 i = 0; i < ARRAY_SIZE(setups); i++) {
-		u64 hz = setups[i](&c) ? measure(&c, ns) : 0;
+		u64 hz = setups[i](&c) ? measure(&c, MEASURE_NS) : 0;
 		*how = c.name;
-		if (rate_plausible(hz))
+		if (hz >= 1000000 && hz <= 64 * SECOND)
 			return hz;
 	}
-	return 0;
-}
-
-static u64 find_rate(const char **how)
-{
-	u64 told = rate_by_cpuid();
-	bool believe = rate_plausible(told);
-	u64 hz = rate_by_counter(believe ? CROSSCHECK_NS : MEASURE_NS, how);
-
-	if (believe && (hz == 0 || (hz > told ? hz - told : told - hz) < told / 16)) {
-		*how = "CPUID";
-		return told;
-	}
-	if (believe) {
-		n_print("clock: CPUID says %lu kHz, which is not so", told / 1000);
-		hz = rate_by_counter(MEASURE_NS, how);
-	}
-	if (hz)
-		return hz;
 	*how = "guess";
 	return GUESS_HZ;
 }

@@ -7,7 +7,7 @@
 
 struct d0_clock;
 
-/* Find the TSC's rate (CPUID, HPET, PM timer, PIT; at most 10 ms) and read the
+/* Find the TSC's rate (HPET, PM timer, PIT; at most 20 ms) and read the
  * wall clock. entry_tsc: the TSC at kernel entry, ns 0. After acpi_init(). */
 void clock_init(u64 entry_tsc);
 u64 clock_ns(void);

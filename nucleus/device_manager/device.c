@@ -192,8 +192,12 @@ static int bar_map(struct device *dev, u32 n)
 	u64 ro = 0, ro_size = 0, gpa;
 	char name[] = "bar0";
 
-	if (!pci_bar_sound(dev, b))
-		return D0_OK; /* the cell sees no such BAR */
+	if (!pci_bar_sound(dev, b)) { /* the cell sees no such BAR */
+		if (b->size && b->base)
+			n_print("pci: " PCI_FORMAT " BAR %u at %lx cannot be granted",
+				PCI_ARGS(dev->id.address), n, b->base);
+		return D0_OK;
+	}
 	if (b->flags & D0_BAR_IO) {
 		if (!cell_allow_ports(dev->owner.cell, (u16)b->base, (u32)b->size, true))
 			return D0_ENOMEM;

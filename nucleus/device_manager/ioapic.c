@@ -15,6 +15,7 @@
 #define IOAPIC_WINDOW  0x10
 #define IOAPIC_VERSION 1
 #define IOAPIC_ENTRY   0x10 /* two registers a line */
+#define ENTRY_NMI      (4u << 8)
 #define ENTRY_LOW      (1u << 13)
 #define ENTRY_LEVEL    (1u << 15)
 #define ENTRY_MASKED   (1u << 16)
@@ -88,7 +89,8 @@ static bool ioapic_find(u32 gsi, u32 *n, u32 *reg)
 
 bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low)
 {
-	u32 n, reg, entry, high = HIGH_CPU(apic_id);
+	u32 n, reg, high = HIGH_CPU(apic_id);
+	u32 entry = vector | (low ? ENTRY_LOW : 0) | (level ? ENTRY_LEVEL : 0) | ENTRY_MASKED;
 
 	if (!ioapic_find(gsi, &n, &reg))
 		return false;
@@ -96,7 +98,8 @@ bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low)
 		high = HIGH_REMAP(vector);
 	else if (apic_id > 0xfe)
 		return false;
-	entry = vector | (low ? ENTRY_LOW : 0) | (level ? ENTRY_LEVEL : 0) | ENTRY_MASKED;
+	else if (vector == VECTOR_NMI)
+		entry |= ENTRY_NMI;
 	spin_lock(&ioapic_lock);
 	ioapic_write(n, reg, entry);
 	ioapic_write(n, reg + 1, high);

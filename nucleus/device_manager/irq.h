@@ -32,7 +32,8 @@ extern bool lapic_x2apic;
 
 /* Mask the 8259s and every I/O APIC line. */
 void ioapic_init(void);
-/* Route a global interrupt to one CPU, masked. false: no I/O APIC has that line. */
+/* Route a global interrupt to one CPU, masked; VECTOR_NMI: as an NMI. false: no I/O APIC has
+ * that line. */
 bool ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool low);
 /* The same for an ISA interrupt, by the MADT's overrides; *gsi is set. */
 bool ioapic_route_isa(u8 irq, u8 vector, u32 apic_id, u32 *gsi);
@@ -51,6 +52,14 @@ struct msi_message {
 };
 /* false: that CPU cannot be reached (APIC ID over 254 without interrupt remapping). */
 bool msi_compose(u32 apic_id, u8 vector, struct msi_message *out);
+
+/* ---- rtc.c ---- */
+
+#define RTC_IRQ 8
+/* From now on an interrupt each second. */
+void rtc_ring(void);
+/* Whether this one is the RTC's; lets the next one come. */
+bool rtc_rang(void);
 
 /* ---- serial.c ---- */
 

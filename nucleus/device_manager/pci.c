@@ -201,20 +201,6 @@ bool pci_bar_sound(const struct device *dev, const struct pci_bar *bar)
 	return !hits_nucleus(base, size) && !hits_device(dev, base, size, 0);
 }
 
-static void check_bars(void)
-{
-	for (u32 d = 0; d < devices_found; d++) {
-		for (u32 n = 0; n < 6; n++) {
-			struct pci_bar *b = &devices[d].bar[n];
-			if (b->size == 0 || b->base == 0 || pci_bar_sound(&devices[d], b))
-				continue;
-			n_print("pci: " PCI_FORMAT
-				" BAR %u at %lx (%lu bytes) cannot be granted",
-				PCI_ARGS(devices[d].id.address), n, b->base, b->size);
-		}
-	}
-}
-
 u32 msix_entries(const struct device *dev)
 {
 	return (pci_read(dev->id.address, dev->cap_msix + MSI_CONTROL, 2) & 0x7ff) + 1;
@@ -351,7 +337,6 @@ void pci_enumerate(void)
 		memset(bus_seen, 0, sizeof(bus_seen));
 		scan_bus(m->segment, m->bus_first, NO_BRIDGE, 0);
 	}
-	check_bars();
 	n_print("pci: %u devices, configuration by %s%s", devices_found,
 		acpi.mcfgs ? "ECAM" : "ports", devices_ignored ? "; more are not used" : "");
 }

@@ -11,7 +11,6 @@
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/live0/live0.h"
-#include "nucleus/memory_regions/memory_regions.h"
 
 #define PM1_SCI_ENABLE   1u
 #define PM1_SLEEP_ENABLE (1u << 13)
@@ -25,19 +24,11 @@
 #define SETTLE_US        50000
 
 static bool exit_debug, exit_bochs;
-static volatile u8 *reset_memory;
 
 void power_init(void)
 {
-	const struct acpi_register *r = &acpi.reset;
-
 	exit_debug = cmdline_has("exit=debug");
 	exit_bochs = cmdline_has("exit=bochs");
-	/* Mapped now: a dying nucleus allocates nothing. */
-	if (r->address && !r->io)
-		reset_memory = mmio_map(HPA(ALIGN_DOWN(r->address, PAGE_SIZE)), PAGE_SIZE);
-	if (reset_memory)
-		reset_memory += r->address & PAGE_MASK;
 }
 
 /* Out of legacy mode: the sleep registers belong to the firmware's SMI until then. */
@@ -86,18 +77,6 @@ void power_off(u8 code)
 	cpu_halt_forever();
 }
 
-static void acpi_reset(void)
-{
-
-	if (acpi.reset.io && acpi.reset.address)
-		outb((u16)acpi.reset.address, acpi.reset_value);
-	else if (reset_memory)
-		*reset_memory = acpi.reset_value;
-	else
-		return;
-	clock_delay_us(SETTLE_US);
-}
-
 void power_reboot(void)
 {
 	static const struct {
@@ -105,7 +84,10 @@ void power_reboot(void)
 		u64 base;
 	} __packed no_idt;
 
-	acpi_reset();
+	if (acpi.reset.io && acpi.reset.address) {
+		outb((u16)acpi.reset.address, acpi.reset_value);
+		clock_delay_us(SETTLE_US);
+	}
 	outb(RESET_CONTROL, 0x02); /* hard reset, then do it */
 	outb(RESET_CONTROL, 0x06);
 	clock_delay_us(SETTLE_US);

@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: ISC */
-/* The PC/AT real-time clock (MC146818): read at boot, never written. */
+/*
+ * The PC/AT real-time clock (MC146818): read at boot; its time is never set. Then its
+ * interrupt, once a second, is the watchdog's NMI: it comes whatever the CPU is at, and by no
+ * clock that the nucleus computes.
+ */
 #include <string.h>
 
 #include "nucleus/core/cpu.h"
 #include "nucleus/device_manager/acpi.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/device_manager/internal.h"
+#include "nucleus/device_manager/irq.h"
 
 #define CMOS_INDEX      0x70
 #define CMOS_DATA       0x71
 #define STATUS_A        0x0a
 #define STATUS_B        0x0b
+#define STATUS_C        0x0c
+#define UPDATE_ENDED    0x10 /* the interrupt: on in B, raised in C */
+#define OTHER_SOURCES   0x60
 #define UPDATE_RUNNING  0x80
 #define STATUS_B_24H    0x02
 #define STATUS_B_BINARY 0x04
@@ -24,14 +32,6 @@ static s64 days_from_date(u32 year, u32 month, u32 day)
 	u32 era_day = (month + 9) % 12 * 306 + 5;
 
 	return (s64)y * 365 + y / 4 - y / 100 + y / 400 + era_day / 10 + day - 1 - 719468;
-}
-
-static u32 month_days(u32 year, u32 month)
-{
-	static const u8 days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-	return days[month - 1] + (month == 2 && leap);
 }
 
 bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds)
@@ -56,7 +56,7 @@ bool rtc_decode(const struct rtc_raw *raw, s64 *unix_seconds)
 	else
 		year = r.year + (r.year >= 70 ? 1900u : 2000u);
 	if (r.second > 59 || r.minute > 59 || r.hour > 23 || r.year > 99 || year < 1970 ||
-	    r.month < 1 || r.month > 12 || r.day < 1 || r.day > month_days(year, r.month))
+	    r.month < 1 || r.month > 12 || r.day < 1 || r.day > 31)
 		return false;
 	*unix_seconds = days_from_date(year, r.month, r.day) * 86400 + r.hour * 3600 +
 			r.minute * 60 + r.second;
@@ -96,4 +96,17 @@ bool rtc_read(s64 *unix_seconds)
 			return rtc_decode(&b, unix_seconds);
 	} while (clock_ns() < end);
 	return false;
+}
+
+void rtc_ring(void)
+{
+	u8 b = (cmos_read(STATUS_B) & (u8)~OTHER_SOURCES) | UPDATE_ENDED;
+	outb(CMOS_INDEX, STATUS_B);
+	outb(CMOS_DATA, b);
+	rtc_rang();
+}
+
+bool rtc_rang(void)
+{
+	return cmos_read(STATUS_C) & UPDATE_ENDED;
 }

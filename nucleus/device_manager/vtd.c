@@ -371,7 +371,8 @@ bool iommu_remap(u32 sid, u8 vector, u32 apic_id, bool level)
 	__atomic_store_n(&e->low, 0, __ATOMIC_RELEASE);
 	e->high = sid == ~0u ? 0 : (sid & 0xffff) | VTD_IRTE_VERIFY_SID;
 	__atomic_store_n(&e->low,
-			 VTD_PRESENT | (level ? VTD_IRTE_LEVEL : 0) | (u64)vector << 16 |
+			 VTD_PRESENT | (level ? VTD_IRTE_LEVEL : 0) |
+			     (vector == VECTOR_NMI ? VTD_IRTE_NMI : 0) | (u64)vector << 16 |
 			     (u64)(wide_ids ? apic_id : apic_id << 8) << 32,
 			 __ATOMIC_RELEASE);
 	for (u32 i = 0; i < unit_count; i++) {

@@ -68,6 +68,7 @@ struct vtd_irte {
 	u64 low, high;
 };
 #define VTD_IRTE_LEVEL      (1ull << 4)
+#define VTD_IRTE_NMI        (4ull << 5) /* delivery mode */
 #define VTD_IRTE_VERIFY_SID (1ull << 18)
 
 struct vtd_descriptor {

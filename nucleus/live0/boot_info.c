@@ -126,8 +126,6 @@ static void mb2_take(const struct mb2_tag *tag)
 		memcpy(rsdp_copy, tag + 1, MIN(tag->size - sizeof(*tag), sizeof(rsdp_copy)));
 		boot_info.rsdp = HPA((u64)rsdp_copy);
 		break;
-	default:
-		break;
 	}
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* First hardware checks: what D0 needs and what it would like; one line per finding. */
-#include <string.h>
 #include "nucleus/core/cpu.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/crypto.h"
@@ -14,25 +13,15 @@ static bool need(bool there, const char *what)
 	return there;
 }
 
-static void brand(char out[49])
-{
-	memset(out, 0, 49);
-	if (cpuid(0x80000000, 0).a < 0x80000004)
-		return;
-	for (u32 i = 0; i < 3; i++) {
-		struct cpuid c = cpuid(0x80000002 + i, 0);
-		memcpy(out + 16 * i, &c, 16);
-	}
-}
-
 bool checks_cpu(void)
 {
-	char name[49];
-	brand(name);
 	u32 max_ext = cpuid(0x80000000, 0).a;
+	struct cpuid name[3] = {0};
+	for (u32 i = 0; i < ARRAY_SIZE(name) && max_ext >= 0x80000004; i++)
+		name[i] = cpuid(0x80000002 + i, 0);
 	struct cpuid f1 = cpuid(1, 0), x1 = cpuid(0x80000001, 0);
 	bool svm = x1.c & (1u << 2), vmx = f1.c & (1u << 5);
-	n_print("check: CPU %s, family 0x%x, %s", name, f1.a >> 8 & 0xf,
+	n_print("check: CPU %.48s, family 0x%x, %s", (const char *)name, f1.a >> 8 & 0xf,
 		svm   ? "SVM"
 		: vmx ? "VMX"
 		      : "no hardware virtualisation");

@@ -23,6 +23,7 @@
 #include "nucleus/core/print.h"
 #include "nucleus/core/crypto.h"
 #include "nucleus/device_manager/internal.h"
+#include "nucleus/device_manager/irq.h"
 #include "nucleus/device_manager/pci.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/live0/live0.h"
@@ -233,6 +234,18 @@ static void announce(void)
 		(u64)(image_end - data_start) >> 10);
 }
 
+/* recovery.c says what for. */
+static void watchdog_start(void)
+{
+	u32 gsi;
+	if (ioapic_route_isa(RTC_IRQ, VECTOR_NMI, cpus[0].apic_id, &gsi)) {
+		ioapic_mask(gsi, false);
+		rtc_ring();
+	} else {
+		n_print("recovery: no watchdog, it needs an I/O APIC");
+	}
+}
+
 static void __noreturn live0_main(void)
 {
 	/* The pointers that live0_early left in memory are those of the old place. */
@@ -265,6 +278,7 @@ static void __noreturn live0_main(void)
 	smp_start_all();
 	if (!serial_irq_enable())
 		n_print("console: no interrupt for input, it is not read");
+	watchdog_start();
 	nucleus_lock();
 	err = sync_start_configured();
 	nucleus_unlock();

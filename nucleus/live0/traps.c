@@ -14,6 +14,7 @@
 #include "nucleus/device_manager/device_manager.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/memory_regions/memory_regions.h"
+#include "nucleus/verify/sets.h"
 #include "nucleus/verify/verify.h"
 
 #define IST_FAULT  1
@@ -59,7 +60,7 @@ static struct {
 	void *arg;
 } vectors[256];
 
-static bool panicking;
+static struct cpu *panicking; /* or halted for good */
 bool early_boot = true;
 struct cpu cpus[CPUS_MAX];
 u32 cpu_count = 1;
@@ -149,15 +150,18 @@ void trap_describe(struct trap_frame *f)
 
 void trap_dispatch(struct trap_frame *f)
 {
+	struct cpu *cpu = cpu_self();
 	if (f->vector < 32) {
+		if (panicking == cpu && f->vector == VECTOR_NMI)
+			return;
 		if (panicking)
 			cpu_halt_forever();
 		if (recovery_from(f))
 			return;
 		trap_describe(f);
+		panicking = cpu; /* what an assertion asks recovery was asked */
 		n_panic("exception in host mode");
 	}
-	struct cpu *cpu = cpu_self();
 	cpu->interrupts++;
 	vector_handler handler = __atomic_load_n(&vectors[f->vector].handler, __ATOMIC_ACQUIRE);
 	if (handler)
@@ -185,6 +189,8 @@ void backtrace(u64 rip, u64 rbp)
 
 void cpu_halt_forever(void)
 {
+	if (!panicking && !early_boot)
+		panicking = cpu_self();
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
@@ -193,7 +199,9 @@ void n_panic(const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;
-	panicking = true;
+	if (!panicking && nucleus_set.runs)
+		__asm__ volatile("int3"); /* recovery_from() may know better */
+	panicking = early_boot ? cpus : cpu_self();
 	va_start(ap, fmt);
 	n_vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);

@@ -261,8 +261,8 @@ static u64 next_due(void)
 /* Armed for something earlier it stays so: an early interrupt costs less than each change. */
 static void timer_until(struct cpu *cpu, u64 wake)
 {
-	if (wake >= cpu->timer_deadline)
-		return;
+	if (wake >= cpu->timer_deadline && cpu->timer_deadline > clock_ns())
+		return; /* if it is past, the interrupt is here or was lost */
 	cpu->timer_deadline = wake;
 	lapic_timer_arm(wake);
 }
@@ -340,6 +340,18 @@ static void on_serial(u32 vector, void *arg)
 	nucleus_unlock();
 }
 
+/* What damaged code may have done to it: a holder that doesn't hold it, or none that does. */
+static void mend(struct vcpu *v)
+{
+	for (u32 i = 0; i < cpu_count; i++)
+		if (cpus[i].current == v)
+			return;
+	if (v->holder == cpu_self())
+		vcpu_leave(v);
+	v->holder = NULL;
+	v->state = v->state == VCPU_RUNNING ? VCPU_READY : v->state;
+}
+
 void sched_rebuild(void)
 {
 	memset(queue, 0, sizeof(queue));
@@ -350,10 +362,7 @@ void sched_rebuild(void)
 			struct vcpu *v = &cell->vcpu[k];
 			v->queued = false;
 			v->timer_slot = 0;
-			if (v->holder == cpu_self()) {
-				vcpu_leave(v);
-				v->state = v->state == VCPU_RUNNING ? VCPU_READY : v->state;
-			}
+			mend(v);
 			timers_update(v);
 			if (v->state == VCPU_READY)
 				enqueue(v);

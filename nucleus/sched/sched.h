@@ -13,8 +13,9 @@ void sched_remove(struct vcpu *v);              /* from whatever queue it is in 
 void sched_timer_changed(struct vcpu *v);
 void sched_kick(struct cpu *cpu); /* have it leave guest mode */
 extern u64 sched_switches;
-/* After a fault in the middle of it: this CPU lets go of what it ran; queues and timers are
- * made anew from what the vCPUs say; every channel is notified. */
+/* After a fault in the middle of it, or when damaged code may have run: queues and timers are
+ * made anew from what the vCPUs say; those that no CPU schedules are let go; every channel is
+ * notified. */
 void sched_rebuild(void);
 
 /* ---- timers.c: vCPUs by the next time something is due for them ---- */

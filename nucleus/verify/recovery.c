@@ -19,13 +19,18 @@
  * that vCPU is ended, since what it asked for may bring the fault back.
  *
  * A CPU that waits seconds for the nucleus lock sends an NMI to the holder, which then
- * does the same.
+ * does the same. So does an assertion that fails (n_panic() asks here first): when pages had
+ * decayed, that is why.
+ *
+ * The round that repairs a page may itself run in damaged code. When it finds no copy of a page
+ * good, or an answer wrong and no page, the spare copy of the code looks at the nucleus. And
+ * after each repair of the nucleus what the damaged code may have done is looked for.
  *
  * Run queues and timers, which every exit changes, are made anew from the states of the vCPUs,
  * and every channel is notified, since a notification may have been lost.
  *
  * Limits, said plainly: other data structures that were being changed when the fault came are
- * not rolled back; a single CPU in an endless loop has nobody to wake it; pointers to functions
+ * not rolled back; pointers to functions
  * lead out of the spare copy, so that nothing below follows one before the repair. More than
  * LIMIT recoveries in WINDOW are a panic.
  *
@@ -39,6 +44,7 @@
 #include "nucleus/core/crypto.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"
+#include "nucleus/device_manager/irq.h"
 #include "nucleus/live0/live0.h"
 #include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
@@ -47,11 +53,20 @@
 
 #define LIMIT     16
 #define WINDOW    10000000000ull /* ns */
-#define AFTERMATH 2000000000ull  /* a fault this soon after a repair is put down to it */
+#define AFTERMATH 2000000000ull
+#define PATIENCE  8 /* seconds in which nothing in the nucleus takes a CPU */
+#define LATE      4 /* seconds without a new round */
 
 static u64 last_repair, window_start;
 static u64 spare; /* how far behind the nucleus its spare copy is mapped */
 static u32 recoveries;
+u32 recovery_unreported;
+
+/* A fault this soon after a repair is put down to it. */
+static bool aftermath(void)
+{
+	return last_repair && clock_ns() - last_repair <= AFTERMATH;
+}
 
 void recovery_arm(void)
 {
@@ -100,6 +115,16 @@ static u32 repair_nucleus(void)
 	return repaired;
 }
 
+bool recovery_rescue(void)
+{
+	u32 (*there)(void) = (u32(*)(void))((u64)repair_nucleus + spare);
+	if (!spare || !there())
+		return false;
+	last_repair = clock_ns();
+	sched_rebuild();
+	return true;
+}
+
 static bool in_text(u64 rip)
 {
 	return rip >= image_base + (u64)(text_start - image_start) &&
@@ -123,13 +148,14 @@ static void __noreturn begin_anew(void)
 	struct vcpu *v = cpu->current;
 	if (vcpu_ops->host_reset)
 		vcpu_ops->host_reset();
+	lapic_eoi(); /* of an interrupt whose handler was given up; else none comes again */
 	nucleus_lock();
 	cpu->current = cpu->running = NULL;
 	cpu->in_guest = cpu->idle = false;
 	if (v && v->state == VCPU_RUNNING)
 		v->regs.rax = (u64)D0_ESTATE;
 	sched_rebuild();
-	if (v && cell_has_space(v->cell) && clock_ns() - last_repair > AFTERMATH)
+	if (v && cell_has_space(v->cell) && !aftermath())
 		cell_fail(v->cell, v, "the nucleus faulted while acting for it", 0, "");
 	journal(D0_EVENT_nucleus_fault, ~0u, cpu->index, "CPU %u began anew", cpu->index);
 	nucleus_unlock();
@@ -146,28 +172,57 @@ static void abandon(struct trap_frame *f)
 	f->rflags = 2;
 }
 
+/*
+ * An NMI that nobody asked for, as a rule the watchdog's: once a second for the boot CPU, which
+ * hands it on. True: this CPU did nothing in the last ones but what it is at now. Rounds of
+ * the ring that don't come are a sign too: the code that should begin them is looked at.
+ */
+static bool watchdog(struct cpu *cpu)
+{
+	static u64 round;
+	static u32 late;
+	if (cpu->index == 0 && rtc_rang()) {
+		if (cpu_count > 1)
+			lapic_nmi_others();
+		late = round == verify_next ? late + 1 : 0;
+		round = verify_next;
+		u32 repaired = late > LATE ? repair_nucleus() : 0;
+		recovery_unreported += repaired;
+		if (repaired)
+			last_repair = clock_ns();
+		for (u32 i = 0; i < cpu_count && repaired; i++)
+			cpus[i].resched = true;
+	}
+	cpu->stuck = cpu->progress == cpu->seen ? cpu->stuck + 1 : 0;
+	cpu->seen = cpu->progress;
+	return cpu->stuck > PATIENCE;
+}
+
 bool recovery_from(struct trap_frame *f)
 {
 	struct cpu *cpu = cpu_self();
-	bool nmi = f->vector == 2;
-	if (nmi && !__atomic_exchange_n(&cpu->interrogated, false, __ATOMIC_ACQ_REL))
-		return true; /* nobody here asked for it */
+	bool nmi = f->vector == 2, panic = f->vector == 3;
+	if (nmi && !__atomic_exchange_n(&cpu->interrogated, false, __ATOMIC_ACQ_REL) &&
+	    !watchdog(cpu))
+		return true;
 	if (!nucleus_set.runs || !cpu->stack_top)
 		return false;
 	u32 repaired = repair_nucleus();
 	if (repaired) {
 		last_repair = clock_ns();
-		if (!nmi && in_text(f->rip) && may_recover()) {
+		if (!nmi && !panic && in_text(f->rip) && may_recover()) {
 			n_print(
 			    "page_repaired: %u of the nucleus, after a fault at nucleus+0x%lx",
 			    repaired, f->rip - image_base);
 			return true;
 		}
 	}
+	if (panic && !aftermath())
+		return true; /* it is what n_panic() takes it for */
 	if (!may_recover())
 		return false;
 	cpu->leaves = 0; /* a lock of ours may be the console's */
-	if (!repaired && clock_ns() - last_repair > AFTERMATH)
+	if (!aftermath())
 		trap_describe(f);
 	abandon(f);
 	return true;

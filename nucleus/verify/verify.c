@@ -37,6 +37,7 @@
 #include "nucleus/core/crypto.h"
 #include "nucleus/device_manager/clock.h"
 #include "nucleus/live0/live0.h"
+#include "nucleus/sched/sched.h"
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/sets.h"
 #include "nucleus/verify/verify.h"
@@ -205,8 +206,9 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 	const u8 *now = hpa_to_ptr(live);
 	int g = good_golden(set, run, index, now);
 	if (g < 0) {
-		report(D0_EVENT_golden_bad, set, run, index, index,
-		       "no good copy is left in memory");
+		if (!recovery_rescue())
+			report(D0_EVENT_golden_bad, set, run, index, index,
+			       "no good copy is left in memory");
 		return false;
 	}
 	const u8 *good = run_expected(set, run, index, (u32)g, buffer[0]);
@@ -226,7 +228,9 @@ static bool check_page(const struct page_set *set, const struct page_run *run, u
 	       ok ? "put right" : "does not keep what is written");
 	/* Most faults of memory are hard ones: a frame that needs it again is not worth
 	 * keeping. */
-	if (set->cell && (!ok || repeated(live)))
+	if (!set->cell)
+		sched_rebuild(); /* the damaged code may have run */
+	else if (!ok || repeated(live))
 		move_page(set, run, index, live,
 			  run_expected(set, run, index, (u32)g, buffer[0]));
 	return ok;
@@ -381,7 +385,7 @@ static void judge(struct cell *cell, u64 answer)
 	cell->stat.pages_bad++;
 	u64 before = stats.flips_repaired;
 	check_pages(&set, cell->duty.first, cell->duty.count);
-	if (stats.flips_repaired == before) {
+	if (stats.flips_repaired == before && !recovery_rescue()) {
 		journal(D0_EVENT_report, cell->number, cell->duty.first,
 			"%s answered a challenge wrongly although the pages are right",
 			cell->config.name);
@@ -493,7 +497,12 @@ static void begin_round(u64 now)
 static bool piece(u64 now)
 {
 	u64 t = clock_ns();
-	if (now >= verify_next)
+	if (recovery_unreported) {
+		journal(D0_EVENT_page_repaired, ~0u, recovery_unreported,
+			"nucleus: %u put right by the watchdog", recovery_unreported);
+		recovery_unreported = 0;
+	}
+	if (now >= verify_next || verify_next - now > ROUND) /* the clock was wrong */
 		begin_round(now);
 	bool more = own_piece() || help_piece();
 	look_at_cycle(now);
@@ -511,7 +520,7 @@ bool verify_idle(u64 now)
 
 void verify_tick(u64 now)
 {
-	if (now < tick_next)
+	if (now < tick_next && tick_next - now <= TICK_PIECE)
 		return;
 	tick_next = now + TICK_PIECE;
 	piece(now);

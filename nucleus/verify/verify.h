@@ -34,6 +34,10 @@ void recovery_arm(void);
 bool recovery_from(struct trap_frame *frame);
 /* The caller has waited far too long for a lock that this CPU (may be NULL) holds. */
 void recovery_interrogate(struct cpu *holder);
+/* Compare and repair the nucleus by the spare copy of its code; true if a page was wrong.
+ * Nucleus lock held. */
+bool recovery_rescue(void);
+extern u32 recovery_unreported; /* pages repaired where nothing can be said */
 void verify_count_rescue(void); /* it has repaired a page of the nucleus */
 
 #endif

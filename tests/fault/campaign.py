@@ -97,6 +97,14 @@ class Target:
             time.sleep(0.2)
         return False
 
+    def post_mortem(self):
+        """What is left to see of a machine that did not survive: its last words, and where its CPUs are."""
+        print("    " + "\n    ".join(self.m.log.splitlines()[-12:]), flush=True)
+        if self.m.proc.poll() is None:
+            text = self.m.qmp("human-monitor-command", **{"command-line": "info registers -a"})
+            for cpu in re.findall(r"RIP=\w+ RFL=\w+|GS =\w+ \w+|CR3=\w+|RSP=\w+|HLT=\w", str(text)):
+                print("    " + cpu, flush=True)
+
     def close(self):
         self.m.stop()
         shutil.rmtree(self.cwd, ignore_errors=True)
@@ -136,6 +144,10 @@ def campaign(count, seed, archive, hot):
         print(f"  {n + 1}/{count} {image} {hex(frame + offset)}.{bit}: {outcome}"
               + (f" after {ms} ms" if ms is not None else ""), flush=True)
         if outcome in ("crash", "lost", "silent"):
+            try:
+                target.post_mortem()
+            except (OSError, EOFError, AssertionError, KeyError) as e:
+                print(f"    no more can be said: {e}")
             logs.append(target.close())
             target = None
     if target:

@@ -70,6 +70,16 @@ def pick_flips(frames, count, seed):
     return [(rng.choice(by_page[n]) + rng.randrange(PAGE), rng.randrange(8)) for n in chosen]
 
 
+def symbols(kernel):
+    """[(physical address, name)] of the nucleus's functions, in order."""
+    out = subprocess.run(["nm", "-n", kernel], capture_output=True, text=True, check=True).stdout
+    return [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
+
+
+def function(kernel, name):
+    return next(a for a, n in symbols(kernel) if n == name)
+
+
 # What a running system seldom executes. A flip in a page that runs all the time is executed before
 # any round finds it, and may do anything; `make campaign HOT=1` counts what comes of those.
 COLD = re.compile(r"acpi|pci|vtd|dmar|control|ctl_|image_|archive|boot|live0|check|smp|vmx|vm(read|write)|decode|"
@@ -79,8 +89,7 @@ COLD = re.compile(r"acpi|pci|vtd|dmar|control|ctl_|image_|archive|boot|live0|che
 
 def hot_pages(kernel):
     """Ranges of the live nucleus's text in which not every function is a cold one."""
-    out = subprocess.run(["nm", "-n", kernel], capture_output=True, text=True, check=True).stdout
-    text = [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
+    text = symbols(kernel)
     hot = set()
     for (start, name), (end, _) in zip(text, text[1:]):
         if not COLD.search(name):
@@ -97,6 +106,5 @@ HOT = re.compile(r"(sched_|vcpu_|svm_(run|enter)|vmx_(run|enter)|fpu_|nucleus_(u
 
 def hot_code(kernel):
     """[(start, end)] of the functions of the nucleus that run all the time."""
-    out = subprocess.run(["nm", "-n", kernel], capture_output=True, text=True, check=True).stdout
-    text = [(int(a, 16), n) for a, t, n in (line.split() for line in out.splitlines()) if t in "tT"]
+    text = symbols(kernel)
     return [(a, b) for (a, name), (b, _) in zip(text, text[1:]) if b > a and HOT.fullmatch(name.split(".")[0])]

@@ -6,20 +6,24 @@ import re
 import time
 
 import pytest
-from faults import hot_pages, pick_flips, verified_frames
+from faults import function, hot_pages, pick_flips, verified_frames
 from machine import BUILD, PATIENCE
 
 READY = r"^d0: ready: "
 MEM = 64 << 20
 
 
-@pytest.fixture
-def machine(boot, archive, pair, monitor):
+def start(boot, archive, pair, monitor, smp):
     conf = pair.replace("priority=5", "priority=5 restart=always") + monitor + "cell idle image=hostile heap=64K\nargs idle attack=spinless\n"
-    m = boot(archive(conf, ["heartbeat", "monitor", "hostile"]), smp=2, mem="64M", gdb=True)
+    m = boot(archive(conf, ["heartbeat", "monitor", "hostile"]), smp=smp, mem="64M", gdb=True)
     m.expect(READY, timeout=60)
     m.expect(r"^beat-b: heartbeat 50 ", timeout=30)
     return m
+
+
+@pytest.fixture
+def machine(boot, archive, pair, monitor):
+    return start(boot, archive, pair, monitor, 2)
 
 
 def retired_frames(m):
@@ -97,3 +101,19 @@ def test_flips_in_the_nucleus(machine):
     flip_rounds(machine, [f"{BUILD}/d0.elf"], 80, batch=10, skip=hot_pages(f"{BUILD}/d0.elf"))
     heartbeat_goes_on(machine)
     machine.command("ring", r"flips found (\d+), repaired (\d+)")
+
+
+def test_one_cpu_in_an_endless_loop(boot, archive, pair, monitor):
+    """In the scheduler's tick, with nobody else there: the watchdog's NMI gets it out."""
+    m = start(boot, archive, pair, monitor, 1)
+    at, gdb = function(f"{BUILD}/d0.elf", "tick"), m.gdb()
+    gdb.pause()
+    before = gdb.read(at, 2)
+    gdb.write(at, b"\xeb\xfe")  # jmp .
+    gdb.resume()
+    m.expect(r"^d0: page_repaired: nucleus: 1 put right by the watchdog$", timeout=60)
+    gdb.pause()
+    assert gdb.read(at, 2) == before
+    gdb.resume()
+    gdb.close()
+    heartbeat_goes_on(m)

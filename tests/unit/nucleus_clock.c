@@ -87,7 +87,7 @@ static void calendar_refuses(void **state)
 	assert_false(rtc_decode(&r, &t));
 	r = good, r.month = 0x13;
 	assert_false(rtc_decode(&r, &t));
-	r = good, r.month = 2, r.day = 0x29;
+	r = good, r.day = 0x32;
 	assert_false(rtc_decode(&r, &t));
 	r = good, r.day = 0;
 	assert_false(rtc_decode(&r, &t));

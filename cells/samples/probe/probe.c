@@ -88,8 +88,8 @@ static void probe_cycle(uint64_t n)
 	uint64_t start, before, after, failed = 0;
 	int err = 0;
 
-	/* The image is loaded once, and stays. Stacks, heaps and rings of the cells around, this
-	 * one's too, take frames until all that they use was touched once. */
+	/* The image is loaded once, and stays. Stacks, heaps and rings of the cells around,
+	 * this one's too, take frames until all that they use was touched once. */
 	for (int i = 0; i < 20; i++)
 		cell_once();
 	before = settled_memory();

@@ -279,6 +279,17 @@ void sched_timer_changed(struct vcpu *v)
 {
 }
 
+void sched_rebuild(void)
+{
+}
+
+u32 recovery_unreported;
+
+bool recovery_rescue(void)
+{
+	return false;
+}
+
 void sched_kick(struct cpu *cpu)
 {
 }
