@@ -119,24 +119,34 @@ def linux_echo():
 
 
 def idle_connections(n):
-    """Resident KiB that n idle connections add to transportd."""
+    """Resident KiB that n idle connections add to transportd; cycles of a round trip among ten and
+    among n of them."""
     s = Server([f"{BUILD}/bin/transportd", "tap0", "ip=10.78.0.2/24", "-m", "10240", "-o", "9",
                 "-q"])
 
     def rss():
         return int(re.search(r"VmRSS:\s*(\d+)", open(f"/proc/{s.p.pid}/status").read()).group(1))
 
+    def trip():
+        best = 1e18
+        for _ in range(3):
+            c = cpu(s.p.pid)
+            pingpong("10.78.0.2", 2000)
+            best = min(best, (cpu(s.p.pid) - c) * mhz() * 1e6 / 2000)
+        return best
+
     def body():
-        before, held = rss(), []
-        for i in range(n):
+        held = [connect("10.78.0.2", 9) for _ in range(10)]
+        few, before = trip(), rss()
+        for i in range(n - 10):
             held.append(connect("10.78.0.2", 9))
             if i % 200 == 199:
                 time.sleep(0.005)
         time.sleep(0.5)
-        after = rss()
+        after, many = rss(), trip()
         for h in held:
             h.close()
-        return after - before, after
+        return after - before, few, many
     try:
         return inside(body)
     finally:
@@ -196,7 +206,7 @@ def main():
         d0 = [f"{BUILD}/bin/transportd", "tap0", "ip=10.78.0.2/24", "-q"]
         plain = measure(d0 + ["-n"], "10.78.0.2")
         full = measure(d0 + ["-o", "18"], "10.78.0.2")
-        growth, total = idle_connections(10000)
+        growth, few, many = idle_connections(10000)
         sh(ex + "ip tuntap del tap0 mode tap")
         sh(ex + "ip tuntap add tap1 mode tap")
         sh(ex + "ip addr add 10.78.0.1/24 dev tap1")
@@ -238,6 +248,18 @@ def main():
                     round(linux_rtt, 1), "Linux over veth"))
     rows.append(row("10,000 idle connections, memory added", "KiB", "lower", growth, 32768,
                     "bound"))
+    rows.append(row("round trip's CPU with 10,000 idle connections", "cycles", "lower", round(many),
+                    round(few), "with 10"))
+    nic = inproc("nic_switch")
+    for k, name, unit, peer, peer_name in (
+            ("port_to_port", "nic: 64 bytes from port to port", "cycles", None, "none"),
+            ("card_to_port", "nic: 64 bytes from card to port", "cycles", None, "none"),
+            ("port_to_card", "nic: 64 bytes from port to card", "cycles", None, "none"),
+            ("port_to_port_200", "nic: port to port among 200 others", "cycles",
+             "port_to_port", "alone"),
+            ("segment_byte", "nic: 64 KiB segment from port to port", "cycles/byte",
+             "memcpy_byte", "memcpy")):
+        rows.append(row(name, unit, "lower", nic.get(k), peer and nic.get(peer), peer_name))
     path = os.path.join(BUILD, "bench.json")
     old = json.load(open(path)) if os.path.exists(path) else []
     with open(path, "w") as f:

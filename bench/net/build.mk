@@ -2,7 +2,7 @@
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip 2>/dev/null || echo -I/usr/include/lwip)
 BENCHES += net
 bench-net: $(B)/bin/transportd $(B)/bench/lwip_peer $(B)/bench/linux_echo \
-           $(B)/bench/inproc $(B)/bench/inproc_lwip ## transport stack beside lwIP and Linux
+           $(B)/bench/inproc $(B)/bench/inproc_lwip $(B)/bench/nic_switch ## transport stack beside lwIP and Linux
 	@$(PYTHON) bench/net.py $(B)
 $(B)/bench/lwip_peer: bench/net/lwip_peer.c
 	@mkdir -p $(@D)
@@ -18,6 +18,10 @@ $(B)/bench/inproc_lwip: bench/net/inproc_lwip.c
 	@mkdir -p $(@D)
 	@$(CC) -O2 -std=gnu11 -w $(LWIP_CFLAGS) $< -o $@ -llwip -lpthread || \
 	  echo "no liblwip-dev: bench-net goes without lwIP"
+$(B)/bench/nic_switch: $(call obj,host,bench/net/nic_switch.c tests/unit/nic_env.c) \
+                       $(call lib,host,nic nic-host vnet_port libcell libcell-hosted)
+	@mkdir -p $(@D)
+	@$(CC) -pie $^ -o $@ -lpthread
 .PHONY: bench-net
 
 # bench-net-guest: a container on D0 beside one in a Linux guest, both in QEMU.
