@@ -329,14 +329,16 @@ static void l4_csum(struct tp_stack *st, struct txp *t, uint32_t csum_off, uint3
 	memcpy(t->l4 + csum_off, &c, 2);
 }
 
+/* Length and sum of a header that has neither: summed before it is written to, since a load
+ * of what was just stored in smaller pieces stalls. */
 static void ip_lengths(struct txp *t, uint32_t payload)
 {
 	if (t->l4_off == ETH_HLEN + 20) {
 		struct ip4_hdr *h = (struct ip4_hdr *)(t->frame + ETH_HLEN);
+		uint16_t len = be16((uint16_t)(20 + payload));
 
-		h->len = be16((uint16_t)(20 + payload));
-		h->csum = 0;
-		h->csum = csum_fold(csum_ip4(h));
+		h->csum = csum_fold(csum_more(csum_ip4(h), (uint32_t)len));
+		h->len = len;
 	} else {
 		struct ip6_hdr *h = (struct ip6_hdr *)(t->frame + ETH_HLEN);
 

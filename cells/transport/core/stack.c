@@ -366,12 +366,7 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 {
 	struct netif *n = &st->s->ifs[ifi];
 	struct eth_hdr *eth = (struct eth_hdr *)frame;
-	struct pkt p = {.rest = rest,
-			.frame = frame,
-			.frame_len = len,
-			.ip = frame + ETH_HLEN,
-			.ifi = (uint8_t)ifi,
-			.loop = loop};
+	UNINIT struct pkt p; /* src and dst are set by who reads the IP header */
 	uint8_t kind = 0;
 
 	if (len < ETH_HLEN) {
@@ -380,6 +375,15 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 	}
 	st->s->ifstat[ifi].rx_packets++;
 	st->s->ifstat[ifi].rx_bytes += len;
+	p.rest = rest;
+	p.frame = frame;
+	p.frame_len = len;
+	p.ip = p.data = frame + ETH_HLEN;
+	p.ip_hlen = 0;
+	p.ifi = (uint8_t)ifi;
+	p.proto = p.ttl = p.tos = 0;
+	p.is4 = false;
+	p.loop = loop;
 	p.len = len - ETH_HLEN;
 	p.csum_ok = meta && meta->flags & (TP_META_CSUM_OK | TP_META_NEEDS_CSUM);
 	p.gso_size = meta && meta->gso_type ? meta->gso_size : 0;

@@ -70,14 +70,17 @@ static bool parse(struct tp_stack *st, struct pkt *p, struct segin *in, struct t
 		STAT(st, Tcp_InCsumErrors);
 		return false;
 	}
-	*in = (struct segin){.seq = be32(h->seq),
-			     .ack = be32(h->ack),
-			     .wnd = be16(h->wnd),
-			     .flags = h->flags,
-			     .urp = be16(h->urp),
-			     .data = p->data + hlen,
-			     .rest = p->rest,
-			     .len = p->len - hlen};
+	in->seq = be32(h->seq);
+	in->ack = be32(h->ack);
+	in->wnd = be16(h->wnd);
+	in->flags = h->flags;
+	in->urp = be16(h->urp);
+	in->data = p->data + hlen;
+	in->rest = p->rest;
+	in->len = p->len - hlen;
+	in->tsval = in->tsecr = 0;
+	in->mss = in->ws = in->nsack = 0;
+	in->ts = in->sackok = in->has_ws = false;
 	return parse_options(p->data + 20, hlen - 20, in);
 }
 
@@ -590,8 +593,8 @@ simultaneous:
 void tcp_input(struct tp_stack *st, struct pkt *p)
 {
 	const struct publish *pub;
-	struct tcp_hdr h;
-	struct segin in;
+	UNINIT struct tcp_hdr h;
+	UNINIT struct segin in; /* parse() sets all but the blocks that there are not */
 	struct sock *s;
 	uint16_t sport, dport;
 

@@ -155,16 +155,17 @@ static void acked_now(struct sock *s)
 int tcp_xmit(struct tp_stack *st, struct sock *s, uint32_t seq, uint32_t len, uint8_t flags)
 {
 	struct tcp *t = &s->t;
-	uint8_t opts[40];
+	UNINIT uint8_t opts[40];
 	uint32_t olen, hlen, sum = 0;
-	struct txp x = {0};
+	UNINIT struct txp x; /* ip_begin sets all but meta */
 	struct tcp_hdr *h;
-	struct dst d;
+	UNINIT struct dst d;
 	struct ipopt o = {s->ttl, s->tos, true};
 	int e;
 
 	if (!tcp_route(st, s, &d))
 		return -TE_HOSTUNREACH;
+	x.meta = (struct tp_meta){0};
 	olen = fill_options(st, s, opts, len);
 	hlen = 20 + olen;
 	if (len > t->mss && d.ifi) {
@@ -643,7 +644,7 @@ void tcp_output(struct tp_stack *st, struct sock *s)
 	    s->state == TS_SYN_RCVD)
 		return;
 	if (may_send(s)) {
-		struct dst d;
+		UNINIT struct dst d;
 
 		if (ring_size(&s->tx) && !sock_tx_avail(st, s, &avail)) {
 			STAT(st, Tcp_PeerProtocol);
