@@ -120,10 +120,12 @@ def test_wrong_configuration_is_named(archive, capfd, conf):
 
 
 def test_signed_but_wrong_configuration(boot, tmp_path, archive, pair):
-    """What d0-mkarchive lets pass the nucleus still checks: too much memory, no such device."""
-    conf = "# a comment\n\ncell a image=heartbeat heap=4G\ndevice a pci=dead:beef\n"
+    """What d0-mkarchive lets pass the nucleus still checks: too much memory (of a cell with a
+    device, which has all of it from its start), no such device."""
+    conf = ("# a comment\n\ncell a image=heartbeat heap=4G\ndevice a pci=8086:2922\n"
+            "device a pci=dead:beef\n")
     m = boot(archive(pair + conf, cells=["heartbeat"]), mem="128M")
-    m.expect(r"^d0: d0.conf, line 10: this machine has no such device", timeout=60)
+    m.expect(r"^d0: d0.conf, line 11: this machine has no such device", timeout=60)
     m.expect(r"^d0: NOT READY: 1 of 3 cells did not start", timeout=60)
 
 
