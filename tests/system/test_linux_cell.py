@@ -178,11 +178,12 @@ def c_programs(tree):
 
 
 def test_threads_and_their_registers_on_several_vcpus(archive, boot, c_programs):
-    conf = cell("c1", shell("/bin/smp 2 && /bin/avx && /bin/calls") + " selfcheck=1", vcpus=2)
+    conf = cell("c1", shell("/bin/smp 2 && /bin/avx && /bin/calls wall") + " caps=0xaa0425fb selfcheck=1",
+                vcpus=2)
     vm = boot(archive(conf, high=["linux"], data={"root.tar": pack(c_programs)}), smp=2)
     vm.expect(r"^c1: smp passed 9", timeout=120, absent="FAIL|fault")
     vm.expect(r"^c1: avx passed", timeout=30, absent="FAIL|fault|absent")
-    vm.expect(r"^c1: calls passed 16$", timeout=60, absent="FAIL|fault")
+    vm.expect(r"^c1: calls passed 19$", timeout=60, absent="FAIL|fault")
     checks = [(m.group(1), m.group(2)) for m in vm.find(r"^c1: selfcheck: (.*): (\w+)$")]
     assert len(checks) == 10 and checks.pop() == ("write data", "POSSIBLE")
     assert all(result == "refused" for _, result in checks), checks

@@ -112,7 +112,23 @@ struct timerfd {
 	int clock;
 	u64 deadline, interval, expired;
 	struct waitq wait;
+	struct wall_user wall; /* set to a time of day */
+	bool cancel_on_set, canceled;
 };
+
+static void tfd_moved(struct wall_user *u, s64 by)
+{
+	struct timerfd *t = container_of(u, struct timerfd, wall);
+
+	if (t->deadline)
+		t->deadline = wall_moved_deadline(t->deadline, by);
+	if (list_linked(&t->timer.link))
+		timer_set(&t->timer, t->deadline);
+	if (t->cancel_on_set) {
+		t->canceled = true;
+		wake_events(&t->wait, POLLIN);
+	}
+}
 
 static void tfd_fire(struct ktimer *k)
 {
@@ -147,12 +163,16 @@ static ssize tfd_read(struct file *f, struct uio *u, u64 *pos)
 
 	if (u->left < 8)
 		return -EINVAL;
-	if (!t->expired) {
+	if (!t->expired && !t->canceled) {
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		r = wait_event(&t->wait, t->expired, NEVER);
+		r = wait_event(&t->wait, t->expired || t->canceled, NEVER);
 		if (r)
 			return r;
+	}
+	if (t->canceled) {
+		t->canceled = false;
+		return -ECANCELED;
 	}
 	tfd_forward(t);
 	n = t->expired;
@@ -165,7 +185,7 @@ static u32 tfd_poll(struct file *f, struct poll_table *pt)
 	struct timerfd *t = f->priv;
 
 	poll_wait(pt, &t->wait);
-	return t->expired ? POLLIN | POLLRDNORM : 0;
+	return t->expired || t->canceled ? POLLIN | POLLRDNORM : 0;
 }
 
 static void tfd_release(struct file *f)
@@ -173,6 +193,7 @@ static void tfd_release(struct file *f)
 	struct timerfd *t = f->priv;
 
 	timer_cancel(&t->timer);
+	wall_unfollow(&t->wall);
 	kfree(t);
 }
 
@@ -232,6 +253,15 @@ SYSCALL(timerfd_settime, "fxpp", int fd, u32 flags, u64 unew, u64 uold)
 		t = f->priv;
 		tfd_get(t, &old);
 		timer_cancel(&t->timer);
+		wall_unfollow(&t->wall);
+		t->canceled = false;
+		t->cancel_on_set = (flags & 3) == 3;
+		t->wall.moved = tfd_moved;
+		/* 0 and 8: CLOCK_REALTIME and its ALARM */
+		if ((flags & 1) && (t->clock == 0 || t->clock == 8))
+			wall_follow(&t->wall);
+		else
+			t->cancel_on_set = false;
 		t->expired = 0;
 		t->deadline = 0;
 		t->interval = ts_to_ns(&v.interval);

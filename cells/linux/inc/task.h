@@ -70,6 +70,19 @@ void timer_set(struct ktimer *t, u64 deadline);
 void timer_cancel(struct ktimer *t);
 u64 timers_run(u64 now); /* runs what is due; the next deadline or NEVER */
 
+/*
+ * Who waits for a time of day: told when the wall clock is set, by how much (ns; as a moment on
+ * our own clock what was waited for is that much earlier). All of it in the monitor.
+ */
+struct wall_user {
+	struct list link;
+	void (*moved)(struct wall_user *w, s64 by);
+};
+void wall_follow(struct wall_user *w);
+void wall_unfollow(struct wall_user *w); /* also of one that does not follow */
+/* A deadline after such a step; never 0. */
+u64 wall_moved_deadline(u64 deadline, s64 by);
+
 /* Credentials; shared, never changed in place once shared. */
 struct cred {
 	u32 refs;

@@ -92,8 +92,34 @@ SYSCALL(clock_getres, "dp", int id, u64 uts)
 	return uts ? put_user(ts, uts) : 0;
 }
 
+/* ---- The wall clock is set ---- */
+static struct list wall_users;
+
+void wall_follow(struct wall_user *w)
+{
+	list_del(&w->link);
+	list_add_tail(&wall_users, &w->link);
+}
+
+void wall_unfollow(struct wall_user *w)
+{
+	list_del(&w->link);
+}
+
+u64 wall_moved_deadline(u64 deadline, s64 by)
+{
+	u64 d = (u64)by;
+
+	if (deadline == NEVER)
+		return deadline;
+	if (by < 0)
+		return -d >= NEVER - deadline ? NEVER - 1 : deadline - d;
+	return deadline > d ? deadline - d : 1;
+}
+
 static s64 wall_set(u64 ns)
 {
+	struct wall_user *w, *tmp;
 	s64 by;
 
 	if (!capable(CAP_SYS_TIME))
@@ -103,6 +129,7 @@ static s64 wall_set(u64 ns)
 	by = (s64)(ns - wall_now());
 	wall_offset += by;
 	vdso_wall_offset_set(wall_offset);
+	list_each_safe(w, tmp, &wall_users, link) w->moved(w, by);
 	return 0;
 }
 
@@ -183,10 +210,11 @@ SYSCALL(times, "p", u64 u)
 /* ---- Sleeping ---- */
 static s64 sleep_until(struct thread *t)
 {
-	u64 deadline = t->restart_arg[0], urem = t->restart_arg[1];
+	u64 deadline, urem = t->restart_arg[1];
 	int r;
 
 	do {
+		deadline = t->restart_arg[0]; /* a time of day may come nearer meanwhile */
 		r = wait_on(NULL, deadline, true);
 	} while (r == 0);
 	if (r == -ETIMEDOUT)
@@ -202,14 +230,38 @@ static s64 sleep_until(struct thread *t)
 	return -ERESTARTBLOCK;
 }
 
-static s64 do_sleep(u64 deadline, u64 urem, bool absolute)
+struct wall_sleep {
+	struct wall_user user;
+	struct thread *thread;
+};
+
+static void sleep_moved(struct wall_user *u, s64 by)
+{
+	struct thread *t = container_of(u, struct wall_sleep, user)->thread;
+
+	t->restart_arg[0] = wall_moved_deadline(t->restart_arg[0], by);
+	if (t->state == T_SLEEP)
+		thread_wake(t);
+}
+
+/* Clocks that setting the time of day moves. */
+static bool is_wall(int clock)
+{
+	return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || clock == CLOCK_TAI;
+}
+
+static s64 do_sleep(int clock, u64 deadline, u64 urem, bool absolute)
 {
 	struct thread *t = current;
+	struct wall_sleep w = {.user.moved = sleep_moved, .thread = t};
 	s64 r;
 
 	t->restart_arg[0] = deadline;
 	t->restart_arg[1] = urem;
+	if (absolute && is_wall(clock))
+		wall_follow(&w.user);
 	r = sleep_until(t);
+	wall_unfollow(&w.user);
 	return r == -ERESTARTBLOCK && absolute ? -ERESTARTNOHAND : r;
 }
 
@@ -221,7 +273,7 @@ SYSCALL(nanosleep, "pp", u64 uts, u64 urem)
 		return -EFAULT;
 	if (!ts_valid(&ts))
 		return -EINVAL;
-	return do_sleep(deadline_after(ts_to_ns(&ts)), urem, false);
+	return do_sleep(CLOCK_MONOTONIC, deadline_after(ts_to_ns(&ts)), urem, false);
 }
 
 /* Deadline on our own clock for a time on clock id. */
@@ -250,7 +302,7 @@ SYSCALL(clock_nanosleep, "dxpp", int id, int flags, u64 uts, u64 urem)
 	r = to_deadline(id, &ts, flags & 1, &deadline);
 	if (r)
 		return r;
-	return do_sleep(deadline, flags & 1 ? 0 : urem, flags & 1);
+	return do_sleep(id, deadline, flags & 1 ? 0 : urem, flags & 1);
 }
 
 /* ---- Interval timers ---- */
@@ -413,7 +465,19 @@ struct ptimer {
 	u64 interval, deadline;
 	u32 overrun, last_overrun;
 	bool queued;
+	struct wall_user wall; /* set to a time of day */
 };
+
+static void ptimer_moved(struct wall_user *u, s64 by)
+{
+	struct ptimer *pt = container_of(u, struct ptimer, wall);
+
+	if (!pt->deadline)
+		return;
+	pt->deadline = wall_moved_deadline(pt->deadline, by);
+	if (list_linked(&pt->timer.link))
+		timer_set(&pt->timer, pt->deadline);
+}
 
 static void ptimer_signal(struct ptimer *pt)
 {
@@ -500,6 +564,7 @@ void posix_timers_free(struct proc *p)
 		struct ptimer *pt = list_first(&p->posix_timers, struct ptimer, link);
 
 		timer_cancel(&pt->timer);
+		wall_unfollow(&pt->wall);
 		list_del(&pt->link);
 		kfree(pt);
 	}
@@ -591,6 +656,7 @@ SYSCALL(timer_settime, "dxpp", u32 id, int flags, u64 unew, u64 uold)
 		return -EINVAL;
 	ptimer_read(pt, &old);
 	timer_cancel(&pt->timer);
+	wall_unfollow(&pt->wall);
 	pt->deadline = 0;
 	pt->overrun = pt->last_overrun = 0;
 	pt->queued = false;
@@ -605,6 +671,9 @@ SYSCALL(timer_settime, "dxpp", u32 id, int flags, u64 unew, u64 uold)
 			pt->overrun =
 			    (u32)MIN((now - ts_to_ns(&v.value)) / pt->interval, (u64)INT32_MAX);
 		timer_set(&pt->timer, pt->deadline);
+		pt->wall.moved = ptimer_moved;
+		if ((flags & 1) && is_wall(pt->clock))
+			wall_follow(&pt->wall);
 	}
 	return uold ? put_user(old, uold) : 0;
 }
@@ -621,6 +690,7 @@ SYSCALL(timer_delete, "d", u32 id)
 	if (!pt)
 		return -EINVAL;
 	timer_cancel(&pt->timer);
+	wall_unfollow(&pt->wall);
 	list_del(&pt->link);
 	kfree(pt);
 	return 0;

@@ -17,6 +17,7 @@
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -189,11 +190,46 @@ static void test_pi(void)
 	pthread_join(t[0], NULL);
 }
 
-int main(void)
+/* ---- the time of day is set ---- */
+static void *hour_later(void *arg)
+{
+	struct timespec t;
+
+	wait_ms(50);
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += 3600;
+	clock_settime(CLOCK_REALTIME, &t);
+	return arg;
+}
+
+static void test_wall(void)
+{
+	struct timespec now;
+	struct itimerspec at = {0};
+	int fd = timerfd_create(CLOCK_REALTIME, 0), fd2 = timerfd_create(CLOCK_REALTIME, 0);
+	uint64_t n = 0;
+	pthread_t t;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	at.it_value.tv_sec = now.tv_sec + 1800;
+	timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL);
+	at.it_value.tv_sec = now.tv_sec + 9999;
+	timerfd_settime(fd2, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at, NULL);
+	now.tv_sec += 1800;
+	pthread_create(&t, NULL, hour_later, NULL);
+	check(!clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &now, NULL), "a sleep till then");
+	check(read(fd, &n, 8) == 8 && n == 1, "a timer for then");
+	check(read(fd2, &n, 8) == -1 && errno == ECANCELED, "a timer that wants to know");
+	pthread_join(t, NULL);
+}
+
+int main(int argc, char **argv)
 {
 	test_rseq();
 	test_waitv();
 	test_pi();
+	if (argc > 1) /* who may set the clock */
+		test_wall();
 	printf("calls passed %d\n", passed);
 	return 0;
 }
