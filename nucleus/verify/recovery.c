@@ -16,7 +16,9 @@
  * the CPU was doing is given up: its locks are let go, its stack is dropped and it begins its
  * scheduling loop anew. A vCPU for which it was working gets an error from its hypercall; if
  * nothing was repaired, so that the fault looks like a mistake rather than decay, the cell of
- * that vCPU is ended, since what it asked for may bring the fault back.
+ * that vCPU is ended, since what it asked for may bring the fault back. So it is when the
+ * faults don't end with the repair: what the damaged code wrote about that vCPU goes with its
+ * cell.
  *
  * A CPU that waits seconds for the nucleus lock sends an NMI to the holder, which then
  * does the same. So does an assertion that fails (n_panic() asks here first): when pages had
@@ -55,6 +57,7 @@
 #define WINDOW    10000000000ull /* ns */
 #define AFTERMATH 2000000000ull
 #define PATIENCE  8 /* seconds in which nothing in the nucleus takes a CPU */
+#define TRIES     4 /* then it is the vCPU's own data that is damaged */
 #define LATE      4 /* seconds without a new round */
 
 static u64 last_repair, window_start;
@@ -155,7 +158,7 @@ static void __noreturn begin_anew(void)
 	if (v && v->state == VCPU_RUNNING)
 		v->regs.rax = (u64)D0_ESTATE;
 	sched_rebuild();
-	if (v && cell_has_space(v->cell) && !aftermath())
+	if (v && cell_has_space(v->cell) && (!aftermath() || recoveries > TRIES))
 		cell_fail(v->cell, v, "the nucleus faulted while acting for it", 0, "");
 	journal(D0_EVENT_nucleus_fault, ~0u, cpu->index, "CPU %u began anew", cpu->index);
 	nucleus_unlock();
