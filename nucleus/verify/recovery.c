@@ -167,7 +167,6 @@ static void __noreturn begin_anew(void)
 
 static void abandon(struct trap_frame *f)
 {
-	locks_abandon();
 	u64 anew = (u64)begin_anew;
 	f->rip = in_text(anew) ? anew : anew - spare;
 	f->rsp = cpu_self()->stack_top - 8;
@@ -203,7 +202,8 @@ static bool watchdog(struct cpu *cpu)
 
 bool recovery_from(struct trap_frame *f)
 {
-	struct cpu *cpu = cpu_self();
+	struct cpu *cpu = (struct cpu *)rdmsr(MSR_GS_BASE);
+	cpu->self = cpu; /* the pointer by which everybody finds it */
 	bool nmi = f->vector == 2, panic = f->vector == 3;
 	if (nmi && !__atomic_exchange_n(&cpu->interrogated, false, __ATOMIC_ACQ_REL) &&
 	    !watchdog(cpu))
@@ -214,9 +214,7 @@ bool recovery_from(struct trap_frame *f)
 	if (repaired) {
 		last_repair = clock_ns();
 		if (!nmi && !panic && in_text(f->rip) && may_recover()) {
-			n_print(
-			    "page_repaired: %u of the nucleus, after a fault at nucleus+0x%lx",
-			    repaired, f->rip - image_base);
+			recovery_unreported += repaired; /* the console may be locked by us */
 			return true;
 		}
 	}
@@ -224,7 +222,7 @@ bool recovery_from(struct trap_frame *f)
 		return true; /* it is what n_panic() takes it for */
 	if (!may_recover())
 		return false;
-	cpu->leaves = 0; /* a lock of ours may be the console's */
+	locks_abandon(); /* one of ours may be the console's */
 	if (!aftermath())
 		trap_describe(f);
 	abandon(f);

@@ -499,7 +499,7 @@ static bool piece(u64 now)
 	u64 t = clock_ns();
 	if (recovery_unreported) {
 		journal(D0_EVENT_page_repaired, ~0u, recovery_unreported,
-			"nucleus: %u put right by the watchdog", recovery_unreported);
+			"nucleus: %u put right out of turn", recovery_unreported);
 		recovery_unreported = 0;
 	}
 	if (now >= verify_next || verify_next - now > ROUND) /* the clock was wrong */

@@ -9,8 +9,8 @@
 #include "nucleus/vm_hypervisor/vcpu.h"
 
 /* STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE; FS_BASE, GS_BASE, SYSENTER_*, PAT */
-const u32 own_msrs[OWN_MSRS] = {0xc0000081, 0xc0000082,  0xc0000083, 0xc0000084,
-				0xc0000102, MSR_FS_BASE, 0xc0000101, 0x174,
+const u32 own_msrs[OWN_MSRS] = {0xc0000081, 0xc0000082,  0xc0000083,  0xc0000084,
+				0xc0000102, MSR_FS_BASE, MSR_GS_BASE, 0x174,
 				0x175,      0x176,       0x277};
 
 const struct vcpu_ops *vcpu_ops;

@@ -105,6 +105,7 @@ struct vcpu {
 #define OWN_MSRS_UNLOADED 5
 extern const u32 own_msrs[OWN_MSRS];
 #define MSR_FS_BASE 0xc0000100u /* native cells too: canaries of static libraries */
+#define MSR_GS_BASE 0xc0000101u
 
 struct vcpu_ops {
 	const char *name;

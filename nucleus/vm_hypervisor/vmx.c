@@ -29,7 +29,6 @@
 #include "nucleus/vm_hypervisor/vmx.h"
 
 #define MSR_PAT     0x277u
-#define MSR_GS_BASE 0xc0000101u
 #define PAT_DEFAULT 0x0007040600070406ull
 #define CR0_GUEST   0x80010033ull /* PG, WP, NE, ET, MP, PE */
 #define CR0_HOST    0xe0000021ull /* PG, CD, NW, NE, PE belong to the host */

@@ -111,7 +111,7 @@ def test_one_cpu_in_an_endless_loop(boot, archive, pair, monitor):
     before = gdb.read(at, 2)
     gdb.write(at, b"\xeb\xfe")  # jmp .
     gdb.resume()
-    m.expect(r"^d0: page_repaired: nucleus: 1 put right by the watchdog$", timeout=60)
+    m.expect(r"^d0: page_repaired: nucleus: 1 put right out of turn$", timeout=60)
     gdb.pause()
     assert gdb.read(at, 2) == before
     gdb.resume()
