@@ -143,6 +143,7 @@ void tp_attach_client(struct tp_stack *st, unsigned client, void *region, uint32
 
 	if (pv->up)
 		pv_reset(st, pv);
+	st->nclients = MAX(st->nclients, client + 1);
 	pv->base = region;
 	pv->hdr = region;
 	pv->mapped = size;
@@ -366,14 +367,14 @@ static void notify(struct tp_stack *st, struct pv *pv)
 
 void pv_notify(struct tp_stack *st)
 {
-	for (unsigned i = 0; i < TP_CLIENTS; i++)
+	for (unsigned i = 0; i < st->nclients; i++)
 		notify(st, &st->pv[i]);
 }
 
 /* Links, addresses or routes are others now. */
 void pv_link_changed(struct tp_stack *st)
 {
-	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+	for (unsigned i = 0; i < st->nclients; i++) {
 		if (st->pv[i].up)
 			__atomic_add_fetch(&st->pv[i].hdr->link_gen, 1, __ATOMIC_RELEASE);
 	}
@@ -381,7 +382,7 @@ void pv_link_changed(struct tp_stack *st)
 
 void pv_idle(struct tp_stack *st, bool idle)
 {
-	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+	for (unsigned i = 0; i < st->nclients; i++) {
 		if (st->pv[i].up)
 			__atomic_store_n(&st->pv[i].hdr->server_idle, idle, __ATOMIC_SEQ_CST);
 	}
@@ -476,7 +477,7 @@ static void poll_client(struct tp_stack *st, struct pv *pv)
 
 void pv_poll(struct tp_stack *st)
 {
-	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+	for (unsigned i = 0; i < st->nclients; i++) {
 		if (st->pv[i].hdr)
 			poll_client(st, &st->pv[i]);
 	}
@@ -497,7 +498,7 @@ static bool pending(const struct pv *pv)
 /* Is there anything a client published that we have not seen? */
 bool pv_pending(struct tp_stack *st)
 {
-	for (unsigned i = 0; i < TP_CLIENTS; i++) {
+	for (unsigned i = 0; i < st->nclients; i++) {
 		if (st->pv[i].up && pending(&st->pv[i]))
 			return true;
 	}

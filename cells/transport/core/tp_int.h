@@ -295,6 +295,7 @@ struct tp_stack {
 	bool adopting; /* an earlier instance's sockets wait for their clients */
 	uint32_t in_input;
 	struct pv pv[TP_CLIENTS];
+	unsigned nclients; /* of pv, up to the last one that ever was attached */
 	uint64_t stat[STAT_COUNT];
 };
 
