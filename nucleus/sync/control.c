@@ -288,7 +288,7 @@ static const struct {
 static int act(struct cell *caller, u64 size)
 {
 	u32 op = request.h.op, caps = caller ? caller->config.caps : 0;
-	if (op >= ARRAY_SIZE(table) || !table[op].act)
+	if (op >= ARRAY_SIZE(table) || !table[op].act || (!caller && op == D0_CTL_poweroff))
 		return D0_ENOSYS;
 	if (size != table[op].size || request.h.size != size)
 		return D0_EINVAL;

@@ -95,7 +95,7 @@ static const char *check_keys(struct conf *c, const char *known)
 
 		while (at && (strncmp(at, c->word[i], n) || (at[n] && at[n] != ' '))) {
 			at = strchr(at, ' ');
-			at += at != NULL;
+			at = at ? at + 1 : NULL;
 		}
 		if (!at || c->word[i][n] != '=')
 			return fail(c, "unknown word", c->word[i]);
