@@ -12,8 +12,12 @@ static int timeo_set(u64 *to, const void *val, u32 len)
 	if (len < 16)
 		return -EINVAL;
 	memcpy(tv, val, 16);
-	if (tv[0] < 0 || (u64)tv[1] >= 1000000)
+	if ((u64)tv[1] >= 1000000)
 		return -EDOM;
+	if (tv[0] < 0) {
+		*to = 0; /* no wait at all */
+		return 0;
+	}
 	*to = tv[0] || tv[1] ? (u64)tv[0] * NS_PER_SEC + (u64)tv[1] * 1000 : NEVER;
 	return 0;
 }

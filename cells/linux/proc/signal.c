@@ -363,12 +363,17 @@ static int handler_enter(struct regs *r, const struct ksigaction *sa, const sigi
 {
 	struct thread *t = current;
 	u64 mask = t->restore_blocked ? t->saved_blocked : t->blocked, sp = r->rsp - 128, fp;
+	bool alt = on_altstack(t, r->rsp);
 	struct sigframe f;
 
-	if ((sa->flags & SA_ONSTACK) && t->altstack_size && !on_altstack(t, r->rsp))
+	if ((sa->flags & SA_ONSTACK) && t->altstack_size && !alt) {
 		sp = t->altstack_sp + t->altstack_size;
+		alt = true;
+	}
 	fp = (sp - fpu_frame_size()) & ~63ull;
 	sp = ((fp - sizeof(f)) & ~15ull) - 8;
+	if (alt && !on_altstack(t, sp))
+		return -EFAULT; /* it would run off the signal stack, into what lies below */
 	frame_fill(&f, r, t, mask);
 	f.info = *info;
 	f.ret = sa->restorer;

@@ -52,9 +52,11 @@ static s64 rw_flat(int fd, u64 buf, u64 n, s64 *at, bool write)
 	if (!f)
 		return -EBADF;
 	n = MIN(n, RW_MAX);
-	if (!user_range_ok(buf, n))
+	if (f->flags & O_PATH)
+		r = -EBADF;
+	else if (!user_range_ok(buf, n))
 		r = -EFAULT;
-	else if (at && *at < 0)
+	else if (at && (*at < 0 || *at > INT64_MAX - (s64)n))
 		r = -EINVAL;
 	else if (at && !f->ops->seek)
 		r = -ESPIPE;
@@ -131,7 +133,9 @@ static s64 rw_vec(int fd, u64 uiov, u64 count, s64 *at, bool write, u32 flags)
 	if (!f)
 		return -EBADF;
 	r = iovec_in(&u, uiov, count, small, &heap);
-	if (!r && at && *at < 0)
+	if (f->flags & O_PATH)
+		r = -EBADF;
+	if (!r && at && (*at < 0 || *at > INT64_MAX - (s64)u.left))
 		r = -EINVAL;
 	if (!r && at && !f->ops->seek)
 		r = -ESPIPE;
