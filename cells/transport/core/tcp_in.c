@@ -124,8 +124,12 @@ static void ack_policy(struct tp_stack *st, struct sock *s, const struct segin *
 {
 	struct tcp *t = &s->t;
 	uint32_t unacked = t->rcv_nxt - t->last_ack_sent;
+	/* A window half used up, and the client does not know yet that we wait for it to read:
+	 * where a segment can be as large as the window (loopback) nothing else would tell it.
+	 */
+	bool half = t->rcv_adv - t->rcv_nxt < ring_size(&s->rx) / 2 && !(t->flags & TF_RX_FULL);
 
-	if (t->nooo || unacked > t->adv_mss || t->quick || t->flags & TF_QUICKACK ||
+	if (t->nooo || half || unacked > t->adv_mss || t->quick || t->flags & TF_QUICKACK ||
 	    in->len > t->adv_mss) {
 		t->quick -= !!t->quick;
 		tcp_ack_now(st, s);

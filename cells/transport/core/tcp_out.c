@@ -76,20 +76,24 @@ void tcp_window_check(struct tp_stack *st, struct sock *s)
 {
 	struct tcp *t = &s->t;
 	uint32_t room, cur, min;
+	bool update;
 
 	if (s->rx.space == SPACE_NONE || !sock_rx_room(st, s, &room)) {
 		tcp_abort(st, s, TE_PROTO, true);
 		return;
 	}
 	cur = SEQ_GT(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
-	if (room >= ring_size(&s->rx) / 2 && t->flags & TF_RX_FULL) {
+	min = MIN(MAX(2u * t->adv_mss, ring_size(&s->rx) / 4), ring_size(&s->rx) / 2);
+	update = room > cur &&
+		 (room - cur >= min || (cur < t->adv_mss && room >= t->adv_mss));
+	/* Told until the window is open again, not merely until there is room for that. */
+	if (t->flags & TF_RX_FULL && (update || cur >= ring_size(&s->rx) / 2)) {
 		t->flags &= ~TF_RX_FULL;
 		sock_touch(st, s);
 	}
 	if (s->state >= TS_TIME_WAIT && s->state != TS_CLOSE_WAIT)
 		return;
-	min = MIN(MAX(2u * t->adv_mss, ring_size(&s->rx) / 4), ring_size(&s->rx) / 2);
-	if (room > cur && (room - cur >= min || (cur < t->adv_mss && room >= t->adv_mss)))
+	if (update)
 		tcp_ack_now(st, s);
 }
 
