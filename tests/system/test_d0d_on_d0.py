@@ -4,6 +4,7 @@ from outside, through QEMU's user network, the nic cell and d0d's own transport 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -138,11 +139,35 @@ def test_input_comes_through_whole(loaded):
     assert loaded.ok("run", "--rm", "-i", "busybox", "cat", stdin=text.encode()) == text.encode()
 
 
-def test_exec_pause_and_stop(loaded):
+MISSES = """\
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void)
+{
+	for (int i = 0; i < 3; i++)
+		syscall(SYS_add_key, 0, 0, 0, 0, 0);
+	return syscall(SYS_io_uring_setup, 1, 0) == -1 ? 0 : 1;
+}
+"""
+
+
+def see_what_it_misses(loaded, tmp_path):
+    """A user finds the calls that a container made in vain, by name and with their number."""
+    (tmp_path / "misses.c").write_text(MISSES)
+    subprocess.run(["gcc", "-O2", "-static", "-o", tmp_path / "misses", tmp_path / "misses.c"], check=True)
+    loaded.ok("cp", str(tmp_path / "misses"), "one:/misses")
+    loaded.ok("exec", "one", "/misses")
+    lines = loaded.ok("exec", "one", "cat", "/proc/d0/syscalls").splitlines()
+    assert "248 add_key 3 missing" in lines and "425 io_uring_setup 1 refused" in lines
+    assert any(re.match(r"1 write \d+$", x) for x in lines)
+
+
+def test_exec_pause_and_stop(loaded, tmp_path):
     loaded.ok("run", "-d", "--name", "one", "busybox", "sh", "-c",
               "trap 'exit 5' TERM; echo begun; while :; do sleep 0.1; done")
     got = loaded.docker("exec", "one", "sh", "-c", "echo inside; exit 3")
     assert (got.returncode, got.stdout) == (3, "inside\n")
+    see_what_it_misses(loaded, tmp_path)
     loaded.ok("pause", "one")
     assert "Paused" in loaded.ok("ps", "--format", "{{.Status}}")
     assert [c for c in cells(loaded).values() if c["name"].startswith("ct-")][0]["state"] == "paused"

@@ -149,7 +149,7 @@ u32 syscall_dispatch(struct regs *r)
 	return needs_iret(r);
 }
 
-/* Names and counts of what was called and is missing. */
+/* What was called: number, name, count; "missing" (ENOSYS) and "refused" say so. */
 u32 syscall_missing_list(char *buf, u32 size)
 {
 	u32 n = 0;
@@ -157,7 +157,10 @@ u32 syscall_missing_list(char *buf, u32 size)
 	for (u32 i = 0; i < SYSCALLS_MAX && n + 48 < size; i++)
 		if (counts[i])
 			n += (u32)format(buf + n, size - n, "%u %s %lu%s\n", i,
-					 table[i] ? table[i]->name : "?", counts[i],
-					 table[i] ? "" : " missing");
+					 table[i] ? table[i]->name : syscall_missing_name(i),
+					 counts[i],
+					 !table[i]                       ? " missing"
+					 : strchr(table[i]->format, '!') ? " refused"
+									 : "");
 	return n;
 }
