@@ -58,7 +58,7 @@
 #define AFTERMATH 2000000000ull
 #define PATIENCE  8 /* seconds in which nothing in the nucleus takes a CPU */
 #define TRIES     4 /* then it is the vCPU's own data that is damaged */
-#define LATE      4 /* seconds without a new round */
+#define LOOK      5 /* seconds from one comparison by the watchdog to the next */
 
 static u64 last_repair, window_start;
 static u64 spare; /* how far behind the nucleus its spare copy is mapped */
@@ -176,19 +176,16 @@ static void abandon(struct trap_frame *f)
 
 /*
  * An NMI that nobody asked for, as a rule the watchdog's: once a second for the boot CPU, which
- * hands it on. True: this CPU did nothing in the last ones but what it is at now. Rounds of
- * the ring that don't come are a sign too: the code that should begin them is looked at.
+ * hands it on. True: this CPU did nothing in the last ones but what it is at now. Every few
+ * seconds the nucleus is compared here too, in case that what was hit is what finds it.
  */
 static bool watchdog(struct cpu *cpu)
 {
-	static u64 round;
-	static u32 late;
+	static u32 seconds;
 	if (cpu->index == 0 && rtc_rang()) {
 		if (cpu_count > 1)
 			lapic_nmi_others();
-		late = round == verify_next ? late + 1 : 0;
-		round = verify_next;
-		u32 repaired = late > LATE ? repair_nucleus() : 0;
+		u32 repaired = ++seconds % LOOK ? 0 : repair_nucleus();
 		recovery_unreported += repaired;
 		if (repaired)
 			last_repair = clock_ns();
