@@ -88,9 +88,19 @@ int oci_inflate_push(struct oci_inflate *z, const uint8_t *p, size_t len);
 int oci_inflate_done(struct oci_inflate *z);
 void oci_inflate_free(struct oci_inflate *z);
 
+/* ---- sums.c: SHA-256 of files' contents by inode number ---- */
+struct oci_sums;
+struct oci_sums *oci_sums_new(void); /* NULL: no memory; the others take NULL */
+void oci_sums_free(struct oci_sums *t);
+/* Advice: dropped when the table is full. */
+void oci_sums_note(struct oci_sums *t, uint64_t ino, const uint8_t sum[32]);
+const uint8_t *oci_sums_find(const struct oci_sums *t, uint64_t ino); /* NULL: not known */
+
 /* ---- layer.c: a layer's tar applied to a PFS ---- */
 /* `key`: name of the layer's files in /layers of the meta PFS (exists and is empty). */
 struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key);
+/* Note there what the files hold that are made from now on; `sums` outlives the layer. */
+void oci_layer_note(struct oci_layer *l, struct oci_sums *sums);
 
 /* ---- record.c: files of the meta PFS ---- */
 enum oci_dir {
@@ -116,6 +126,9 @@ int oci_fail(struct oci_store *st, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- root.c ---- */
+/* oci_tree_root(), but contents that `known` has are not read. */
+int oci_tree_root_known(struct oci_store *st, const char *label, const struct oci_sums *known,
+			char out[OCI_HEX]);
 /* Read all of a PFS, on after errors; the first of them. */
 int oci_tree_read(struct oci_store *st, const char *label);
 

@@ -31,6 +31,7 @@ struct import {
 	char blob[OCI_LAYERS_MAX][256];            /* names of the layers' blobs */
 	char blob_digest[OCI_LAYERS_MAX][OCI_HEX]; /* "" if not said */
 	unsigned first_new;                        /* layers from here on are unpacked */
+	struct oci_sums *sums;                     /* what their files hold */
 	uint64_t done, total;
 	char tag[16][256];
 	unsigned tags;
@@ -346,41 +347,40 @@ static bool layer_good(struct import *im, struct oci_layer_ref *l, bool read_all
 	return !read_all || !oci_tree_root(im->st, label, root);
 }
 
-struct feed {
-	struct oci_sha sha;
-	struct oci_layer *layer;
-	uint64_t size;
-};
-
-static int on_tar(void *ctx, const uint8_t *p, size_t len)
-{
-	struct feed *f = ctx;
-
-	oci_sha_add(&f->sha, p, len);
-	f->size += len;
-	return oci_layer_push(f->layer, p, len);
-}
-
 /* The half of unpacking that may run in another thread: it touches no volume. */
 struct blob_reader {
 	struct import *im;
 	unsigned layer;
 	struct oci_sha sha; /* of the blob */
+	struct oci_sha tar; /* of what is in it */
+	oci_sink *sink;
+	void *sink_ctx;
 	bool unreadable, cut;
 };
+
+static int on_tar(void *ctx, const uint8_t *p, size_t len)
+{
+	struct blob_reader *r = ctx;
+
+	oci_sha_add(&r->tar, p, len);
+	return r->sink(r->sink_ctx, p, len);
+}
 
 static int read_blob(void *arg, oci_sink *sink, void *sink_ctx)
 {
 	struct blob_reader *r = arg;
 	struct import *im = r->im;
 	const char *name = im->blob[r->layer];
-	struct oci_inflate *z = oci_inflate_new(sink, sink_ctx);
+	struct oci_inflate *z = oci_inflate_new(on_tar, r);
 	uint8_t *buf = malloc(OCI_CHUNK);
 	uint64_t off = 0;
 	int err = z && buf ? 0 : -H2_ENOMEM;
 	long n = 1;
 
 	oci_sha_init(&r->sha);
+	oci_sha_init(&r->tar);
+	r->sink = sink;
+	r->sink_ctx = sink_ctx;
 	while (!err && (n = im->src->read(im->src->ctx, name, off, buf, OCI_CHUNK)) > 0) {
 		oci_sha_add(&r->sha, buf, (size_t)n);
 		err = oci_inflate_push(z, buf, (size_t)n);
@@ -398,12 +398,14 @@ static int read_blob(void *arg, oci_sink *sink, void *sink_ctx)
 	return r->unreadable ? -H2_EIO : r->cut ? -H2_EINVAL : err;
 }
 
-static int stream(struct import *im, unsigned i, struct feed *f)
+static int stream(struct import *im, unsigned i, struct oci_layer *layer)
 {
 	struct blob_reader r = {.im = im, .layer = i};
+	struct oci_layer_ref *ref = &im->img.layer[i];
 	char got[OCI_HEX];
-	int err = im->st->pipe ? im->st->pipe(im->st->pipe_ctx, read_blob, &r, on_tar, f)
-			       : read_blob(&r, on_tar, f);
+	int err = im->st->pipe
+		      ? im->st->pipe(im->st->pipe_ctx, read_blob, &r, oci_layer_push, layer)
+		      : read_blob(&r, oci_layer_push, layer);
 
 	if (err && !im->st->err[0] && r.unreadable)
 		oci_fail(im->st, err, "%s can't be read", im->blob[i]);
@@ -415,29 +417,29 @@ static int stream(struct import *im, unsigned i, struct feed *f)
 	if (im->blob_digest[i][0] && strcmp(got, im->blob_digest[i]))
 		return oci_fail(im->st, -H2_EINVAL, "%s does not have this digest",
 				im->blob[i]);
+	ref->size = r.tar.len;
+	oci_sha_hex(&r.tar, got);
+	if (strcmp(got, ref->diff))
+		return oci_fail(im->st, -H2_EINVAL, "layer %u is not the one the config names",
+				i);
 	return 0;
 }
 
 static int unpack(struct import *im, unsigned i, const char *tmp)
 {
-	struct feed f = {0};
+	struct oci_layer *layer;
 	struct h2_pfs *pfs;
-	char got[OCI_HEX];
 	int err = h2_pfs_open(im->st->vol, tmp, 0, &pfs);
 
 	if (err)
 		return err;
-	oci_sha_init(&f.sha);
-	f.layer = oci_layer_new(im->st, pfs, tmp);
-	err = f.layer ? stream(im, i, &f) : -H2_ENOMEM;
+	layer = oci_layer_new(im->st, pfs, tmp);
+	if (layer)
+		oci_layer_note(layer, im->sums);
+	err = layer ? stream(im, i, layer) : -H2_ENOMEM;
 	if (!err)
-		err = oci_layer_finish(f.layer);
-	oci_sha_hex(&f.sha, got);
-	if (!err && strcmp(got, im->img.layer[i].diff))
-		err =
-		    oci_fail(im->st, -H2_EINVAL, "layer %u is not the one the config names", i);
-	im->img.layer[i].size = f.size;
-	oci_layer_free(f.layer);
+		err = oci_layer_finish(layer);
+	oci_layer_free(layer);
 	h2_pfs_close(pfs);
 	return err;
 }
@@ -526,7 +528,7 @@ static int publish(struct import *im)
 	label_of(im->first_new < im->img.layers ? "tmp" : "lay", top, from);
 	err = h2_pfs_snapshot(vol, from, tmp);
 	if (!err)
-		err = oci_tree_root(im->st, tmp, im->img.root);
+		err = oci_tree_root_known(im->st, tmp, im->sums, im->img.root);
 	/* From here to the sync: one transaction. */
 	if (!err)
 		err = publish_layers(im);
@@ -612,6 +614,7 @@ int oci_import(struct oci_store *st, const struct oci_source *src, const char *n
 		return -H2_ENOMEM;
 	im->st = st;
 	im->src = src;
+	im->sums = oci_sums_new();
 	st->err[0] = 0;
 	add_tag(im, name);
 	err = oci_recover(st);
@@ -628,6 +631,7 @@ int oci_import(struct oci_store *st, const struct oci_source *src, const char *n
 		oci_recover(st);
 		memcpy(st->err, why, sizeof(why));
 	}
+	oci_sums_free(im->sums);
 	free(im->manifest);
 	free(im->config);
 	free(im);

@@ -56,8 +56,10 @@ struct oci_layer {
 	struct dir_time *times;
 	size_t times_len, times_size;
 	/* the entry under way */
-	uint64_t file;
+	uint64_t file, file_size;
 	struct h2_time file_mtime;
+	struct oci_sums *sums; /* may be NULL */
+	struct oci_sha sum;    /* of the first sum.len bytes */
 	uint64_t off;
 	uint8_t *buf;
 	size_t buf_len;
@@ -531,7 +533,9 @@ static int make_other(struct oci_layer *l, uint64_t dir, const char *name,
 		err = set_attributes(l, a.ino, e);
 	if (!err && e->type == '0') {
 		l->file = a.ino;
+		l->file_size = e->size;
 		l->file_mtime = e->mtime;
+		oci_sha_init(&l->sum);
 		if (e->size && e->sparse)
 			err = h2_truncate(l->pfs, a.ino, e->size);
 		if (e->size && !e->sparse)
@@ -607,6 +611,8 @@ static int on_data(void *ctx, uint64_t off, const void *data, size_t len)
 	const uint8_t *p = data;
 	int err = 0;
 
+	if (l->sums && off == l->sum.len)
+		oci_sha_add(&l->sum, data, len);
 	if (off != l->off + l->buf_len) {
 		err = flush_data(l);
 		l->off = off;
@@ -634,6 +640,12 @@ static int on_end(void *ctx)
 	if (!l->file)
 		return 0;
 	err = flush_data(l);
+	if (l->sums && l->sum.len == l->file_size) {
+		uint8_t sum[32];
+
+		oci_sha_end(&l->sum, sum);
+		oci_sums_note(l->sums, l->file, sum);
+	}
 	if (!err && l->off)
 		err = h2_setattr(l->pfs, l->file, H2_SET_MTIME | H2_SET_ATIME, &a, NULL);
 	l->file = 0;
@@ -706,6 +718,11 @@ struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const 
 	}
 	l->recipe = a.ino;
 	return l;
+}
+
+void oci_layer_note(struct oci_layer *l, struct oci_sums *sums)
+{
+	l->sums = sums;
 }
 
 struct oci_layer *oci_unpack_new(struct oci_store *st, struct h2_pfs *pfs, uint64_t dir,

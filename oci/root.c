@@ -25,6 +25,7 @@ struct walk {
 	struct h2_pfs *pfs;
 	uint8_t *buf;
 	char *xattr;
+	const struct oci_sums *known;
 	bool go_on; /* after errors: oci_tree_read() */
 	int err;    /* the first of them */
 };
@@ -97,9 +98,14 @@ static int by_string(const void *a, const void *b)
 
 static int hash_content(struct walk *w, uint64_t ino, uint64_t size, uint8_t out[32])
 {
+	const uint8_t *known = oci_sums_find(w->known, ino);
 	struct oci_sha s;
 	uint64_t off = 0;
 
+	if (known) {
+		memcpy(out, known, 32);
+		return 0;
+	}
 	oci_sha_init(&s);
 	while (off < size) {
 		long n = h2_read(w->pfs, ino, off, w->buf, BUF);
@@ -201,9 +207,11 @@ static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned 
 	return err;
 }
 
-int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
+int oci_tree_root_known(struct oci_store *st, const char *label, const struct oci_sums *known,
+			char out[OCI_HEX])
 {
-	struct walk w = {.st = st, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
+	struct walk w = {
+	    .st = st, .known = known, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
 	struct oci_sha s;
 	int err =
 	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;
@@ -217,6 +225,11 @@ int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
 	free(w.buf);
 	free(w.xattr);
 	return err;
+}
+
+int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
+{
+	return oci_tree_root_known(st, label, NULL, out);
 }
 
 int oci_tree_read(struct oci_store *st, const char *label)
