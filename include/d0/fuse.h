@@ -142,9 +142,11 @@ enum {
 	FUSE_INIT_DO_READDIRPLUS = 1u << 13,
 	FUSE_INIT_READDIRPLUS_AUTO = 1u << 14,
 	FUSE_INIT_WRITEBACK_CACHE = 1u << 16,
+	FUSE_INIT_NO_OPEN = 1u << 17, /* OPEN may be answered with ENOSYS: not sent again */
 	FUSE_INIT_PARALLEL_DIROPS = 1u << 18,
 	FUSE_INIT_MAX_PAGES = 1u << 22,
 	FUSE_INIT_CACHE_SYMLINKS = 1u << 23,
+	FUSE_INIT_NO_OPENDIR = 1u << 24,
 };
 
 struct fuse_entry_out {

@@ -89,10 +89,13 @@ static int init(void)
 	return call();
 }
 
-static int setup_with(bool readonly)
+static int setup_with(bool readonly, bool keep)
 {
-	struct fuse_options o = {
-	    .readonly = readonly, .max_write = 256 << 10, .valid_s = 1, .now = now};
+	struct fuse_options o = {.readonly = readonly,
+				 .keep_nodes = keep,
+				 .max_write = 256 << 10,
+				 .valid_s = 1,
+				 .now = now};
 
 	store_env_open(&env, 64 << 20);
 	assert_int_equal(h2_pfs_open(env.vol, "root", 0, &pfs), 0);
@@ -103,12 +106,17 @@ static int setup_with(bool readonly)
 
 static int setup(void **state)
 {
-	return setup_with(false);
+	return setup_with(false, false);
 }
 
 static int setup_ro(void **state)
 {
-	return setup_with(true);
+	return setup_with(true, false);
+}
+
+static int setup_kept(void **state)
+{
+	return setup_with(true, true);
 }
 
 static int teardown(void **state)
@@ -372,6 +380,41 @@ static void readonly_refuses(void **state)
 	assert_int_equal(call(), -H2_EROFS);
 }
 
+static int open_root(uint32_t opcode)
+{
+	begin(opcode, 1);
+	ADD(fuse_open_in, .flags = 0);
+	return call();
+}
+
+/* A client that can do without opening is told so, if nothing depends on it. */
+static void opens_are_spared(void **state)
+{
+	struct fuse_init_out *o = answer();
+
+	assert_int_equal(init(), 0);
+	assert_true(o->flags & FUSE_INIT_NO_OPEN && o->flags & FUSE_INIT_NO_OPENDIR);
+	assert_int_equal(open_root(FUSE_OPEN), -38);
+	assert_int_equal(open_root(FUSE_OPENDIR), -38);
+	begin(FUSE_READDIR, 1);
+	ADD(fuse_read_in, .size = 4096);
+	assert_int_equal(call(), 0);
+	begin(FUSE_INIT, 0); /* one that can't */
+	ADD(fuse_init_in, .major = 7, .minor = 38, .flags = 0);
+	assert_int_equal(call(), 0);
+	assert_int_equal(open_root(FUSE_OPEN), -H2_EISDIR);
+	assert_int_equal(open_root(FUSE_OPENDIR), 0);
+}
+
+static void opens_count_where_files_go(void **state)
+{
+	struct fuse_init_out *o = answer();
+
+	assert_int_equal(init(), 0);
+	assert_false(o->flags & (FUSE_INIT_NO_OPEN | FUSE_INIT_NO_OPENDIR));
+	assert_int_equal(open_root(FUSE_OPENDIR), 0);
+}
+
 /* Random bytes under every opcode, at every length, with small reply buffers. */
 static void hostile(void **state)
 {
@@ -407,6 +450,8 @@ int main(void)
 	    T(listing),
 	    T(hostile),
 	    cmocka_unit_test_setup_teardown(readonly_refuses, setup_ro, teardown),
+	    T(opens_count_where_files_go),
+	    cmocka_unit_test_setup_teardown(opens_are_spared, setup_kept, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

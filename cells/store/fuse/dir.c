@@ -167,7 +167,7 @@ int fuse_op_opendir(struct fuse_req *r)
 {
 	struct fuse_open_out o = {.open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR};
 	struct h2_attr a;
-	int err = h2_getattr(r->s->pfs, r->in.nodeid, &a);
+	int err = r->s->no_opendir ? -FUSE_ENOSYS : h2_getattr(r->s->pfs, r->in.nodeid, &a);
 
 	if (err)
 		return err;

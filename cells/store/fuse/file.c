@@ -19,7 +19,7 @@ int fuse_op_open(struct fuse_req *r)
 {
 	struct fuse_open_in in = FUSE_ARG(r, fuse_open_in);
 	struct h2_attr a;
-	int err = h2_getattr(r->s->pfs, r->in.nodeid, &a);
+	int err = r->s->no_open ? -FUSE_ENOSYS : h2_getattr(r->s->pfs, r->in.nodeid, &a);
 
 	if (err)
 		return err;

@@ -25,6 +25,7 @@ struct fuse_session {
 	uint32_t nodes_size, nodes_used;
 	bool started, destroyed;
 	bool writeback; /* the client keeps dirty data back: only it knows the holes */
+	bool no_open, no_opendir; /* the client needs no OPEN, OPENDIR */
 	uint32_t minor;
 };
 

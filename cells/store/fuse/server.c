@@ -250,6 +250,14 @@ int fuse_op_init(struct fuse_req *r)
 		wanted |= FUSE_INIT_WRITEBACK_CACHE;
 	s->minor = in.minor;
 	s->started = true;
+	/* Nothing changes and nothing is counted: an open has nothing to tell us. */
+	s->no_open = s->opts.readonly && s->opts.keep_nodes && in.flags & FUSE_INIT_NO_OPEN;
+	s->no_opendir =
+	    s->opts.readonly && s->opts.keep_nodes && in.flags & FUSE_INIT_NO_OPENDIR;
+	if (s->no_open)
+		wanted |= FUSE_INIT_NO_OPEN;
+	if (s->no_opendir)
+		wanted |= FUSE_INIT_NO_OPENDIR;
 	s->writeback = in.flags & wanted & FUSE_INIT_WRITEBACK_CACHE;
 	out.max_readahead = in.max_readahead;
 	out.flags = in.flags & wanted;
