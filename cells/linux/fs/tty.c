@@ -312,6 +312,8 @@ static ssize tty_read(struct file *f, struct uio *u, u64 *pos)
 		if (uio_out(u, part, n))
 			return -EFAULT;
 		done += n;
+		if (u->left && sched_breathe())
+			return done;
 	}
 	return done;
 }

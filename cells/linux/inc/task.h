@@ -259,6 +259,11 @@ void thread_wake(struct thread *t);
 void thread_wake_signal(
     struct thread *t); /* from an interruptible or, killed, a killable sleep */
 void sched_yield_cpu(void);
+/*
+ * In a call whose work may take long, between two pieces of it: timers run, and others if the
+ * slice is over. May sleep. True: a signal is due, the call should end with what it has done.
+ */
+bool sched_breathe(void);
 noreturn_fn void idle_loop(void);
 struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name);
 void thread_enter_user(void); /* what runs on every way back to a program */

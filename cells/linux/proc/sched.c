@@ -302,6 +302,26 @@ void sched_yield_cpu(void)
 		schedule();
 }
 
+bool sched_breathe(void)
+{
+	struct thread *t = current;
+	u64 now = clock_now();
+
+	if (now - t->stamp < SLICE_NS)
+		return sig_pending(t);
+	events_take();
+	timers_run(now);
+	if (smp_active) { /* who waits at the door comes in */
+		monitor_leave();
+		monitor_enter();
+	}
+	if (run_count)
+		schedule();
+	else
+		account_kernel(); /* the stamp: the next slice begins */
+	return sig_pending(t);
+}
+
 /* When the next timer is due, NEVER if another vCPU will be called as early. */
 static u64 next_timer(const struct cpu *c)
 {
