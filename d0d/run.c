@@ -287,8 +287,10 @@ static void record_start(struct engine *e, struct container *c, struct be_proc *
 	engine_unlock(e);
 }
 
-// AUTO: a restart by policy, which a stop or removal meanwhile forbids.
-static int start_held(struct engine *e, struct container *c, bool autostart, struct err *err)
+// AUTO: a restart by policy, which a stop or removal meanwhile forbids. *TRIED: the container
+// was in a state to be started, so that a failure is its end.
+static int start_held(struct engine *e, struct container *c, bool autostart, bool *tried,
+		      struct err *err)
 {
 	struct be_proc *p = NULL;
 	struct be_io io;
@@ -302,6 +304,7 @@ static int start_held(struct engine *e, struct container *c, bool autostart, str
 		rc = err_set(err, 409, "stopped meanwhile");
 	} else if (rc == 0) {
 		c->stopped_by_user = false;
+		*tried = true;
 	}
 	for (int i = 0; i < c->nep && rc == 0; i++)
 		rc = endpoint_assign_locked(e, &c->ep[i], err);
@@ -333,14 +336,14 @@ static int start_held(struct engine *e, struct container *c, bool autostart, str
 static int start(struct engine *e, struct container *c, bool autostart, struct err *err)
 {
 	struct err mine = {0};
+	bool tried = false;
 
 	if (!err)
 		err = &mine;
 	pthread_mutex_lock(&c->op);
-	int rc = start_held(e, c, autostart, err);
+	int rc = start_held(e, c, autostart, &tried, err);
 	pthread_mutex_unlock(&c->op);
-	if (rc < 0 && err->status != 304 && err->status != 409 && err->status != 404 &&
-	    jb(c->host, "AutoRemove", false) && c->started_ns == 0)
+	if (rc < 0 && tried && jb(c->host, "AutoRemove", false) && c->started_ns == 0)
 		container_remove(e, c, false, true, NULL);
 	return rc;
 }

@@ -219,6 +219,31 @@ static const char *hostname_of(struct container *c)
 	return js(c->config, "Hostname", "");
 }
 
+// Whose network the container is in: of a pod the one that has it, whose names all share.
+static struct container *pod_head_locked(struct engine *e, struct container *c)
+{
+	for (int i = 0; i < 8; i++) {
+		const char *mode = js(c->host, "NetworkMode", "");
+		struct container *peer = NULL;
+		struct err none;
+
+		if (strncmp(mode, "container:", 10) == 0)
+			peer = container_find_locked(e, mode + 10, &none);
+		if (!peer)
+			break;
+		c = peer;
+	}
+	return c;
+}
+
+static const char *hostname_now(struct engine *e, struct spec_mem *m, struct container *c)
+{
+	engine_lock(e);
+	const char *name = keep(m, xstrdup(hostname_of(pod_head_locked(e, c))));
+	engine_unlock(e);
+	return name;
+}
+
 static void make_env(struct spec_mem *m, struct container *c, const json_t *more, bool tty,
 		     const char *home)
 {
@@ -231,7 +256,7 @@ static void make_env(struct spec_mem *m, struct container *c, const json_t *more
 	env_prune(env);
 	env_default(env, "PATH",
 		    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-	env_default(env, "HOSTNAME", hostname_of(c));
+	env_default(env, "HOSTNAME", m->s.hostname);
 	if (tty)
 		env_default(env, "TERM", "xterm");
 	env_default(env, "HOME", home);
@@ -406,7 +431,7 @@ struct be_spec *spec_make(struct engine *e, struct container *c, struct err *err
 	}
 	s->id = c->id;
 	s->tree = keep(m, xasprintf("c-%s", c->id));
-	s->hostname = hostname_of(c);
+	s->hostname = hostname_now(e, m, c);
 	s->domainname = js(c->config, "Domainname", "");
 	s->cwd = *js(c->config, "WorkingDir", "") ? js(c->config, "WorkingDir", "") : "/";
 	s->tty = jb(c->config, "Tty", false);
@@ -424,10 +449,11 @@ struct be_spec *spec_make(struct engine *e, struct container *c, struct err *err
 	make_rlimits(m, c);
 	engine_lock(e);
 	make_network(e, m, c);
+	c = pod_head_locked(e, c);
 	s->etc_hosts = keep(m, make_hosts(e, c));
 	s->etc_resolv = keep(m, make_resolv(e, c));
 	engine_unlock(e);
-	s->etc_hostname = keep(m, xasprintf("%s\n", hostname_of(c)));
+	s->etc_hostname = keep(m, xasprintf("%s\n", s->hostname));
 	return s;
 }
 
@@ -457,6 +483,7 @@ struct be_spec *spec_make_exec(struct engine *e, struct container *c, struct exe
 						  : js(c->config, "WorkingDir", "");
 	if (!*s->cwd)
 		s->cwd = "/";
+	s->hostname = hostname_now(e, m, c);
 	make_env(m, c, ja(x->config, "Env"), s->tty, w.home);
 	return s;
 }

@@ -70,7 +70,7 @@ struct cell {
 	uint32_t begun; /* interface whose frame is being built */
 	bool news;      /* of an interface */
 	uint64_t counters_at;
-	uint64_t *counter[16], *traffic[4], *links;
+	uint64_t *counter[16], *traffic[4], *links, *clients;
 };
 
 static struct cell cell;
@@ -291,19 +291,11 @@ static bool channel_same(int channel, uint32_t generation)
 	return c && c->state == D0_CHANNEL_OPEN && c->generation == generation;
 }
 
-/* Closed for the moment, as its peer restarts: what belongs to it stays. */
-static bool channel_rests(int channel, uint32_t generation)
-{
-	const struct d0_channel *c = cell_channel((unsigned)channel);
-
-	return c && c->state == D0_CHANNEL_CLOSED && c->generation == generation;
-}
-
 /* The client that a channel is: by its label, or the first that is free. TP_CLIENTS: none. */
 static unsigned client_number(const char *label)
 {
-	if (!strncmp(label, "sockets", 7) && label[7] >= '0' && label[7] < '0' + TP_CLIENTS &&
-	    !label[8])
+	if (!strncmp(label, "sockets", 7) && label[7] >= '0' &&
+	    label[7] < '0' + (int)TP_CLIENTS && !label[8])
 		return (unsigned)(label[7] - '0');
 	for (unsigned i = 0; i < TP_CLIENTS; i++) {
 		if (cell.client[i].channel < 0)
@@ -340,11 +332,12 @@ static void client_scan(void)
 	for (unsigned i = 0; i < TP_CLIENTS; i++) {
 		struct client *c = &cell.client[i];
 
-		if (c->channel < 0 || channel_same(c->channel, c->generation) ||
-		    channel_rests(c->channel, c->generation))
+		/* Closed counts as gone: a program that ended comes back with other sockets. */
+		if (c->channel < 0 || channel_same(c->channel, c->generation))
 			continue;
 		tp_detach_client(cell.st, i);
 		c->channel = -1;
+		cell.counters_at = 0; /* d0d waits for it before it takes the ring away */
 	}
 	while ((ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_SOCKET, D0_ROLE_SERVER,
 				       NULL)) >= 0) {
@@ -390,10 +383,11 @@ static bool net_is_open(int channel)
 static void net_lost(unsigned ifi)
 {
 	struct net *n = &cell.net[ifi];
+	const struct d0_channel *c = cell_channel((unsigned)n->channel);
 
 	if (n->known)
 		tp_if_link(cell.st, ifi, 0);
-	if (channel_rests(n->channel, n->generation))
+	if (c && c->state == D0_CHANNEL_CLOSED && c->generation == n->generation)
 		return;
 	if (n->known)
 		tp_if_remove(cell.st, ifi);
@@ -447,11 +441,12 @@ static void counters_init(void)
 	for (unsigned i = 0; i < 4; i++)
 		cell.traffic[i] = counter_register(traffic[i]);
 	cell.links = counter_register("links_up");
+	cell.clients = counter_register("clients");
 }
 
 static void counters_update(void)
 {
-	uint64_t now = clock_ns(), sum[4] = {0}, links = 0;
+	uint64_t now = clock_ns(), sum[4] = {0}, links = 0, clients = 0;
 
 	if (now < cell.counters_at)
 		return;
@@ -472,7 +467,10 @@ static void counters_update(void)
 	}
 	for (unsigned i = 0; i < 4; i++)
 		counter_set(cell.traffic[i], sum[i]);
+	for (unsigned i = 0; i < TP_CLIENTS; i++)
+		clients |= (uint64_t)(cell.client[i].channel >= 0) << i;
 	counter_set(cell.links, links);
+	counter_set(cell.clients, clients);
 }
 
 /* ---- the loop ---- */

@@ -48,6 +48,7 @@ struct box {
 	char id[ID_LEN + 1];
 	uint32_t cell;
 	struct box_net *net; // its transport cell, or NULL
+	unsigned net_client; // its number there
 	uint32_t channel;    // our end of the control channel
 	int ctl;             // its device, -1 closed
 	bool reading, gone, paused;

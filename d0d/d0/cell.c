@@ -166,7 +166,7 @@ int box_new(struct d0_backend *b, struct be_spec *s, struct box **out, struct er
 	if (rc == 0)
 		rc = volumes(x, s, e);
 	if (rc == 0)
-		rc = net_open(b, s, x->cell, &x->net, e);
+		rc = net_open(b, s, x->cell, &x->net, &x->net_client, e);
 	if (rc == 0)
 		rc = cell_do(b, D0_CTL_cell_start, x->cell, 0, e);
 	if (rc == 0) {
@@ -235,7 +235,7 @@ int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 	struct d0_channel c = {
 	    .protocol = D0_PROTO_CONSOLE, .role = D0_ROLE_SERVER, .peer_cell = cell};
 	x->ctl = channel_open(&c, &x->channel);
-	net_adopt(b, s, &x->net);
+	net_adopt(b, s, cell, &x->net, &x->net_client);
 	*out = x;
 	return 1;
 }
@@ -276,7 +276,7 @@ void box_end(struct box *x)
 	pthread_mutex_unlock(&x->wlock);
 	// The network's cell first: a channel goes from both its cells at once, and that one
 	// runs.
-	net_close(x->net);
+	net_close(x->net, x->net_client);
 	x->net = NULL;
 	if (x->cell != ~0u) {
 		store_settle(x->b);

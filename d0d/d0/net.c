@@ -14,6 +14,7 @@
 //
 // What must outlive d0d: numbers of segments (a file, as two networks must never get one), and
 // slots (part of the transport cell's name, whose cell outlives d0d anyhow).
+#include "d0d/d0/box.h"
 #include "d0d/d0/net.h"
 
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "d0/pvsock.h"
 #include "d0/vnet.h"
 
 // Blocks: 88 of 512 ports from D0_VNET_HOST_PORTS down to 16384, then 96 of 64 from 10240 up.
@@ -176,19 +178,78 @@ int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct 
 	return rc;
 }
 
-void net_adopted(struct box_net *n, unsigned slot, const struct be_port *ports, size_t nports)
+void net_adopted(struct box_net *n, unsigned slot)
 {
 	struct d0_nets *k = n->b->nets;
 
-	n->ports = xcalloc(nports + 1, sizeof(*n->ports));
-	for (size_t i = 0; i < nports; i++)
-		n->ports[n->nports++] =
-		    (struct net_port){ports[i].proto, ports[i].host_port, ports[i].port};
 	n->slot = slot;
 	pthread_mutex_lock(&k->lock);
 	n->next = k->all;
 	k->all = n;
 	pthread_mutex_unlock(&k->lock);
+}
+
+void net_published(struct box_net *n, const struct be_port *ports, size_t nports)
+{
+	struct d0_nets *k = n->b->nets;
+	struct net_port *p = xcalloc(nports + 1, sizeof(*p));
+
+	for (size_t i = 0; i < nports; i++)
+		p[i] = (struct net_port){ports[i].proto, ports[i].host_port, ports[i].port};
+	pthread_mutex_lock(&k->lock);
+	free(n->ports);
+	n->ports = p;
+	n->nports = nports;
+	pthread_mutex_unlock(&k->lock);
+}
+
+void net_unpublish(struct box_net *n)
+{
+	net_published(n, NULL, 0);
+}
+
+// ---- pods ----
+
+struct box_net *net_join(struct d0_backend *b, const char *id, unsigned *client, struct err *e)
+{
+	struct d0_nets *k = b->nets;
+	struct box *peer = box_find(b, id);
+	struct box_net *n;
+	bool full;
+
+	pthread_mutex_lock(&k->lock);
+	for (n = k->all; n && (!peer || n != peer->net || !n->clients); n = n->next)
+		;
+	for (*client = 1; n && *client < PVS_MAX_CLIENTS; ++*client)
+		if (!(n->clients >> *client & 1))
+			break;
+	full = n && *client == PVS_MAX_CLIENTS;
+	if (n && !full)
+		n->clients |= 1u << *client;
+	pthread_mutex_unlock(&k->lock);
+	if (peer)
+		box_put(peer);
+	if (!n)
+		err_set(e, 409,
+			"cannot join network of container %.12s: it does not run, or it has no "
+			"network",
+			id);
+	else if (full)
+		err_set(e, 409,
+			"cannot join network of container %.12s: %u containers share it", id,
+			PVS_MAX_CLIENTS);
+	return full ? NULL : n;
+}
+
+bool net_leave(struct box_net *n, unsigned client)
+{
+	struct d0_nets *k = n->b->nets;
+
+	pthread_mutex_lock(&k->lock);
+	n->clients &= ~(1u << client);
+	bool last = !n->clients;
+	pthread_mutex_unlock(&k->lock);
+	return last;
 }
 
 void net_release(struct box_net *n)

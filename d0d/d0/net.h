@@ -6,7 +6,7 @@
 #include "d0d/d0/d0.h"
 
 #define NET_PREFIX   "nt-" // of transport cells' names; then 12 digits of the id, '.', the slot
-#define NET_CHANNELS 12u   // of a transport cell: its client, eight networks, the way out
+#define NET_CHANNELS 20u   // of a transport cell: eight clients, eight networks, the way out
 
 enum net_driver {
 	NET_BRIDGE,
@@ -30,12 +30,14 @@ struct net_port {
 	uint16_t host_port, port;
 };
 
-// A container's transport cell.
+// A transport cell: a container's, shared by those that joined its network (a pod). It lasts as
+// long as one of them.
 struct box_net {
 	struct box_net *next; // nets.all
 	struct d0_backend *b;
 	char id[ID_LEN + 1];
-	uint32_t cell; // ~0: none
+	uint32_t cell;    // ~0: none
+	uint32_t clients; // a bit for each container; 0: the one whose network it is
 	unsigned slot;
 	bool leaves;     // the hidden device has a part of the host's ports
 	char ifname[16]; // of the first endpoint, whose name all traffic counts for
@@ -70,20 +72,30 @@ int net_host(struct d0_backend *b, struct err *e);
 // Takes a slot and the published ports (those left open are chosen); all or none.
 int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e);
 // The same for what an earlier d0d gave it.
-void net_adopted(struct box_net *n, unsigned slot, const struct be_port *ports, size_t nports);
+void net_adopted(struct box_net *n, unsigned slot);
+void net_published(struct box_net *n, const struct be_port *ports, size_t nports);
 void net_release(struct box_net *n);
+// Its published ports are free again, the rest stays.
+void net_unpublish(struct box_net *n);
+// The network of container ID, with a client's number taken in it; 409.
+struct box_net *net_join(struct d0_backend *b, const char *id, unsigned *client, struct err *e);
+// Gives a client's number back. True: it was the last.
+bool net_leave(struct box_net *n, unsigned client);
 void net_block(unsigned slot, uint16_t *lo, uint16_t *hi); // its part of the host's ports
 struct in_addr net_service(unsigned slot);                 // its address towards d0d
 
 // ---- netcell.c ----
 // Makes and starts the transport cell for a container whose cell CELL exists and has not been
-// started. *OUT NULL: it has no network. Host ports left open in S are filled in.
+// started, or joins another container's. *OUT NULL: it has no network. *CLIENT is for
+// net_close(). Host ports left open in S are filled in.
 int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_net **out,
-	     struct err *e);
-// Finds the one that an earlier d0d made. *OUT NULL: there is none.
-void net_adopt(struct d0_backend *b, const struct be_spec *s, struct box_net **out);
+	     unsigned *client, struct err *e);
+// Finds the one that an earlier d0d gave CELL. *OUT NULL: there is none.
+void net_adopt(struct d0_backend *b, const struct be_spec *s, uint32_t cell,
+	       struct box_net **out, unsigned *client);
 int net_ready(struct box_net *n, struct err *e); // waits until it is on all its networks
-void net_close(struct box_net *n);               // ends it; NULL is fine
+// For a client whose cell is stopped; the last one ends it. NULL is fine.
+void net_close(struct box_net *n, unsigned client);
 int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
 int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
 void net_stats(const struct box_net *n, struct be_stats *out); // NULL is fine

@@ -1,6 +1,11 @@
 // A container's transport cell: making it, its channels to the nic cell and to the container's
 // cell, networks that come and go while it runs, ending it with all that it had.
 //
+// Pods: a container that joins another's network gets a channel to that one's transport cell,
+// labelled with its number there (the stack finds its sockets by it after a restart). The cell
+// lasts as long as one of them; when the container whose network it is ends before the others,
+// the networks and ports go with it and the loopback stays, as in a network namespace.
+//
 // The cell restarts by itself when it fails; its connections are in its state region and its
 // channels stay. Ending: each channel is closed at both its ends, then the cell is destroyed,
 // so that no slot of the nic cell's table stays behind.
@@ -11,6 +16,7 @@
 #include <unistd.h>
 
 #include "d0d/d0/net.h"
+#include "d0/pvsock.h"
 #include "d0/vnet.h"
 
 #define NIC_LETS_GO_MS 100
@@ -21,6 +27,7 @@
 #define PORT_RING      (256ull << 10)
 #define SOCKET_RING    (2ull << 20)
 #define PRIORITY       5
+#define CLIENT_LABEL   "sockets" // then the number
 #define READY_MS       10000
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
@@ -163,14 +170,14 @@ static int plug_up(struct box_net *n, struct err *e)
 	return rc == 0 ? channel_make(n, &r, e) : -1;
 }
 
-static int plug_client(struct box_net *n, uint32_t cell, struct err *e)
+static int plug_client(struct box_net *n, unsigned client, uint32_t cell, struct err *e)
 {
 	struct d0_ctl_channel_create r = {.h.cell = n->cell,
 					  .client = cell,
 					  .protocol = D0_PROTO_SOCKET,
-					  .ring = SOCKET_RING,
-					  .label = "sockets"};
+					  .ring = SOCKET_RING};
 
+	snprintf(r.label, sizeof(r.label), CLIENT_LABEL "%u", client);
 	return ctl_call(n->b, &r, D0_CTL_channel_create, sizeof(r), e);
 }
 
@@ -197,7 +204,7 @@ static int make(struct box_net *n, const struct be_spec *s, struct err *e)
 
 static int build(struct box_net *n, const struct be_spec *s, uint32_t cell, struct err *e)
 {
-	if (make(n, s, e) < 0 || plug_client(n, cell, e) < 0)
+	if (make(n, s, e) < 0 || plug_client(n, 0, cell, e) < 0)
 		return -1;
 	for (size_t i = 0; i < s->nendpoints; i++)
 		if (plug(n, &s->endpoints[i], e) < 0)
@@ -219,30 +226,51 @@ static bool leads_out(const struct box_net *n)
 	return false;
 }
 
-static struct box_net *alloc(struct d0_backend *b, const struct be_spec *s)
+// It is that container's network.
+static void own(struct box_net *n, const struct be_spec *s)
 {
-	struct box_net *n = xcalloc(1, sizeof(*n));
-
-	n->b = b;
-	n->cell = ~0u;
+	n->clients |= 1;
 	snprintf(n->id, sizeof(n->id), "%s", s->id);
 	snprintf(n->ifname, sizeof(n->ifname), "%s",
 		 s->nendpoints ? s->endpoints[0].ifname : "eth0");
 	for (size_t i = 0; i < s->nendpoints && i < NET_CHANNELS; i++)
 		snprintf(n->network[i], sizeof(n->network[i]), "%s", s->endpoints[i].network);
 	n->leaves = leads_out(n);
+}
+
+static struct box_net *alloc(struct d0_backend *b, const struct be_spec *s)
+{
+	struct box_net *n = xcalloc(1, sizeof(*n));
+
+	n->b = b;
+	n->cell = ~0u;
+	if (s)
+		own(n, s);
 	return n;
 }
 
+static int join(struct d0_backend *b, const char *id, uint32_t cell, struct box_net **out,
+		unsigned *client, struct err *e)
+{
+	struct box_net *n = net_join(b, id, client, e);
+
+	if (!n)
+		return -1;
+	if (plug_client(n, *client, cell, e) == 0) {
+		*out = n;
+		return 0;
+	}
+	net_close(n, *client);
+	return -1;
+}
+
 int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_net **out,
-	     struct err *e)
+	     unsigned *client, struct err *e)
 {
 	*out = NULL;
+	*client = 0;
 	if (s->net_of)
-		return err_set(e, 501,
-			       "a transport cell serves one container: D0 can't share the "
-			       "network of container %.12s yet",
-			       s->net_of);
+		return join(b, s->net_of, cell, out, client, e);
 	if (!s->nendpoints)
 		return 0;
 	if (b->nets->nic == ~0u)
@@ -260,7 +288,7 @@ int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_
 		*out = n;
 		return 0;
 	}
-	net_close(n);
+	net_close(n, 0);
 	return -1;
 }
 
@@ -337,10 +365,53 @@ static void end(struct d0_backend *b, uint32_t cell)
 	cell_do(b, D0_CTL_cell_destroy, cell, 0, NULL);
 }
 
-void net_close(struct box_net *n)
+// Closes the channels to the nic cell with that label (NULL: all) at both ends; none is fine.
+static int unplug(struct box_net *n, const char *label, struct err *e)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < NET_CHANNELS && rc == 0; i++) {
+		struct d0_ctl_channel_status s = {.h.cell = n->cell, .channel = i};
+		struct d0_ctl_channel_destroy r = {.h.cell = n->cell, .channel = i};
+		struct err none;
+		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) == 0 &&
+		    s.info.protocol == D0_PROTO_NET &&
+		    (!label || strncmp(s.info.label, label, sizeof(s.info.label)) == 0))
+			rc = ctl_call(n->b, &r, D0_CTL_channel_destroy, sizeof(r), e);
+	}
+	return rc;
+}
+
+// Others go on: the stack must have let go of this one's ring before it is taken away.
+static void detach(struct box_net *n, unsigned client)
+{
+	struct d0_ctl_cell_counters r = {0};
+	int64_t until = mono_ms() + NIC_LETS_GO_MS;
+
+	do {
+		r.h.cell = n->cell;
+		if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0 ||
+		    !(counter(&r.counters, "clients") >> client & 1))
+			break;
+		usleep(500);
+	} while (mono_ms() < until);
+	if (client)
+		return;
+	for (unsigned i = 0; i < NET_CHANNELS; i++)
+		n->network[i][0] = 0;
+	n->leaves = false;
+	unplug(n, NULL, NULL);
+	net_unpublish(n);
+}
+
+void net_close(struct box_net *n, unsigned client)
 {
 	if (!n)
 		return;
+	if (!net_leave(n, client)) {
+		detach(n, client);
+		return;
+	}
 	if (n->cell != ~0u)
 		end(n->b, n->cell);
 	net_release(n);
@@ -348,21 +419,6 @@ void net_close(struct box_net *n)
 }
 
 // ---- networks that come and go ----
-
-// Closes the channel with that label at both ends; none is fine.
-static int unplug(struct box_net *n, const char *label, struct err *e)
-{
-	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
-		struct d0_ctl_channel_status s = {.h.cell = n->cell, .channel = i};
-		struct d0_ctl_channel_destroy r = {.h.cell = n->cell, .channel = i};
-		struct err none;
-		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) == 0 &&
-		    s.info.protocol == D0_PROTO_NET &&
-		    strncmp(s.info.label, label, sizeof(s.info.label)) == 0)
-			return ctl_call(n->b, &r, D0_CTL_channel_destroy, sizeof(r), e);
-	}
-	return 0;
-}
 
 // The networks it is in have changed: so may have whether it gets out.
 static int way_out(struct box_net *n, struct err *e)
@@ -416,34 +472,64 @@ static bool is_net(struct d0_backend *b, uint32_t i, struct d0_ctl_cell_status *
 	       strncmp(s->name, NET_PREFIX, strlen(NET_PREFIX)) == 0;
 }
 
-void net_adopt(struct d0_backend *b, const struct be_spec *spec, struct box_net **out)
+// The number that CELL has as a client of transport cell NET, -1: none.
+static int client_in(struct d0_backend *b, uint32_t net, uint32_t cell)
 {
-	struct d0_ctl_cell_status s;
-
-	*out = NULL;
-	for (uint32_t i = 0; i < 4096; i++) {
-		unsigned slot;
-		if (!is_net(b, i, &s) ||
-		    strncmp(s.name + strlen(NET_PREFIX), spec->id, 12) != 0 ||
-		    sscanf(s.name + strlen(NET_PREFIX) + 12, ".%u", &slot) != 1)
+	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
+		struct d0_ctl_channel_status s = {.h.cell = net, .channel = i};
+		struct err none;
+		unsigned number;
+		if (ctl_call(b, &s, D0_CTL_channel_status, sizeof(s), &none) < 0 ||
+		    s.info.protocol != D0_PROTO_SOCKET || s.info.peer_cell != cell)
 			continue;
-		struct box_net *n = alloc(b, spec);
-		n->cell = i;
-		net_adopted(n, slot, spec->ports, n->leaves ? spec->nports : 0);
-		*out = n;
-		return;
+		s.info.label[sizeof(s.info.label) - 1] = 0;
+		if (sscanf(s.info.label, CLIENT_LABEL "%u", &number) == 1 &&
+		    number < PVS_MAX_CLIENTS)
+			return (int)number;
 	}
+	return -1;
 }
 
-static bool owned(struct d0_backend *b, uint32_t cell)
+static struct box_net *find(struct d0_backend *b, uint32_t cell)
 {
-	bool yes = false;
+	struct box_net *n;
 
 	pthread_mutex_lock(&b->nets->lock);
-	for (struct box_net *n = b->nets->all; n; n = n->next)
-		yes |= n->cell == cell;
+	for (n = b->nets->all; n && n->cell != cell; n = n->next)
+		;
 	pthread_mutex_unlock(&b->nets->lock);
-	return yes;
+	return n;
+}
+
+// The containers of a pod come in any order.
+void net_adopt(struct d0_backend *b, const struct be_spec *spec, uint32_t cell,
+	       struct box_net **out, unsigned *client)
+{
+	struct d0_ctl_cell_status s;
+	int number = -1;
+	uint32_t i;
+	unsigned slot;
+
+	*out = NULL;
+	for (i = 0; i < 4096 && number < 0; i++)
+		if (is_net(b, i, &s) &&
+		    sscanf(s.name + strlen(NET_PREFIX) + 12, ".%u", &slot) == 1)
+			number = client_in(b, i, cell);
+	if (number < 0)
+		return;
+	struct box_net *n = find(b, --i);
+	if (!n) {
+		n = alloc(b, NULL);
+		n->cell = i;
+		net_adopted(n, slot);
+	}
+	n->clients |= 1u << number;
+	if (number == 0) {
+		own(n, spec);
+		net_published(n, spec->ports, n->leaves ? spec->nports : 0);
+	}
+	*out = n;
+	*client = (unsigned)number;
 }
 
 void net_sweep(struct d0_backend *b)
@@ -451,7 +537,7 @@ void net_sweep(struct d0_backend *b)
 	struct d0_ctl_cell_status s;
 
 	for (uint32_t i = 0; i < 4096; i++)
-		if (is_net(b, i, &s) && !owned(b, i))
+		if (is_net(b, i, &s) && !find(b, i))
 			end(b, i);
 }
 

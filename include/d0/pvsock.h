@@ -34,6 +34,7 @@
 #define PVS_MAX_ORDER    24u /* largest: 16 MiB */
 #define PVS_MAX_REQS     1024u
 #define PVS_ALIGN        64u /* of every offset in this protocol */
+#define PVS_MAX_CLIENTS  8u  /* of one stack, each with a region: labels sockets0 to sockets7 */
 #define PVS_NO_SLOT      0xffffffffu
 #define PVS_BITMAP_WORDS (PVS_MAX_SLOTS / 64)
 #define PVS_SUM_WORDS    (PVS_BITMAP_WORDS / 64)

@@ -178,8 +178,45 @@ def test_networks_without_a_way_out(host):
     host.ok("exec", "alpha", "ping", "-c", "1", "-W", "3", "10.0.2.2")
     host.ok("network", "disconnect", "bridge", "alpha")
     assert host.docker("exec", "alpha", "ping", "-c", "1", "-W", "1", "10.0.2.2").returncode == 1
-    got = host.docker("run", "--rm", "--network", "container:alpha", "busybox", "true")
-    assert got.returncode == 125 and "can't share the network" in got.stderr
+
+def test_a_pod(host):
+    """Containers that share one network: one address, one loopback, one set of ports."""
+    serve(host, "alpha", "-p", "8081:80")
+    host.ok("run", "-d", "--name", "side", "--network", "container:alpha", "busybox", "sh", "-c",
+            SERVE.format("side").replace("-p 80 ", "-p 81 "))
+    inside = "busybox timeout 5 wget -q -O - http://127.0.0.1{}/"
+    page(host, 8081, "I am alpha")
+    assert host.ok("exec", "side", "sh", "-c", inside.format("")) == "I am alpha\n"
+    assert host.ok("exec", "alpha", "sh", "-c", inside.format(":81")) == "I am side\n"
+    assert (host.ok("exec", "alpha", "ip", "-4", "-o", "addr", "show", "eth0")
+            == host.ok("exec", "side", "ip", "-4", "-o", "addr", "show", "eth0"))
+    assert host.ok("exec", "alpha", "hostname") == host.ok("exec", "side", "hostname")
+    assert host.ok("exec", "side", "cat", "/etc/hosts").count(host.ok(
+        "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "alpha").strip()) == 1
+    assert len([c for c in cells(host) if c.startswith("nt-")]) == 1
+    for peer in ("alpha", "side"):
+        got = run(host, "httpd", "-f", "-p", "80", network=f"container:{peer}")
+        assert got.returncode == 1 and "Address already in use" in got.stderr
+    host.ok("create", "--name", "idle", "busybox", "true")
+    got = host.docker("run", "--rm", "--network", "container:idle", "busybox", "true")
+    assert got.returncode == 125 and "cannot join network" in got.stderr, got
+    got = host.docker("run", "--network", "container:alpha", "-p", "8082:80", "busybox", "true")
+    assert got.returncode == 125 and "conflicting options" in got.stderr
+    # Each ends without the others; d0d finds them as they are.
+    host.ok("run", "-d", "--name", "third", "--network", "container:alpha", "busybox", "sleep",
+            "1000")
+    host.ok("rm", "-f", "third")
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    host.machine.expect(r"^d0d: .* ready$", timeout=60)
+    page(host, 8081, "I am alpha")
+    assert host.ok("exec", "alpha", "sh", "-c", inside.format(":81")) == "I am side\n"
+    host.ok("stop", "-t", "1", "alpha")
+    assert fetch(host, 8081).returncode != 0
+    assert host.ok("exec", "side", "sh", "-c", inside.format(":81")) == "I am side\n"
+    host.ok("start", "alpha")
+    page(host, 8081, "I am alpha")
+    host.ok("restart", "-t", "1", "side")  # joins the network that alpha has now
+    assert host.ok("exec", "side", "sh", "-c", inside.format("")) == "I am alpha\n"
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])

@@ -9,11 +9,12 @@
 #ifndef TRANSPORT_TP_H
 #define TRANSPORT_TP_H
 
+#include <d0/pvsock.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define TP_MAX_IF  10 /* interface 0 is the loopback, devices are 1..9 */
-#define TP_CLIENTS 8  /* containers that may share one stack: a pod */
+#define TP_MAX_IF  10              /* interface 0 is the loopback, devices are 1..9 */
+#define TP_CLIENTS PVS_MAX_CLIENTS /* containers that may share one stack: a pod */
 
 /* What comes with a frame, as in struct virtio_net_hdr. */
 #define TP_META_NEEDS_CSUM 1u /* checksum from csum_start belongs at csum_start+csum_offset */
