@@ -401,13 +401,14 @@ int d0_tree_stat(struct backend *be, const char *id, const char *path, bool foll
 	if (x)
 		box_put(x);
 	*out = (struct be_stat){0};
-	if (rc == 0 && sscanf(text.p ? text.p : "", "%u %llu %lld %u %u%n", &out->mode, &size,
-			      &mtime, &out->uid, &out->gid, &at) < 5)
+	const char *said = text.p ? text.p : "";
+	if (rc == 0 && sscanf(said, "%u %llu %lld %u %u%n", &out->mode, &size, &mtime,
+			      &out->uid, &out->gid, &at) < 5)
 		rc = err_set(e, 500, "the store's answer is not understood");
 	if (rc == 0) {
 		out->size = size;
 		out->mtime_ns = mtime;
-		snprintf(out->link, sizeof(out->link), "%s", text.p[at] ? text.p + at + 1 : "");
+		snprintf(out->link, sizeof(out->link), "%s", said[at] ? said + at + 1 : "");
 	}
 	sbuf_free(&text);
 	return rc;
