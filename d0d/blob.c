@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "d0d/engine.h"
+#include "d0d/expand.h"
 
 char *blob_path(struct engine *e, const char *digest)
 {
@@ -75,25 +76,28 @@ static struct spooled *spooled_find(struct engine *e, const char *digest)
 	return s;
 }
 
-static int spool_open(struct engine *e, struct blob_writer *w)
+// What the store can't undo is undone on the way: the digest is that of the bytes that came.
+static int spool_take(void *writer, const void *buf, size_t n, struct err *err)
 {
-	pthread_mutex_lock(&e->spool_lock);
-	w->tmp = xasprintf("part-%u", e->spool_names++);
-	pthread_mutex_unlock(&e->spool_lock);
-	w->fd = -1;
-	return 0;
-}
+	struct blob_writer *w = writer;
+	bool json = w->spooled ? w->text.len > 0
+			       : n && (*(const char *)buf == '{' || *(const char *)buf == '[');
 
-static int spool_write(struct blob_writer *w, const void *buf, size_t n, struct err *err)
-{
-	bool json = w->size == n ? n && (*(const char *)buf == '{' || *(const char *)buf == '[')
-				 : w->text.len > 0;
-
+	w->spooled = true;
 	if (json && w->size <= SPOOL_TEXT)
 		sbuf_add(&w->text, buf, n);
 	else
 		sbuf_free(&w->text);
 	return w->e->ops->img_write(w->e->be, w->tmp, buf, n, err);
+}
+
+static void spool_open(struct engine *e, struct blob_writer *w)
+{
+	pthread_mutex_lock(&e->spool_lock);
+	w->tmp = xasprintf("part-%u", e->spool_names++);
+	pthread_mutex_unlock(&e->spool_lock);
+	w->fd = -1;
+	w->expand = expand_new(spool_take, w);
 }
 
 static int spool_finish(struct blob_writer *w, const char *digest, struct err *err)
@@ -128,7 +132,8 @@ int blob_begin(struct engine *e, struct blob_writer *w, struct err *err)
 	*w = (struct blob_writer){.e = e, .md = EVP_MD_CTX_new()};
 	if (images_in_store(e)) {
 		EVP_DigestInit_ex(w->md, EVP_sha256(), NULL);
-		return spool_open(e, w);
+		spool_open(e, w);
+		return 0;
 	}
 	w->tmp = xasprintf("%s/blobs/tmp-%.16s", e->dir, id);
 	EVP_DigestInit_ex(w->md, EVP_sha256(), NULL);
@@ -147,7 +152,7 @@ int blob_write(struct blob_writer *w, const void *buf, size_t n, struct err *err
 	EVP_DigestUpdate(w->md, buf, n);
 	w->size += n;
 	if (images_in_store(w->e))
-		return spool_write(w, buf, n, err);
+		return expand_push(w->expand, buf, n, err);
 	while (n) {
 		ssize_t put = write(w->fd, p, n);
 		if (put < 0 && errno == EINTR)
@@ -167,6 +172,7 @@ static void writer_free(struct blob_writer *w)
 		close(w->fd);
 	EVP_MD_CTX_free(w->md);
 	sbuf_free(&w->text);
+	expand_free(w->expand);
 	free(w->tmp);
 	*w = (struct blob_writer){.fd = -1};
 }
@@ -192,7 +198,9 @@ int blob_finish(struct blob_writer *w, const char *want, char digest[DIGEST_LEN 
 		return -1;
 	}
 	if (images_in_store(w->e)) {
-		int rc = spool_finish(w, digest, err);
+		int rc = expand_end(w->expand, err);
+		if (rc == 0)
+			rc = spool_finish(w, digest, err);
 		writer_free(w);
 		return rc;
 	}

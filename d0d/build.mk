@@ -1,6 +1,6 @@
 # d0d, the management daemon; see docs/docker.md.
 D0D_SRC := $(filter-out d0d/main.c,$(wildcard d0d/*.c)) $(wildcard d0d/linux/*.c) $(wildcard d0d/d0/*.c)
-D0D_LIBS := -larchive -ljansson -lssl -lcrypto -lpthread
+D0D_LIBS := -larchive -ljansson -lssl -lcrypto -llzma -lbz2 -lpthread
 
 $(eval $(call host_prog,d0d,d0d/main.c $(D0D_SRC),,$(D0D_LIBS)))
 $(foreach v,host asan fuzz,$(call obj,$(v),d0d/www.c)): $(wildcard d0d/www/*)
@@ -26,5 +26,7 @@ $(eval $(call unit_test,d0d_http,tests/unit/d0d_http_test.c $(D0D_SRC),,$(D0D_LI
 $(eval $(call unit_test,d0d_engine,tests/unit/d0d_engine_test.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_http,tests/fuzz/d0d_http_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_load,tests/fuzz/d0d_load_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
+$(eval $(call unit_test,d0d_expand,tests/unit/d0d_expand_test.c d0d/expand.c d0d/util.c,,$(D0D_LIBS)))
+$(eval $(call fuzz_target,d0d_expand,tests/fuzz/d0d_expand_fuzz.c d0d/expand.c d0d/util.c,,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_box,tests/fuzz/d0d_box_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_store,tests/fuzz/d0d_store_fuzz.c tests/unit/d0d_fake.c $(filter-out d0d/d0/store.c,$(D0D_SRC)),,$(D0D_LIBS)))

@@ -245,7 +245,10 @@ struct blob_writer {
 	char *tmp; // its file's path, or its name in the spool
 	void *md;
 	uint64_t size;
-	struct sbuf text; // in the spool: small JSON, kept until the import's end
+	// In the spool:
+	struct sbuf text; // small JSON, kept until the import's end
+	struct expand *expand;
+	bool spooled; // something of it
 };
 int blob_begin(struct engine *e, struct blob_writer *w, struct err *err);
 int blob_write(struct blob_writer *w, const void *buf, size_t n, struct err *err);

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import tarfile
 import time
+import bz2
 import gzip
+import lzma
 
 import pytest
 
@@ -405,6 +407,15 @@ def test_oci_archive_with_gzip_and_whiteouts(docker):
     assert docker.out("run", "--rm", "two:1", "sh", "-c", "ls /etc/group 2>/dev/null; ls /var/www") == "other"
     assert docker.out("run", "--rm", "busybox", "ls", "/etc/group") == "/etc/group"  # the base is untouched
     docker.run("rmi", "two:1")
+
+
+def test_layers_with_xz_and_bzip2(docker):
+    layers = [busybox_layer(), tar_of([("added", "f", b"yes", 0o644)])]
+    for pack in (lzma.compress, bz2.compress):
+        archive = oci_archive("docker.io/library/packed:1", layers, {"Cmd": ["cat", "/added"]}, compress=pack)
+        assert "Loaded image: packed:1" in docker.out("load", stdin=archive)
+        assert docker.out("run", "--rm", "packed:1") == "yes"
+        docker.run("rmi", "packed:1")
 
 
 def broken_archives():
