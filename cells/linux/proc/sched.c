@@ -30,6 +30,7 @@ void cpu_timers_charge(struct proc *p, u64 used, bool user);
 struct cpu *boot_cpu(void);
 
 #define SLICE_NS 10000000ull
+#define ASIDE_NS 100000ull
 #define GRACE_NS 200000ull /* how long a woken thread waits for its waker's vCPU */
 
 struct cpu *boot_cpu(void)
@@ -302,6 +303,18 @@ void sched_yield_cpu(void)
 		schedule();
 }
 
+/* Who waits at the monitor's door rests between his looks: stay out for some of them. */
+static void stand_aside(void)
+{
+	u64 until = clock_now() + ASIDE_NS;
+
+	monitor_leave();
+	do
+		hc_call(D0_HC_wait, until, 0, 0);
+	while (clock_now() < until);
+	monitor_enter();
+}
+
 bool sched_breathe(void)
 {
 	struct thread *t = current;
@@ -311,10 +324,8 @@ bool sched_breathe(void)
 		return sig_pending(t);
 	events_take();
 	timers_run(now);
-	if (smp_active) { /* who waits at the door comes in */
-		monitor_leave();
-		monitor_enter();
-	}
+	if (smp_active)
+		stand_aside();
 	if (run_count)
 		schedule();
 	else
