@@ -337,11 +337,6 @@ static int attach_networks(struct create *k)
 		struct container *peer = container_find_locked(e, mode + 10, k->err);
 		if (!peer)
 			return -1;
-		if (c->nports)
-			return err_set(
-			    k->err, 400,
-			    "conflicting options: port publishing and the container type "
-			    "network mode");
 		char *full = xasprintf("container:%s", peer->id);
 		json_object_set_new(c->host, "NetworkMode", jstr(full));
 		free(full);

@@ -215,6 +215,37 @@ static int refuse_modes(const json_t *h, struct err *err)
 	return 0;
 }
 
+// What a container that shares another's network can't have of its own, in Docker's words. C is
+// the request, before what the image brings.
+static int refuse_shared(const json_t *c, const json_t *h, struct err *err)
+{
+	static const char what[] = "conflicting options: ";
+	const char *mode = js(h, "NetworkMode", "");
+
+	if (strncmp(mode, "container:", 10) != 0)
+		return 0;
+	if (!mode[10])
+		return err_set(err, 400,
+			       "Invalid network mode: invalid container format "
+			       "container:<name|id>");
+	if (filled(c, "Hostname"))
+		return err_set(err, 400, "%shostname and the network mode", what);
+	if (filled(h, "Dns"))
+		return err_set(err, 400, "%sdns and the network mode", what);
+	if (filled(h, "ExtraHosts"))
+		return err_set(err, 400, "%scustom host-to-IP mapping and the network mode",
+			       what);
+	if (filled(c, "MacAddress"))
+		return err_set(err, 400, "%smac-address and the network mode", what);
+	if (filled(h, "PortBindings") || filled(h, "PublishAllPorts"))
+		return err_set(err, 400,
+			       "%sport publishing and the container type network mode", what);
+	if (filled(c, "ExposedPorts"))
+		return err_set(err, 400, "%sport exposing and the container type network mode",
+			       what);
+	return 0;
+}
+
 static int check_resources(const json_t *h, json_t *warnings, struct err *err)
 {
 	int64_t mem = ji(h, "Memory", 0), swap = ji(h, "MemorySwap", 0),
@@ -415,6 +446,8 @@ int create_decode(const json_t *body, const json_t *image, json_t **config, json
 	int rc = refuse(h, err);
 	if (rc == 0)
 		rc = refuse_modes(h, err);
+	if (rc == 0)
+		rc = refuse_shared(body, h, err);
 	if (rc == 0)
 		rc = check_resources(h, warnings, err);
 	if (rc == 0)

@@ -527,7 +527,12 @@ int network_connect(struct engine *e, const char *name, struct container *c, con
 	pthread_mutex_lock(&c->op);
 	engine_lock(e);
 	struct network *n = network_find_locked(e, name, err);
-	rc = n ? network_attach_locked(e, n, c, cfg, err) : -1;
+	if (n && strncmp(js(c->host, "NetworkMode", ""), "container:", 10) == 0)
+		rc = err_set(err, 400,
+			     "container sharing network namespace with another container or "
+			     "host cannot be connected to any other network");
+	else
+		rc = n ? network_attach_locked(e, n, c, cfg, err) : -1;
 	bool runs = rc == 0 && c->proc && c->nep;
 	if (runs && endpoint_assign_locked(e, &c->ep[c->nep - 1], err) < 0) {
 		c->nep--;

@@ -469,7 +469,10 @@ def test_network_commands(docker):
     assert "10.77.0." not in docker.out("exec", "cc", "ip", "addr")
     assert "active endpoints" in docker.err("network", "rm", "n1")
     assert "10.77.0.9" in docker.out("run", "--rm", "--network", "container:se", "busybox", "ip", "addr")
-    docker.run("rm", "-f", "se", "cc")
+    docker.run("create", "--name", "sh", "--network", "container:se", "busybox", "true")
+    assert field(docker, "sh", "{{.HostConfig.NetworkMode}}") == "container:" + field(docker, "se", "{{.Id}}")
+    assert "cannot be connected to any other network" in docker.err("network", "connect", "n1", "sh")
+    docker.run("rm", "-f", "se", "cc", "sh")
     docker.run("network", "rm", "n1")
     assert "not found" in docker.err("network", "rm", "n1")
     assert docker.out("run", "--rm", "--network", "none", "busybox", "sh", "-c", "ip addr | grep -c 'inet '") == "1"

@@ -350,6 +350,54 @@ static int create(const char *name, const char *text, struct err *err)
 	return rc;
 }
 
+// Another's network: what can't be one's own, and that it can't be left for one.
+static void shared_network(void **state)
+{
+#define SHARED "{\"Image\":\"box\",\"HostConfig\":{\"NetworkMode\":\"container:web\""
+	static const struct {
+		const char *body, *why;
+	} refused[] = {
+	    {SHARED "},\"Hostname\":\"me\"}", "hostname and"},
+	    {SHARED ",\"Dns\":[\"1.1.1.1\"]}}", "dns and"},
+	    {SHARED ",\"ExtraHosts\":[\"a:1.1.1.1\"]}}", "custom host-to-IP mapping and"},
+	    {SHARED "},\"MacAddress\":\"02:42:00:00:00:01\"}", "mac-address and"},
+	    {SHARED ",\"PortBindings\":{\"80/tcp\":[{}]}},\"ExposedPorts\":{\"80/tcp\":{}}}",
+	     "port publishing and"},
+	    {SHARED ",\"PublishAllPorts\":true}}", "port publishing and"},
+	    {SHARED "},\"ExposedPorts\":{\"80/tcp\":{}}}", "port exposing and"},
+	    {"{\"Image\":\"box\",\"HostConfig\":{\"NetworkMode\":\"container:\"}}",
+	     "invalid container format"},
+	};
+	char id[DIGEST_LEN + 1];
+	struct err err;
+
+	make_image("docker.io/library/box:latest", id);
+	assert_int_equal(create("two", SHARED "}}", &err), -1);
+	assert_int_equal(err.status, 404);
+	assert_int_equal(create("web", "{\"Image\":\"box\"}", &err), 0);
+	for (size_t i = 0; i < COUNT(refused); i++) {
+		assert_int_equal(create("two", refused[i].body, &err), -1);
+		assert_int_equal(err.status, 400);
+		assert_non_null(strstr(err.msg, refused[i].why));
+	}
+	assert_int_equal(create("two", SHARED "}}", &err), 0);
+	struct container *web = container_get(&eng, "web", &err),
+			 *two = container_get(&eng, "two", &err);
+	char *mode = xasprintf("container:%s", web->id);
+	assert_string_equal(js(two->host, "NetworkMode", ""), mode);
+	free(mode);
+	assert_int_equal(two->nep, 0);
+	assert_int_equal(network_connect(&eng, "bridge", two, NULL, &err), -1);
+	assert_int_equal(err.status, 400);
+	assert_non_null(strstr(err.msg, "sharing network namespace"));
+	assert_int_equal(two->nep, 0);
+	assert_int_equal(container_remove(&eng, two, false, false, &err), 0);
+	assert_int_equal(container_remove(&eng, web, false, false, &err), 0);
+	container_put(&eng, two);
+	container_put(&eng, web);
+#undef SHARED
+}
+
 static void containers(void **state)
 {
 	static const char *const refused[] = {
@@ -461,6 +509,7 @@ int main(void)
 	    cmocka_unit_test(images_come_and_go),
 	    cmocka_unit_test(half_made_things_vanish),
 	    cmocka_unit_test(containers),
+	    cmocka_unit_test(shared_network),
 	    cmocka_unit_test(console_and_log),
 	};
 	return cmocka_run_group_tests_name("d0d_engine", tests, setup, teardown);
