@@ -125,6 +125,8 @@ static double from_card(uint32_t len, unsigned n)
 {
 	uint64_t spent = 0, t;
 
+	if (!card.rx)
+		exit(2); /* no switch behind it */
 	for (unsigned done = 0; done < n; done += BATCH) {
 		t = __rdtsc();
 		for (unsigned i = 0; i < BATCH; i++) {

@@ -33,7 +33,7 @@ u64 syscall_unknown_count(void);
 extern bool trace_syscalls;
 u32 syscall_missing_list(char *buf, u32 size);
 const char *syscall_missing_name(u32 nr); /* of one without an entry; "?" */
-s64 seccomp_check(struct regs *r); /* 0: go on; 1: rax is set, skip; */
+s64 seccomp_check(struct regs *r);        /* 0: go on; 1: rax is set, skip; */
 
 /* Flags of an *at call (AT_*) as those of a look-up. */
 static inline u32 at_flags(u32 flags, bool follow_default)
