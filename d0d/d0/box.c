@@ -81,6 +81,9 @@ static void take(struct box *x, const struct d0_con_frame *f, const char *data)
 	pthread_mutex_lock(&x->lock);
 	if (f->type == D0_CON_SYNCED) {
 		x->synced = f->id;
+	} else if (f->type == D0_CON_LIMITS_REPLY) {
+		x->limited = f->id;
+		x->limit_error = (int)f->arg;
 	} else if (f->type == D0_CON_PROCS_REPLY) {
 		free(x->tasks);
 		x->tasks = xstrndup(data, f->len);
@@ -332,6 +335,24 @@ int box_sync(struct box *x, bool forget)
 	if (box_send(x, D0_CON_SYNC, n, forget, 0, NULL, 0) < 0)
 		return -1;
 	return await(x, is_synced, n, SYNC_MS);
+}
+
+static bool is_limited(struct box *x, uint32_t n)
+{
+	return x->limited == n;
+}
+
+int box_limits(struct box *x, const struct d0_con_limits *l)
+{
+	if (x->paused || x->gone)
+		return EAGAIN;
+	pthread_mutex_lock(&x->lock);
+	uint32_t n = x->next_id++;
+	pthread_mutex_unlock(&x->lock);
+	if (box_send(x, D0_CON_LIMITS, n, 0, 0, l, sizeof(*l)) < 0 ||
+	    await(x, is_limited, n, SYNC_MS) < 0)
+		return EIO;
+	return x->limit_error;
 }
 
 static bool has_tasks(struct box *x, uint32_t n)

@@ -53,13 +53,16 @@ struct box {
 	int ctl;             // its device, -1 closed
 	bool reading, gone, paused;
 	uint64_t memory;
+	int64_t nano_cpus;
 	char tree[256];
 	struct box_mount *mount;
 	size_t nmounts;
 	uint32_t next_id;
 	struct be_proc *procs;
-	uint32_t synced; // the last SYNC that was answered
-	char *tasks;     // the last answer to PROCS, and how many there were
+	uint32_t synced;  // the last SYNC that was answered
+	uint32_t limited; // the last LIMITS that was, and how
+	int limit_error;
+	char *tasks; // the last answer to PROCS, and how many there were
 	uint32_t ntasks;
 	pthread_t reader;
 	pthread_mutex_t lock, wlock; // wlock: a frame is written whole; taken alone
@@ -87,6 +90,8 @@ int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t f
 // Has the cell write its files back to the store, and if asked forget what it has cached of
 // them. -1 if it doesn't answer in time.
 int box_sync(struct box *x, bool forget);
+// New limits: 0, what the cell said (ENOMEM, EBUSY, ...), EAGAIN paused, EIO no answer.
+int box_limits(struct box *x, const struct d0_con_limits *l);
 // The cell's list of processes (d0/conctl.h), to be freed; NULL if it doesn't answer.
 char *box_tasks(struct box *x);
 // n bytes. When none came for timeout_ms (<0: no limit) it fails, or asks on(ctx) whether to

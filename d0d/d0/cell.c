@@ -59,6 +59,7 @@ static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 				       .priority = 3,
 				       .restart = D0_RESTART_NEVER};
 
+	x->nano_cpus = s->limits.nano_cpus;
 	x->memory = s->limits.memory > 0 ? (uint64_t)s->limits.memory : MEM_DEFAULT;
 	if (x->memory < MEM_LEAST)
 		return err_set(
@@ -225,6 +226,7 @@ int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 		return 0;
 	x = box_alloc(b, s);
 	x->cell = cell;
+	x->nano_cpus = s->limits.nano_cpus;
 	x->memory = s->limits.memory > 0 ? (uint64_t)s->limits.memory : MEM_DEFAULT;
 	x->mount = xcalloc(s->nmounts + 1, sizeof(*x->mount));
 	for (size_t i = 0; i < s->nmounts; i++)

@@ -192,9 +192,32 @@ int d0_resize(struct be_proc *p, uint16_t rows, uint16_t cols, struct err *e)
 
 int d0_update(struct be_proc *p, const struct be_limits *l, struct err *e)
 {
-	if (!l->memory && !l->memory_swap && !l->nano_cpus && !l->cpu_shares && !l->pids)
-		return 0; // none is asked for: another part of the container is updated
-	return err_set(e, 501, "the d0 backend can't change limits of what runs yet");
+	struct box *x = p->box;
+	struct d0_con_limits c = {0};
+
+	if (l->nano_cpus != x->nano_cpus)
+		return err_set(e, 501,
+			       "a running container keeps its share of CPU time: stop it, then "
+			       "update it");
+	if (l->memory > 0 && (uint64_t)l->memory != x->memory)
+		c.memory = (uint64_t)l->memory;
+	c.pids = l->pids > 0 && l->pids < UINT32_MAX ? (uint32_t)l->pids : UINT32_MAX;
+	switch (box_limits(x, &c)) {
+	case 0:
+		if (c.memory)
+			x->memory = c.memory;
+		return 0;
+	case ENOMEM:
+		return err_set(e, 400,
+			       "a running container's memory can't grow beyond what it was "
+			       "started with: stop it, then update it");
+	case EBUSY:
+		return err_set(e, 400, "the container uses more memory than that");
+	case EAGAIN:
+		return err_set(e, 409, "the container is paused or ends");
+	default:
+		return err_set(e, 500, "the container's cell does not answer");
+	}
 }
 
 int d0_stats(struct be_proc *p, struct be_stats *out, struct err *e)

@@ -81,6 +81,7 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
 	X(7, SYNC, "write all files back; arg 1: and forget what is cached of them")        \
 	X(8, OUTPUT_ACK, "arg: how many more bytes were taken; flags 1: of stderr")         \
 	X(9, STATE, "ask what the container's threads wait for; answered with STATE_REPLY") \
+	X(10, LIMITS, "payload: struct d0_con_limits; answered with LIMITS_REPLY")          \
 	X(64, HELLO, "arg: D0_CON_VERSION")                                                 \
 	X(65, STARTED, "arg: its pid in the container")                                     \
 	X(66, START_FAILED, "arg: errno; payload: text")                                    \
@@ -92,7 +93,19 @@ _Static_assert(sizeof(struct d0_con_frame) == 16, "frame header");
 	X(72, PROCS_REPLY, "payload: lines 'pid ppid uid state rss_kb cpu_ms command'")     \
 	X(73, ERROR, "arg: errno; payload: text; id: of the frame")                         \
 	X(74, SYNCED, "it is done; id: of the SYNC")                                        \
-	X(75, STATE_REPLY, "payload: text, a line per thread, D0_CON_MAX bytes at most")
+	X(75, STATE_REPLY, "payload: text, a line per thread, D0_CON_MAX bytes at most")    \
+	X(76, LIMITS_REPLY, "arg: 0, or errno and nothing has changed; id: of the LIMITS")
+
+/*
+ * LIMITS: new limits of the container; 0 leaves one as it is. memory is in bytes, at most the
+ * cell's memory (ENOMEM) and not below what is in use after caches were given up (EBUSY).
+ */
+struct d0_con_limits {
+	uint64_t memory;
+	uint32_t pids; /* UINT32_MAX: none */
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct d0_con_limits) == 16, "payload of LIMITS");
 
 enum d0_con_type {
 #define D0_CON_ENUM(number, name, text) D0_CON_##name = number,

@@ -143,7 +143,14 @@ def test_stop_waits_no_longer_than_asked(docker):
 def test_update(docker, web):
     docker.run("update", "--restart", "unless-stopped", web)
     assert field(docker, web, "{{.HostConfig.RestartPolicy.Name}}") == "unless-stopped"
-    assert "can't change limits of what runs" in docker.err("update", "-m", "64m", "--memory-swap", "64m", web)
+    docker.run("update", "-m", "32m", "--memory-swap", "32m", "--pids-limit", "77", web)
+    assert field(docker, web, "{{.HostConfig.Memory}}") == str(32 << 20)
+    limits = docker.out("exec", web, "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max").split()
+    assert 24 << 20 < int(limits[0]) <= 32 << 20 and limits[1] == "77"
+    docker.run("exec", web, "dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "count=64")
+    said = docker.err("update", "-m", "512m", "--memory-swap", "512m", web)
+    assert "can't grow beyond" in said and field(docker, web, "{{.HostConfig.Memory}}") == str(32 << 20)
+    assert "stop it, then update it" in docker.err("update", "--cpus", "0.5", web)
     docker.run("update", "--restart", "no", web)
 
 

@@ -504,6 +504,20 @@ static void take_ack(struct con_proc *c, u32 n, bool err)
 	wake_all(&c->out_wait);
 }
 
+static void do_limits(u32 id, const u8 *data, u32 len)
+{
+	struct d0_con_limits l;
+	s64 r = -EINVAL;
+
+	if (len == sizeof(l)) {
+		memcpy(&l, data, sizeof(l));
+		r = l.memory ? page_limit_set(l.memory) : 0;
+		if (!r && l.pids)
+			thread_limit = l.pids;
+	}
+	send_frame(D0_CON_LIMITS_REPLY, id, (u32)-r, 0, NULL, 0);
+}
+
 static void take_frame(const struct d0_con_frame *f, u8 *data)
 {
 	struct con_proc *c = find(f->id);
@@ -523,6 +537,10 @@ static void take_frame(const struct d0_con_frame *f, u8 *data)
 	}
 	if (f->type == D0_CON_SYNC) {
 		do_sync(f->id, f->arg == 1);
+		return;
+	}
+	if (f->type == D0_CON_LIMITS) {
+		do_limits(f->id, data, f->len);
 		return;
 	}
 	if (!c && f->type == D0_CON_OUTPUT_ACK)

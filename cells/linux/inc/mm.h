@@ -47,6 +47,9 @@ struct page {
 void page_init(u64 base, u64 size);
 /* A zeroed frame with one reference, or NULL after reclaim failed. */
 struct page *page_alloc(enum page_kind kind);
+/* The memory limit from now on, this kernel's tables included: at most the region (-ENOMEM),
+ * not less than what is in use without caches (-EBUSY). */
+int page_limit_set(u64 bytes);
 struct page *page_alloc_nozero(enum page_kind kind);
 void page_get(struct page *p);
 void page_put(struct page *p);

@@ -17,6 +17,8 @@
 
 static struct page *pages; /* of frames [0, total) */
 static u64 region_base, total, first_usable, next_fresh, used;
+static u64
+    limit; /* of pages in use, at most all: the container's memory limit may be lowered */
 static struct list free_list;
 static u64 free_count;
 static u64 discarded; /* frames on the free list that read as zeros */
@@ -34,12 +36,13 @@ void page_init(u64 base, u64 size)
 	BUG_ON(table + 64 > total);
 	pages = phys_ptr(base);
 	first_usable = next_fresh = table;
+	limit = total - table;
 	list_init(&free_list);
 }
 
 u64 page_total(void)
 {
-	return total - first_usable;
+	return limit;
 }
 
 u64 page_used(void)
@@ -50,6 +53,21 @@ u64 page_used(void)
 u64 page_free_count(void)
 {
 	return page_total() - used;
+}
+
+int page_limit_set(u64 bytes)
+{
+	u64 want = bytes / PAGE_SIZE;
+
+	if (want > total)
+		return -ENOMEM;
+	want = want > first_usable ? want - first_usable : 0;
+	while (used > want && pagecache_reclaim(64))
+		;
+	if (used > want)
+		return -EBUSY;
+	limit = want;
+	return 0;
 }
 
 struct page *page_of(u64 pa)
@@ -73,6 +91,8 @@ static struct page *take(bool *zero)
 {
 	struct page *p;
 
+	if (used >= limit)
+		return NULL;
 	if (!list_empty(&free_list)) {
 		p = list_first(&free_list, struct page, lru);
 		list_del(&p->lru);
