@@ -96,6 +96,10 @@ struct oci_image {
 int oci_import(struct oci_store *st, const struct oci_source *src, const char *name,
 	       struct oci_image *out);
 
+/* Is that an image: do its documents read well? 0, or < 0 with st->err (which is all of `st`
+ * that is used). Layers are not read. */
+int oci_source_check(struct oci_store *st, const struct oci_source *src);
+
 /* Image ID of a tag ("nginx", "nginx:1.25") or of the begin (>= 6 digits) of an ID. */
 int oci_find(struct oci_store *st, const char *name, char id[OCI_HEX]);
 int oci_image_read(struct oci_store *st, const char *id, struct oci_image *out);

@@ -296,6 +296,23 @@ def test_bad_blocks_are_mended_in_place(volume, tmp_path, source):
     d0fs("images", volume, "verify", "demo:1")
 
 
+def test_repair_from_what_is_no_source(volume, tmp_path):
+    """A source that can't help is told at once, also when nothing is bad."""
+    make_oci(tmp_path / "oci", [layer(base)])
+    d0fs("import", volume, tmp_path / "oci")
+    (tmp_path / "junk").write_bytes(b"neither an archive nor a volume\n" * 4096)
+    (tmp_path / "empty").mkdir()
+    with tarfile.open(tmp_path / "other.tar", "w") as tar:
+        base(tar)
+    for name, says in ("junk", "archive"), ("empty", "neither"), ("other.tar", "neither"):
+        said = d0fs("scrub", "--repair-from", tmp_path / name, volume, code=1)
+        assert name in said and says in said
+    d0fs("scrub", "--repair-from", tmp_path / "missing", volume, code=6)
+    (tmp_path / "copy").write_bytes(volume.read_bytes())
+    for good in tmp_path / "oci", tmp_path / "copy":
+        d0fs("scrub", "--repair-from", good, volume)
+
+
 def test_signatures(volume, tmp_path):
     """An image is signed by its ID, manifest and tree; what was changed since is told."""
     key, other = tmp_path / "key", tmp_path / "other"

@@ -136,6 +136,8 @@ struct mender {
 	const char *path;
 	bool volume;
 	struct d0fs_dev dev; /* of the other volume */
+	struct h2_vol *vol;
+	struct d0fs_source src; /* or the archive */
 	struct oci_mend *mend;
 };
 
@@ -162,38 +164,51 @@ static void hush(void *ctx, const struct h2_event *ev)
 /* Everything the other volume holds. */
 static int search_volume(struct mender *m)
 {
-	struct h2_mount_opts o = {.cache_bytes = H2_CACHE_DEFAULT, .readonly = true};
-	struct h2_env env = m->dev.env;
+	struct d0fs_vol v = {.vol = m->vol};
 	struct h2_progress p;
-	struct d0fs_vol v;
-	int err, code;
 
-	env.ctx = m->mend;
-	env.second_copy = NULL;
-	env.event = hush;
-	env.scrubbed = offer;
-	err = h2_mount(&env, &o, &v.vol);
-	if (err)
-		return d0fs_fail(d0fs_code(err), "%s: %s", m->path, h2_strerror(err));
-	code = run_scrub(&v, &p);
-	h2_abandon(v.vol);
-	return code;
+	return run_scrub(&v, &p);
+}
+
+static int archive_error(const struct mender *m, const struct oci_store *st, int err)
+{
+	return d0fs_fail(d0fs_code(err), "%s: %s", m->path,
+			 st->err[0] ? st->err : h2_strerror(err));
 }
 
 static int search_archive(struct mender *m)
 {
 	struct oci_store st = {0};
-	struct d0fs_source src;
-	int code = d0fs_source_open(&src, m->path);
-	int err = code ? 0 : oci_mend_scan(m->mend, &st, &src.source);
+	int err = oci_mend_scan(m->mend, &st, &m->src.source);
 
-	d0fs_source_close(&src);
-	if (err)
-		code = d0fs_fail(d0fs_code(err), "%s: %s", m->path,
-				 st.err[0] ? st.err : h2_strerror(err));
-	return code;
+	return err ? archive_error(m, &st, err) : 0;
 }
 
+static int open_volume(struct mender *m)
+{
+	struct h2_mount_opts o = {.cache_bytes = H2_CACHE_DEFAULT, .readonly = true};
+	struct h2_env env = m->dev.env;
+	int err;
+
+	m->volume = true;
+	env.ctx = m->mend;
+	env.second_copy = NULL;
+	env.event = hush;
+	env.scrubbed = offer;
+	err = h2_mount(&env, &o, &m->vol);
+	return err ? d0fs_fail(d0fs_code(err), "%s: %s", m->path, h2_strerror(err)) : 0;
+}
+
+static int open_archive(struct mender *m)
+{
+	struct oci_store st = {0};
+	int code = d0fs_source_open(&m->src, m->path);
+	int err = code ? 0 : oci_source_check(&st, &m->src.source);
+
+	return err ? archive_error(m, &st, err) : code;
+}
+
+/* Fails at once if the source is neither: not only when a block turns out to be bad. */
 static int mender_open(struct mender *m, const char *path)
 {
 	struct h2_vol_info info;
@@ -202,19 +217,31 @@ static int mender_open(struct mender *m, const char *path)
 	m->path = path;
 	m->mend = oci_mend_new();
 	if (!m->mend || stat(path, &st))
-		return d0fs_fail(D0FS_FAILED, "%s: %s", path, strerror(errno));
+		return d0fs_fail(m->mend && errno == ENOENT ? D0FS_NOT_FOUND : D0FS_FAILED,
+				 "%s: %s", path, strerror(errno));
+	d0fs_second_copy = second_copy;
+	d0fs_second_copy_ctx = m;
 	if (!S_ISDIR(st.st_mode)) {
 		int code = d0fs_dev_open(&m->dev, path, D0FS_RDONLY, 0);
 
 		if (code)
 			return code;
-		m->volume = !h2_probe(&m->dev.env, &info);
-		if (!m->volume)
-			d0fs_dev_close(&m->dev);
+		if (!h2_probe(&m->dev.env, &info))
+			return open_volume(m);
+		d0fs_dev_close(&m->dev);
 	}
-	d0fs_second_copy = second_copy;
-	d0fs_second_copy_ctx = m;
-	return 0;
+	return open_archive(m);
+}
+
+static void mender_close(struct mender *m)
+{
+	if (m->vol)
+		h2_abandon(m->vol);
+	if (m->volume)
+		d0fs_dev_close(&m->dev);
+	else if (m->src.source.read || m->src.fd > 0)
+		d0fs_source_close(&m->src);
+	oci_mend_free(m->mend);
 }
 
 /* First what is missing, then where it might be, then again: h2 mends as it reads. */
@@ -262,9 +289,7 @@ static int scrub(int argc, char **argv)
 		}
 		code = d0fs_close(&v, code);
 	}
-	if (m.volume)
-		d0fs_dev_close(&m.dev);
-	oci_mend_free(m.mend);
+	mender_close(&m);
 	return code;
 }
 D0FS_COMMAND(scrub, "scrub", "[--repair-from ARCHIVE|LAYOUT|VOLUME] [--json] VOLUME",
