@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "h2/disk.h"
 #include "oci/impl.h"
 
 #define BUF       (256u << 10)
@@ -63,6 +64,8 @@ struct oci_layer {
 	uint64_t off;
 	uint8_t *buf;
 	size_t buf_len;
+	void *work; /* of the codec */
+	struct h2_prepared tail;
 	/* directory of the last entry */
 	char last[PATH_LEN];
 	uint64_t last_dir;
@@ -604,6 +607,35 @@ static int flush_data(struct oci_layer *l)
 	return 0;
 }
 
+/*
+ * The last block of a file. h2_write() would keep a part of a block in the cache until the next
+ * sync, which then compresses them all while nothing else goes on; nothing is going to be added
+ * to this one, so it is stored now, beside the inflating.
+ */
+static int flush_tail(struct oci_layer *l)
+{
+	uint32_t len = l->buf_len % H2_BLOCK_SIZE;
+	uint64_t at = l->off + l->buf_len - len;
+	const uint8_t *tail = l->buf + l->buf_len - len;
+	uint8_t check, comp, level;
+	int err;
+
+	if (!len || at % H2_BLOCK_SIZE || at + len != l->file_size ||
+	    l->file_size <= H2_EMBED_BYTES)
+		return flush_data(l);
+	l->buf_len -= len;
+	err = flush_data(l);
+	if (!err)
+		err = h2_file_methods(l->pfs, l->file, &check, &comp, &level);
+	if (!err)
+		err = h2_block_prepare(&h2_codec_std, l->work, check, comp, level, tail, len,
+				       &l->tail);
+	if (!err)
+		err = h2_write_prepared(l->pfs, l->file, at, &l->tail);
+	l->off = at + len;
+	return err;
+}
+
 /* Collected to whole blocks, which h2 then writes without keeping them. */
 static int on_data(void *ctx, uint64_t off, const void *data, size_t len)
 {
@@ -639,7 +671,7 @@ static int on_end(void *ctx)
 
 	if (!l->file)
 		return 0;
-	err = flush_data(l);
+	err = flush_tail(l);
 	if (l->sums && l->sum.len == l->file_size) {
 		uint8_t sum[32];
 
@@ -694,8 +726,10 @@ static struct oci_layer *new_layer(struct oci_store *st, struct h2_pfs *pfs,
 	l->top = H2_ROOT_INO;
 	l->raw = malloc(BUF + sizeof(struct oci_piece));
 	l->buf = malloc(BUF);
+	l->work = malloc(h2_codec_std.work_bytes);
+	l->tail.data = malloc(H2_PREPARE_BYTES);
 	l->tar = oci_tar_new(ops, l);
-	if (l->raw && l->buf && l->tar)
+	if (l->raw && l->buf && l->work && l->tail.data && l->tar)
 		return l;
 	oci_layer_free(l);
 	return NULL;
@@ -746,6 +780,8 @@ void oci_layer_free(struct oci_layer *l)
 	oci_tar_free(l->tar);
 	free(l->raw);
 	free(l->buf);
+	free(l->work);
+	free(l->tail.data);
 	free(l->made.ino);
 	free(l->timed.ino);
 	free(l->times);

@@ -296,6 +296,26 @@ def test_bad_blocks_are_mended_in_place(volume, tmp_path, source):
     d0fs("images", volume, "verify", "demo:1")
 
 
+def test_ends_of_files(volume, tmp_path):
+    """Sizes around those at which the way of storing changes; also ends of zeros."""
+    sizes = 1, 511, 512, 513, 1024, 1025, 65535, 65536, 65537, 131072 + 512, 262144, 262145, 300000
+    contents = {f"{kind}{n}": make(n) for n in sizes for kind, make in (
+        ("random", os.urandom), ("text", lambda n: (b"all the same " * (n // 13 + 1))[:n]),
+        ("zeros", bytes), ("end", lambda n: os.urandom(n // 65536 * 65536).ljust(n, b"\0")))}
+    tar = layer(lambda t: [member(t, n, d, mode=0o4711) for n, d in contents.items()])
+    image = make_oci(tmp_path / "oci", [tar])
+    d0fs("import", volume, tmp_path / "oci")
+    d0fs("check", volume)
+    d0fs("images", volume, "verify", "demo:1")
+    d0fs("cp", "-r", volume, f"img-{image}:/", tmp_path / "out")
+    for name, content in contents.items():
+        out = tmp_path / "out" / name
+        assert out.read_bytes() == content, name
+        assert (out.stat().st_mode, out.stat().st_mtime) == (0o104711, 1700000000)
+    with tarfile.open(fileobj=io.BytesIO(d0fs("export", volume, "demo:1", "-"))) as out:
+        assert any(out.extractfile(m).read() == tar for m in out if m.size == len(tar))
+
+
 def test_repair_from_what_is_no_source(volume, tmp_path):
     """A source that can't help is told at once, also when nothing is bad."""
     make_oci(tmp_path / "oci", [layer(base)])
