@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -94,6 +95,24 @@ def test_what_a_container_writes_is_there_after_a_reboot(boot, tmp_path):
     subprocess.run([f"{BUILD}/bin/d0fs", "check", disk], check=True, stdout=subprocess.DEVNULL)
 
 
+class Reader(threading.Thread):
+    """Takes what a pipe gives until it ends, and its digest."""
+
+    def __init__(self, pipe):
+        super().__init__(daemon=True)
+        self.pipe, self.digest, self.count = pipe, hashlib.sha256(), 0
+
+    def run(self):
+        while data := self.pipe.read1(65536):
+            self.digest.update(data)
+            self.count += len(data)
+
+    def wait_for(self, count):
+        while self.count < count:
+            assert self.is_alive(), f"ended after {self.count} bytes"
+            time.sleep(0.01)
+
+
 def test_a_restart_of_the_store_does_not_end_a_transfer(boot, tmp_path):
     part = "".join(f"{n}\n" for n in range(1, 100001))
     want = hashlib.sha256("".join(f"part {n}\n{part}" for n in range(1, 33)).encode()).hexdigest()
@@ -108,11 +127,13 @@ def test_a_restart_of_the_store_does_not_end_a_transfer(boot, tmp_path):
     page_comes(m, port)
     curl = subprocess.Popen(["curl", "-sS", "--max-time", "120", "--limit-rate", "2M",
                              f"http://127.0.0.1:{port}/big"], stdout=subprocess.PIPE)
-    digest = hashlib.sha256(curl.stdout.read(1 << 20))
-    for _ in range(2):
+    # All the time: with a reader that pauses, the server waits and asks the store for nothing.
+    got = Reader(curl.stdout)
+    got.start()
+    for so_far in (1 << 20, 4 << 20):
+        got.wait_for(so_far)
         m.command("restart store", r"monitor: store: restarted")
         m.expect(r"^web: store: connected again", timeout=30)
-        digest.update(curl.stdout.read(3 << 20))
-    digest.update(curl.stdout.read())
-    assert curl.wait(10) == 0 and digest.hexdigest() == want, m.tail()
+    got.join()
+    assert curl.wait(10) == 0 and got.digest.hexdigest() == want, m.tail()
     m.command("ps", r"^monitor: +\d+ web +linux +running +1 +2 ")
