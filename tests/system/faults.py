@@ -48,10 +48,10 @@ def archive_ranges(memory):
     return found
 
 
-def verified_frames(memory, elf_path, skip=()):
+def verified_frames(memory, elf_path):
     """[(physical address, page number)] of all copies of an image's read-only pages."""
     pages = read_only_pages(elf_path)
-    ok = without(memory, list(skip) + archive_ranges(memory))
+    ok = without(memory, archive_ranges(memory))
     found = []
     for addr in range(0, len(memory), PAGE):
         number = pages.get(memory[addr:addr + PAGE])
@@ -78,23 +78,6 @@ def symbols(kernel):
 
 def function(kernel, name):
     return next(a for a, n in symbols(kernel) if n == name)
-
-
-# What a running system seldom executes. A flip in a page that runs all the time is executed before
-# any round finds it, and may do anything; `make campaign HOT=1` counts what comes of those.
-COLD = re.compile(r"acpi|pci|vtd|dmar|control|ctl_|image_|archive|boot|live0|check|smp|vmx|vm(read|write)|decode|"
-                  r"br_|device|parse|rtc|clock_init|calib|take_|find_|add_|match|walk|power|reset|ioapic|intx|"
-                  r"msi|space_destroy|scan|table")
-
-
-def hot_pages(kernel):
-    """Ranges of the live nucleus's text in which not every function is a cold one."""
-    text = symbols(kernel)
-    hot = set()
-    for (start, name), (end, _) in zip(text, text[1:]):
-        if not COLD.search(name):
-            hot.update(range(start // PAGE, (end - 1) // PAGE + 1))
-    return [(p * PAGE, (p + 1) * PAGE) for p in hot]
 
 
 # What runs at every exit, tick, interrupt or fault.
