@@ -178,6 +178,47 @@ static u32 user_procs(u32 uid)
 	return n;
 }
 
+/* What was asked to be told: the child's number, in whose memory, and a descriptor of it. */
+static void tell_ids(struct thread *t, const struct clone_args_k *a)
+{
+	u64 f = a->flags;
+	u32 pid = t->tid;
+
+	if (f & CLONE_SETTLS)
+		t->fs_base = a->tls;
+	if (f & CLONE_PARENT_SETTID)
+		put_user(pid, a->parent_tid);
+	if (f & CLONE_CHILD_SETTID)
+		mm_access(t->mm, a->child_tid, &pid, 4, true);
+	if (f & CLONE_CHILD_CLEARTID)
+		t->clear_tid = a->child_tid;
+	if (f & CLONE_PIDFD) {
+		int pidfd = pidfd_new(t->proc, O_CLOEXEC);
+
+		if (pidfd >= 0)
+			put_user(pidfd, a->pidfd);
+	}
+}
+
+/* Until the child runs another program or ends; q and *over are on our stack. */
+static void vfork_wait(u32 pid, struct waitq *q, const bool *over)
+{
+	while (!*over) {
+		struct thread *t;
+
+		wait_killable(q, NEVER);
+		if (!current->kill_now || *over)
+			continue;
+		/* We die before the child is done: it must not touch our stack. */
+		t = thread_find(pid);
+		if (t) {
+			t->vfork_done = NULL;
+			t->vfork_flag = NULL;
+		}
+		return;
+	}
+}
+
 static s64 do_clone(const struct clone_args_k *a)
 {
 	struct thread *cur = current, *t;
@@ -187,7 +228,6 @@ static s64 do_clone(const struct clone_args_k *a)
 	struct proc *p;
 	int r = flags_check(f);
 	u32 pid;
-	int pidfd = -1;
 
 	if (r)
 		return r;
@@ -235,36 +275,14 @@ static s64 do_clone(const struct clone_args_k *a)
 		total_forks++;
 	}
 	pid = t->tid;
-	if (f & CLONE_SETTLS)
-		t->fs_base = a->tls;
-	if (f & CLONE_PARENT_SETTID)
-		put_user(pid, a->parent_tid);
-	if (f & CLONE_CHILD_SETTID)
-		mm_access(t->mm, a->child_tid, &pid, 4, true);
-	if (f & CLONE_CHILD_CLEARTID)
-		t->clear_tid = a->child_tid;
-	if (f & CLONE_PIDFD) {
-		pidfd = pidfd_new(p, O_CLOEXEC);
-		if (pidfd >= 0)
-			put_user(pidfd, a->pidfd);
-	}
+	tell_ids(t, a);
 	if (f & CLONE_VFORK) {
 		t->vfork_done = &vfork_q;
 		t->vfork_flag = &vfork_over;
 	}
 	thread_wake(t);
-	while ((f & CLONE_VFORK) && !vfork_over) {
-		wait_killable(&vfork_q, NEVER);
-		if (cur->kill_now && !vfork_over) {
-			/* We die before the child is done: it must not touch our stack. */
-			t = thread_find(pid);
-			if (t) {
-				t->vfork_done = NULL;
-				t->vfork_flag = NULL;
-			}
-			break;
-		}
-	}
+	if (f & CLONE_VFORK)
+		vfork_wait(pid, &vfork_q, &vfork_over);
 	return pid;
 }
 
