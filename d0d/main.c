@@ -29,6 +29,8 @@ static const char usage[] =
     "  --state DIR             where state is kept: /var/lib/d0 (default)\n"
     "  --backend NAME          linux (default), d0\n"
     "  --backend-opt TEXT      linux: \"copy\" does without overlayfs\n"
+    "                          d0: \"near=ADDRESS\" on the wire reaches what is published\n"
+    "                          at 127.0.0.1, which is for this machine else\n"
     "  --bridge-subnet CIDR    of the default network: 172.17.0.0/16 (default)\n"
     "  --dns IP[,IP]           upstream resolvers for containers (default: the host's)\n"
     "  --registry-ca FILE      a CA to trust for registries, besides the system's\n"

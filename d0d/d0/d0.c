@@ -18,12 +18,26 @@
 
 #include "d0d/d0/store.h"
 
+// A word of --backend-opt: NAME=VALUE, joined by '+'. "": it isn't there.
+static void opt_word(const char *opt, const char *name, char *out, size_t size)
+{
+	size_t n = strlen(name);
+
+	*out = 0;
+	for (const char *p = opt; *p; p += strcspn(p, "+"), p += *p == '+')
+		if (strncmp(p, name, n) == 0 && p[n] == '=')
+			snprintf(out, size, "%.*s", (int)strcspn(p + n + 1, "+"), p + n + 1);
+}
+
 // d0d's own cell is told by its name (--backend-opt cell=NAME, else "d0d"). Whether it may make
 // cells shows when it asks for something harmless that needs the right: to start itself.
 static void find_self(struct d0_backend *b, const char *opt)
 {
-	const char *name = strncmp(opt, "cell=", 5) == 0 ? opt + 5 : "d0d";
+	char name[D0_NAME_MAX];
 
+	opt_word(opt, "cell", name, sizeof(name));
+	if (!*name)
+		strcpy(name, "d0d");
 	b->self = ~0u;
 	for (uint32_t i = 0; i < 4096 && b->self == ~0u; i++) {
 		struct d0_ctl_cell_status s = {.h.cell = i};
@@ -39,6 +53,7 @@ static void find_self(struct d0_backend *b, const char *opt)
 static int d0_open(struct backend **out, const struct be_config *cfg, struct err *e)
 {
 	struct d0_backend *b = xcalloc(1, sizeof(*b));
+	char near[64];
 
 	pthread_mutex_init(&b->lock, NULL);
 	b->dir = xstrdup(cfg->dir);
@@ -49,7 +64,8 @@ static int d0_open(struct backend **out, const struct be_config *cfg, struct err
 		return err_set(e, 500, "/dev/d0ctl: %s", strerror(errno));
 	}
 	find_self(b, cfg->opt);
-	nets_open(b, cfg->dir);
+	opt_word(cfg->opt, "near", near, sizeof(near));
+	nets_open(b, cfg->dir, near);
 	store_link_open(b);
 	*out = (struct backend *)b;
 	return 0;

@@ -139,22 +139,51 @@ static int refused(const struct be_port *p, const struct box_net *n, const char 
 		       n->id, ip, p->host_port, why);
 }
 
+static struct net_port net_port_of(const struct be_port *p)
+{
+	bool local = ntohl(p->host_ip.s_addr) >> 24 == 127;
+
+	return (struct net_port){p->proto, p->host_port, p->port, local};
+}
+
+// The same port once more, at another of the host's addresses: the wider one counts.
+static bool port_again(struct box_net *n, const struct be_port *p)
+{
+	for (size_t i = 0; i < n->nports; i++) {
+		struct net_port *q = &n->ports[i];
+		if (q->proto != p->proto || q->host_port != p->host_port || q->port != p->port)
+			continue;
+		q->local &= net_port_of(p).local;
+		return true;
+	}
+	return false;
+}
+
+// In the order that lets neighbours be told as a range.
+static int by_number(const void *a, const void *b)
+{
+	const struct net_port *p = a, *q = b;
+
+	if (p->proto != q->proto)
+		return p->proto - q->proto;
+	return (int)p->host_port - (int)q->host_port;
+}
+
 static int port_take(struct d0_nets *k, struct box_net *n, struct be_port *p, struct err *e)
 {
 	uint32_t port = p->host_port;
 
-	if (ntohl(p->host_ip.s_addr) >> 24 == 127)
-		return refused(p, n, "a D0 host has no loopback network; leave the address out",
-			       e);
-	if (p->host_ip.s_addr && p->host_ip.s_addr != k->host.s_addr)
+	if (p->host_ip.s_addr && p->host_ip.s_addr != k->host.s_addr && !net_port_of(p).local)
 		return refused(p, n, "cannot assign requested address", e);
+	if (port && port_again(n, p))
+		return 0;
 	for (port = port ? port : OPEN_LOW; !p->host_port && port < D0_VNET_HOST_PORTS; port++)
 		if (port_free(k, p->proto, (uint16_t)port))
 			break;
 	if (!port_free(k, p->proto, (uint16_t)port))
 		return refused(p, n, "port is already allocated", e);
 	p->host_port = (uint16_t)port;
-	n->ports[n->nports++] = (struct net_port){p->proto, p->host_port, p->port};
+	n->ports[n->nports++] = net_port_of(p);
 	return 0;
 }
 
@@ -172,6 +201,7 @@ int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct 
 		rc = port_take(k, n, &ports[i], e);
 	if (rc == 0 && !slot_pick(k, n))
 		rc = err_set(e, 500, "all %u blocks of the host's ports are in use", SLOTS);
+	qsort(n->ports, n->nports, sizeof(*n->ports), by_number);
 	pthread_mutex_unlock(&k->lock);
 	if (rc < 0)
 		net_release(n);
@@ -193,13 +223,16 @@ void net_published(struct box_net *n, const struct be_port *ports, size_t nports
 {
 	struct d0_nets *k = n->b->nets;
 	struct net_port *p = xcalloc(nports + 1, sizeof(*p));
+	struct box_net have = {.ports = p};
 
 	for (size_t i = 0; i < nports; i++)
-		p[i] = (struct net_port){ports[i].proto, ports[i].host_port, ports[i].port};
+		if (!port_again(&have, &ports[i]))
+			p[have.nports++] = net_port_of(&ports[i]);
+	qsort(p, have.nports, sizeof(*p), by_number);
 	pthread_mutex_lock(&k->lock);
 	free(n->ports);
 	n->ports = p;
-	n->nports = nports;
+	n->nports = have.nports;
 	pthread_mutex_unlock(&k->lock);
 }
 
@@ -502,7 +535,7 @@ static uint32_t find_nic(struct d0_backend *b)
 	return ~0u;
 }
 
-void nets_open(struct d0_backend *b, const char *dir)
+void nets_open(struct d0_backend *b, const char *dir, const char *near)
 {
 	struct err e;
 	struct d0_nets *k = xcalloc(1, sizeof(*k));
@@ -510,6 +543,8 @@ void nets_open(struct d0_backend *b, const char *dir)
 	pthread_mutex_init(&k->lock, NULL);
 	k->dir = xstrdup(dir);
 	k->nic = find_nic(b);
+	if (*near && inet_pton(AF_INET, near, &k->near) != 1)
+		log_msg("near=%s: not an IPv4 address", near);
 	b->nets = k;
 	if (net_host(b, &e) < 0)
 		log_msg("%s", e.msg);

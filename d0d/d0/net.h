@@ -28,6 +28,7 @@ struct net_seg {
 struct net_port {
 	int proto;
 	uint16_t host_port, port;
+	bool local; // closed to what comes from the wire (bound to 127.0.0.0/8)
 };
 
 // A transport cell: a container's, shared by those that joined its network (a pod). It lasts as
@@ -52,13 +53,15 @@ struct d0_nets {
 	char *dir;
 	uint32_t nic; // the nic cell
 	struct in_addr host, gateway;
+	struct in_addr near; // on the wire, reaches local ports too; 0.0.0.0: nobody
 	int prefix;
 	struct net_seg *segs;
 	struct box_net *all;
 };
 
 // ---- net.c ----
-void nets_open(struct d0_backend *b, const char *dir);
+// NEAR: see d0_nets; "" if there is none.
+void nets_open(struct d0_backend *b, const char *dir, const char *near);
 void nets_close(struct d0_backend *b);
 int d0_net_create(struct backend *b, const struct be_network *n, struct err *e);
 int d0_net_remove(struct backend *b, const char *id, struct err *e);

@@ -45,7 +45,7 @@ static const char *ip_text(struct in_addr ip, char out[INET_ADDRSTRLEN])
 
 // ---- arguments ----
 
-// "t8080-8083+u53": what the switch steers here beside the block.
+// "t8080-8083+lu53": what the switch steers here beside the block. l: not from the wire.
 static void ports_text(const struct box_net *n, struct sbuf *b)
 {
 	for (size_t i = 0; i < n->nports; i++) {
@@ -53,11 +53,13 @@ static void ports_text(const struct box_net *n, struct sbuf *b)
 		uint16_t last = p->host_port;
 
 		while (i + 1 < n->nports && n->ports[i + 1].proto == p->proto &&
+		       n->ports[i + 1].local == p->local &&
 		       n->ports[i + 1].host_port == last + 1) {
 			last++;
 			i++;
 		}
-		sbuf_addf(b, "+%c%u", p->proto == IPPROTO_TCP ? 't' : 'u', p->host_port);
+		sbuf_addf(b, "+%s%c%u", p->local ? "l" : "",
+			  p->proto == IPPROTO_TCP ? 't' : 'u', p->host_port);
 		if (last > p->host_port)
 			sbuf_addf(b, "-%u", last);
 	}
@@ -141,7 +143,7 @@ static int plug_up(struct box_net *n, struct err *e)
 	struct d0_ctl_channel_create r = {.label = "up"};
 	struct d0_nets *k = n->b->nets;
 	char svc[INET_ADDRSTRLEN], host[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN],
-	    server[INET_ADDRSTRLEN];
+	    server[INET_ADDRSTRLEN], near[INET_ADDRSTRLEN];
 	struct sbuf ports = {0};
 	uint16_t lo, hi;
 	int rc;
@@ -151,10 +153,12 @@ static int plug_up(struct box_net *n, struct err *e)
 	ip_text(d0_net_resolver((struct backend *)n->b), server);
 	ip_text(k->host, host);
 	ip_text(k->gateway, gw);
+	ip_text(k->near, near);
 	ports_text(n, &ports);
 	if (n->leaves) {
 		rc = put(r.server_args, sizeof(r.server_args), e,
-			 "mode=share ip=%s host=%s ports=%u-%u%s", svc, host, lo, hi,
+			 "mode=share ip=%s host=%s%s%s ports=%u-%u%s", svc, host,
+			 k->near.s_addr ? " near=" : "", k->near.s_addr ? near : "", lo, hi,
 			 ports.p ? ports.p : "");
 		if (rc == 0)
 			rc = put(r.client_args, sizeof(r.client_args), e,

@@ -13,6 +13,9 @@ import sys
 import time
 
 import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "tools"))
+import forward  # noqa: E402
 from conftest import make_archive
 from d0d_lib import busybox_layer, docker_archive
 from machine import BUILD, PATIENCE, TOP, Qemu
@@ -117,8 +120,8 @@ def test_a_published_port_answers_until_the_container_ends(host):
     assert got.returncode == 125 and "8081 failed: port is already allocated" in got.stderr
     got = host.docker("run", "-d", "-p", "2375:80", "busybox", "true")
     assert got.returncode == 125 and "port is already allocated" in got.stderr  # d0d's own
-    got = host.docker("run", "-d", "-p", "127.0.0.1:8082:80", "busybox", "true")
-    assert got.returncode == 125 and "no loopback network" in got.stderr
+    got = host.docker("run", "-d", "-p", "10.9.9.9:8082:80", "busybox", "true")
+    assert got.returncode == 125 and "8082 failed: cannot assign requested address" in got.stderr
     host.ok("restart", "-t", "1", "web")
     page(host, 8081, "I am web")
     host.ok("stop", "-t", "1", "web")
@@ -128,6 +131,37 @@ def test_a_published_port_answers_until_the_container_ends(host):
     assert "rx_bytes" in host.ok("exec", "web", "sh", "-c", "echo rx_bytes")
     assert re.search(r"[1-9].*B / [1-9].*B",
                      host.ok("stats", "--no-stream", "--format", "{{.NetIO}}", "web"))
+
+
+def from_elsewhere(host, port):
+    """A forward whose traffic does not come from QEMU's own address: what another machine on the
+    wire would see. QEMU keeps the sender's address where it is not a loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(("192.0.2.1", 9))  # sends nothing
+        mine = s.getsockname()[0]
+    at = free_port()
+    forward.Qmp(host.qmp).command(f"hostfwd_add net0 tcp:{mine}:{at}-10.0.2.16:{port}")
+    return subprocess.run(["curl", "-sS", "--max-time", "10", f"http://{mine}:{at}/"],
+                          capture_output=True, text=True, check=False)
+
+
+def test_a_port_of_the_loopback_is_this_machine_s(host):
+    serve(host, "web", "-p", "127.0.0.1:8081:80", "-p", "10.0.2.16:8082:80", "-p", "8082:80")
+    page(host, 8081, "I am web")  # by way of QEMU's forward from 127.0.0.1, `near` d0d
+    page(host, 8082, "I am web")
+    assert sorted(host.ok("port", "web").split("\n")) == [
+        "", "80/tcp -> 0.0.0.0:8082", "80/tcp -> 10.0.2.16:8082", "80/tcp -> 127.0.0.1:8081"]
+    assert "127.0.0.1:8081->80/tcp" in host.ok("ps", "--format", "{{.Ports}}")
+    assert run(host, "wget", "-q", "-O", "-", "http://10.0.2.16:8081/").stdout == "I am web\n"
+    assert from_elsewhere(host, 8082).stdout == "I am web\n"
+    assert from_elsewhere(host, 8081).returncode != 0
+    got = host.docker("run", "-d", "-p", "8081:80", "busybox", "true")
+    assert got.returncode == 125 and "8081 failed: port is already allocated" in got.stderr
+    # An earlier d0d's are the same.
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    host.machine.expect(r"^d0d: .* ready$", timeout=60)
+    got = host.docker("run", "-d", "-p", "127.0.0.1:8081:80", "busybox", "true")
+    assert got.returncode == 125 and "8081 failed: port is already allocated" in got.stderr
 
 
 def test_the_way_out(host):
@@ -310,9 +344,9 @@ def test_under_load(host):
 def test_ports_appear_on_this_host(host, tmp_path):
     port = free_port()
     with open(tmp_path / "lines", "w", encoding="utf-8") as lines:
-        forward = subprocess.Popen([sys.executable, os.path.join(TOP, "tools", "forward.py"),
-                                    "--qmp", host.qmp, "--docker",
-                                    host.endpoint.rsplit(":", 1)[1]], stdout=lines)
+        forwarder = subprocess.Popen([sys.executable, os.path.join(TOP, "tools", "forward.py"),
+                                      "--qmp", host.qmp, "--docker",
+                                      host.endpoint.rsplit(":", 1)[1]], stdout=lines)
     try:
         serve(host, "web", "-p", f"{port}:80")
         host.port[port] = port
@@ -326,8 +360,8 @@ def test_ports_appear_on_this_host(host, tmp_path):
         with socket.socket() as s:
             assert s.connect_ex(("127.0.0.1", port)) != 0
     finally:
-        forward.kill()
-        forward.wait()
+        forwarder.kill()
+        forwarder.wait()
 
 
 COMPOSE = """

@@ -139,6 +139,35 @@ static void what_arrives_goes_by_port(void **state)
 	end();
 }
 
+static void a_local_port_is_closed_to_the_wire(void **state)
+{
+	world();
+	env_port_free(&b);
+	env_port_new(&nic, &b, 3, SIZE,
+		     "mode=share ip=169.254.0.3 host=10.0.2.15 near=10.0.2.2 "
+		     "ports=2048-2559+lt8082+lu53",
+		     ENV_ALL_FEATURES, 1);
+	for (int twice = 0; twice < 2; twice++) {
+		struct env_l4 l = from_far(6, 8082);
+
+		assert_int_equal(arrives(env_build(buf, &l, 100, false)), 1);
+		l.sip = 0x0a000202;
+		assert_int_equal(arrives(env_build(buf, &l, 100, false)), 100);
+		l = from_far(17, 53);
+		assert_int_equal(arrives(env_build(buf, &l, 100, false)), 1);
+		l = from_far(6, 2050);
+		assert_int_equal(arrives(env_build(buf, &l, 100, false)), 100);
+		l = from_host(6, 1030); /* a neighbour */
+		l.dmac = card.nd.mac;
+		l.dip = HOST;
+		l.dport = 8082;
+		uint32_t len = env_build(buf, &l, 100, false);
+		assert_true(env_port_send(&a, 0, NULL, buf, len));
+		assert_int_equal(taken(len), 100);
+	}
+	end();
+}
+
 static void what_leaves_must_be_of_the_slice(void **state)
 {
 	world();
@@ -400,6 +429,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_arrives_goes_by_port),
+	    cmocka_unit_test(a_local_port_is_closed_to_the_wire),
 	    cmocka_unit_test(what_leaves_must_be_of_the_slice),
 	    cmocka_unit_test(icmp_finds_its_way),
 	    cmocka_unit_test(fragments_follow_the_first),

@@ -216,6 +216,9 @@ static int parse_slice(struct policy *p, const char *t, size_t len)
 	if (p->slices == POLICY_SLICES_MAX || len == 0)
 		return -1;
 	s->protos = SLICE_TCP | SLICE_UDP | SLICE_ICMP;
+	s->local = after(&t, &len, "l");
+	if (len == 0)
+		return -1;
 	if (*t == 't' || *t == 'u') {
 		s->protos = *t == 't' ? SLICE_TCP : SLICE_UDP;
 		t++;
@@ -239,7 +242,11 @@ static int parse_share(struct policy *p, const char *args, char *buf, size_t siz
 			return -1;
 		t += len + (t[len] != 0);
 	}
-	int n = cell_arg(args, "host", buf, size);
+	int n = cell_arg(args, "near", buf, size);
+
+	if (n >= 0 && (!ports || net_parse_addr(buf, (size_t)n, &p->near)))
+		return -1;
+	n = cell_arg(args, "host", buf, size);
 
 	if ((n >= 0) != ports || (ports && !p->slices) || (ports && p->mode != POLICY_SHARE))
 		return -1;
@@ -460,17 +467,27 @@ uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_inf
 		      dst ? in->dport : in->sport);
 }
 
-bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key)
+static const struct policy_slice *slice_of(const struct policy *p, uint32_t key)
 {
 	uint16_t port = (uint16_t)key;
 
-	if (!key || !p->slices || !net_addr_equal(&p->host, host))
-		return false;
-	for (unsigned i = 0; i < p->slices; i++)
+	for (unsigned i = 0; key && i < p->slices; i++)
 		if ((p->slice[i].protos & key >> 16) && port >= p->slice[i].lo &&
 		    port <= p->slice[i].hi)
-			return true;
-	return false;
+			return &p->slice[i];
+	return NULL;
+}
+
+bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key)
+{
+	return p->slices && net_addr_equal(&p->host, host) && slice_of(p, key);
+}
+
+bool policy_port_closed(const struct policy *p, uint32_t key, const struct net_addr *src)
+{
+	const struct policy_slice *s = slice_of(p, key);
+
+	return s && s->local && !net_addr_equal(&p->near, src);
 }
 
 static bool is_service(const struct net_addr *a)

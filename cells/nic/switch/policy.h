@@ -13,8 +13,10 @@
  *	vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
  *	seg=N            instead of a card: a private segment (1..65535) that no wire reaches
  *	host=A ports=L   mode=share: a slice of the ports of host address A; L is
- *	                 [t|u]FIRST[-LAST] joined by + or commas; without t or u TCP, UDP and
- *	                 the identifiers of ICMP echo (share.c)
+ *	                 [l][t|u]FIRST[-LAST] joined by + or commas; without t or u TCP, UDP and
+ *	                 the identifiers of ICMP echo; l: only for ports of this machine, and
+ *	                 for what comes from near= (share.c)
+ *	near=A           an address on the wire that counts as of this machine
  *	mtu=N            at most the card's
  *	queues=N         queue pairs offered
  *	rate=N rxrate=N  bits/s it may send and receive (suffixes K M G)
@@ -62,6 +64,7 @@ enum {
 struct policy_slice {
 	uint16_t lo, hi;
 	uint8_t protos; /* SLICE_* */
+	bool local;     /* not for what comes from the wire, but from policy.near */
 };
 #define POLICY_SLICES_MAX 32u
 #define POLICY_NO_CARD    8u /* policy.uplink of private segments; policy.vlan is the number */
@@ -88,6 +91,7 @@ struct policy {
 	struct net_addr addr[POLICY_ADDRS_MAX];
 	struct policy_rule rule[POLICY_RULES_MAX];
 	struct net_addr host; /* POLICY_SHARE, if there are slices */
+	struct net_addr near; /* all zero: nobody on the wire */
 	unsigned slices;
 	struct policy_slice slice[POLICY_SLICES_MAX];
 	uint64_t rate, rxrate; /* bytes/s, 0: no limit */
@@ -123,6 +127,9 @@ uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_inf
 		    bool dst);
 /* Whether a port of mode share has that port of the host address. */
 bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key);
+
+/* Whether that port, which it has, is closed to what comes from the wire with source src. */
+bool policy_port_closed(const struct policy *p, uint32_t key, const struct net_addr *src);
 
 /* Whether the port owns the address (is in its ip= list). */
 bool policy_has_addr(const struct policy *p, const struct net_addr *addr);

@@ -18,6 +18,9 @@
  * Two tables remember nothing that could not be found again: where a (address, port) went
  * last, and who took the first fragment of a datagram, as later ones have no ports.
  *
+ * A part of a slice may be for this machine alone: what the wire sends there is the owner's,
+ * who refuses it as any port where nobody listens.
+ *
  * From the wire nobody may speak as the host itself, nor with link-local addresses to these
  * ports: those are used between them (D0_VNET_SERVICE).
  */
@@ -136,9 +139,11 @@ struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
 
 		return to ? to : search(nic, uplink, vlan, &in->dst, 0);
 	}
-	struct nic_port *to =
-	    steer(nic, uplink, vlan, &in->dst, policy_key(head, head_len, in, true));
+	uint32_t key = policy_key(head, head_len, in, true);
+	struct nic_port *to = steer(nic, uplink, vlan, &in->dst, key);
 
+	if (to && !from && policy_port_closed(&to->policy, key, &in->src))
+		to = search(nic, uplink, vlan, &in->dst, 0);
 	if (to && in->fragment)
 		frag_first(nic, in, id, to);
 	return to;
