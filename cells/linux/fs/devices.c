@@ -49,7 +49,7 @@ static ssize zero_read(struct file *f, struct uio *u, u64 *pos)
 		if (uio_zero(u, take))
 			return n == left ? -EFAULT : (ssize)(n - left);
 		left -= take;
-		if (left && sig_pending(current))
+		if (left && sched_breathe())
 			return (ssize)(n - left);
 	}
 	return (ssize)n;
@@ -69,7 +69,7 @@ static ssize random_read(struct file *f, struct uio *u, u64 *pos)
 		random_bytes(part, take);
 		if (uio_out(u, part, take))
 			return -EFAULT;
-		if (u->left && sig_pending(current))
+		if (u->left && sched_breathe())
 			break;
 	}
 	return (ssize)(n - u->left);

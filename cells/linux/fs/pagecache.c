@@ -365,10 +365,20 @@ u64 pagecache_reclaim(u64 want)
 }
 
 /* ---- read and write for files that live in the cache ---- */
+/* Between the pages of a transfer, which only a kill ends: true. Not at each page. */
+static bool breathe_pages(u32 *pages)
+{
+	if (++*pages % 64)
+		return false;
+	sched_breathe();
+	return current->kill_now;
+}
+
 ssize generic_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct inode *i = f->inode;
 	ssize done = 0;
+	u32 pages = 0;
 
 	while (u->left && *pos < i->size) {
 		u64 off = *pos & (PAGE_SIZE - 1), n = MIN(u->left, PAGE_SIZE - off);
@@ -387,6 +397,8 @@ ssize generic_read(struct file *f, struct uio *u, u64 *pos)
 			return done ? done : r;
 		*pos += n;
 		done += (ssize)n;
+		if (breathe_pages(&pages))
+			break;
 	}
 	return done;
 }
@@ -396,6 +408,7 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 	struct inode *i = f->inode;
 	u64 limit = current->proc ? current->proc->rlim[RLIMIT_FSIZE].cur : NEVER;
 	ssize done = 0;
+	u32 pages = 0;
 
 	if (f->flags & O_APPEND)
 		*pos = i->size;
@@ -428,6 +441,8 @@ ssize generic_write(struct file *f, struct uio *u, u64 *pos)
 		page_put(p);
 		if (r)
 			return done ? done : r;
+		if (breathe_pages(&pages))
+			break;
 	}
 	if (done) {
 		pagecache_balance(i);

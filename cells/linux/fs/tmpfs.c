@@ -510,6 +510,8 @@ static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
 		if (!p)
 			return err == -ENOMEM ? -ENOSPC : err;
 		page_put(p);
+		if (n % 64 == 63 && sched_breathe() && current->kill_now)
+			return -EINTR;
 	}
 	if (!(mode & 1) && off + len > i->size)
 		i->size = off + len;

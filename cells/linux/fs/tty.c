@@ -358,6 +358,9 @@ static ssize tty_write(struct file *f, struct uio *u, u64 *pos)
 				return done + i ? done + (ssize)i : r;
 		}
 		done += n;
+		/* Two gigabytes of zeros to the console are a call, too: its end can be had. */
+		if (u->left && sched_breathe())
+			return done;
 	}
 	return done;
 }

@@ -490,7 +490,7 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 			break;
 		}
 		done += w;
-		if (w < r || (u64)r < want)
+		if (w < r || (u64)r < want || sched_breathe())
 			break;
 	}
 	kfree(buf);

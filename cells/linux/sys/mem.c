@@ -477,7 +477,7 @@ static s64 process_vm(int pid, u64 liov, u64 lcnt, u64 riov, u64 rcnt, u64 flags
 				done += (s64)got;
 				at += got;
 				left -= got;
-				if (got < n) {
+				if (got < n || (sched_breathe() && current->kill_now)) {
 					e = -EFAULT;
 					break;
 				}

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
@@ -190,6 +192,23 @@ static void test_pi(void)
 	pthread_join(t[0], NULL);
 }
 
+/* ---- one call that moves two gigabytes ---- */
+static void test_long_call(void)
+{
+	struct itimerval soon = {.it_value.tv_usec = 20000};
+	int null = open("/dev/null", O_WRONLY), hole = memfd_create("hole", 0);
+	ssize_t n;
+
+	signal(SIGALRM, on_alarm);
+	alarms = 0;
+	check(!ftruncate(hole, 1ll << 40), "a file of nothing");
+	setitimer(ITIMER_REAL, &soon, NULL);
+	n = sendfile(null, hole, NULL, 0x7ffff000);
+	check(n > 0 && n < 0x7ffff000 && alarms == 1, "a signal ends it");
+	close(null);
+	close(hole);
+}
+
 /* ---- the time of day is set ---- */
 static void *hour_later(void *arg)
 {
@@ -228,6 +247,7 @@ int main(int argc, char **argv)
 	test_rseq();
 	test_waitv();
 	test_pi();
+	test_long_call();
 	if (argc > 1) /* who may set the clock */
 		test_wall();
 	printf("calls passed %d\n", passed);
