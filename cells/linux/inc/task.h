@@ -312,7 +312,18 @@ void sig_send_proc(struct proc *p, int sig, const siginfo_t *info);
 void sig_send_outside(struct proc *p, int sig, const siginfo_t *info);
 int sig_send_pgrp(u32 pgid, int sig, const siginfo_t *info);
 void sig_force(struct thread *t, int sig, int code, u64 addr);
-bool sig_pending(struct thread *t);
+/* Of a program's thread: a signal, its end or a stop is due. On the way back of every call. */
+static inline bool sig_due(const struct thread *t)
+{
+	const struct proc *p = t->proc;
+
+	return t->kill_now || (p->stopped && !p->exiting) ||
+	       ((t->pending.set | p->pending.set) & ~t->blocked);
+}
+static inline bool sig_pending(const struct thread *t)
+{
+	return !t->is_kthread && sig_due(t);
+}
 void sig_recalc(struct thread *t);
 void sig_deliver(struct regs *r);
 /* The most that a handler's frame takes of the stack. */

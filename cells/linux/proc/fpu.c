@@ -153,25 +153,21 @@ static bool frame_is_extended(u64 from, const u8 *fx)
 int fpu_frame_in(u64 from)
 {
 	/* Not straight to the thread's area: copying may sleep, and sleeping saves there. */
-	u8 *area = fpu_alloc();
+	u8 area[AREA_MAX] __attribute__((aligned(64)));
 	u32 mxcsr;
 
-	if (!area)
-		return -ENOMEM;
 	if (copy_in(area, from, FXSAVE_SIZE))
-		goto fault;
+		return -EFAULT;
 	if (frame_is_extended(from, area)) {
 		if (copy_in(area + FXSAVE_SIZE, from + FXSAVE_SIZE, size - FXSAVE_SIZE))
-			goto fault;
+			return -EFAULT;
 		*header(area) = (struct xsave_header){.bv = header(area)->bv & features};
-	} /* else: what the frame doesn't hold is as fresh */
+	} else { /* what the frame doesn't hold is as fresh */
+		memcpy(area + FXSAVE_SIZE, fresh + FXSAVE_SIZE, AREA_MAX - FXSAVE_SIZE);
+	}
 	memcpy(&mxcsr, area + 24, 4);
 	mxcsr &= mxcsr_mask;
 	memcpy(area + 24, &mxcsr, 4);
 	fpu_restore(area);
-	kfree(area);
 	return 0;
-fault:
-	kfree(area);
-	return -EFAULT;
 }

@@ -410,27 +410,44 @@ struct cpu_times cpu_times(u32 number)
 /* ---- Accounting: time since stamp goes to user or system ---- */
 void account_user(void)
 {
-	struct thread *t = current;
+	struct cpu *c = this_cpu();
+	struct thread *t = c->current_thread;
 	u64 now = clock_now(), used = now - t->stamp;
 
 	t->utime += used;
-	this_cpu()->user_ns += used;
+	c->user_ns += used;
 	t->stamp = now;
-	if (unlikely(t->proc && t->proc->cpu_watch))
+	if (unlikely(t->proc->cpu_watch))
 		cpu_timers_charge(t->proc, used, true);
+}
+
+/* Of a program's thread, on its way back. */
+static inline void account_call(struct cpu *c, struct thread *t)
+{
+	u64 now = clock_now(), used = now - t->stamp;
+
+	t->stime += used;
+	c->system_ns += used;
+	t->stamp = now;
+	if (unlikely(t->proc->cpu_watch && t->state == T_RUNNABLE))
+		cpu_timers_charge(t->proc, used, false);
 }
 
 void account_kernel(void)
 {
-	struct thread *t = current;
-	u64 now = clock_now(), used = now - t->stamp;
+	struct cpu *c = this_cpu();
+	struct thread *t = c->current_thread;
+	u64 now;
 
-	t->stime += used;
-	if (t != this_cpu()->idle)
-		this_cpu()->system_ns += used;
+	if (t->proc) {
+		account_call(c, t);
+		return;
+	}
+	now = clock_now();
+	t->stime += now - t->stamp;
+	if (t != c->idle)
+		c->system_ns += now - t->stamp;
 	t->stamp = now;
-	if (unlikely(t->proc && t->proc->cpu_watch && t->state == T_RUNNABLE))
-		cpu_timers_charge(t->proc, used, false);
 }
 
 u64 load_average(int i)
@@ -460,7 +477,7 @@ static u64 rouse_for_queue(struct cpu *c)
 }
 
 /* Make sure that the nucleus interrupts the program when a timer or the slice is due. */
-static void arm_timer(struct cpu *c)
+static void arm_timer_anew(struct cpu *c)
 {
 	u64 next = MIN(next_timer(c), rouse_for_queue(c));
 
@@ -476,19 +493,28 @@ static void arm_timer(struct cpu *c)
 	}
 }
 
+/* Mostly it is armed already, within the second and for no later than the first timer. */
+static inline void arm_timer(struct cpu *c, const struct thread *t)
+{
+	if (run_count || t->proc->cpu_watch || c->timer_set - t->stamp > NS_PER_SEC ||
+	    (!list_empty(&timers) &&
+	     list_first(&timers, struct ktimer, link)->deadline < c->timer_set))
+		arm_timer_anew(c);
+}
+
 /* On every way to a program: signals, then other threads' turns. */
 void thread_enter_user_frame(struct regs *r);
 void thread_enter_user_frame(struct regs *r)
 {
-	struct thread *t = current;
-	struct cpu *c;
+	struct cpu *c = this_cpu();
+	struct thread *t = c->current_thread;
 
-	account_kernel();
+	account_call(c, t);
 	t->regs = r;
 	for (;;) {
 		/* After each sleep the thread may be on another vCPU. */
 		c = this_cpu();
-		if (sig_pending(t) || t->kill_now || t->restore_blocked) {
+		if (unlikely(sig_due(t) || t->restore_blocked)) {
 			sig_deliver(r);
 			continue;
 		}
@@ -509,7 +535,7 @@ void thread_enter_user_frame(struct regs *r)
 	}
 	if (run_count && !c->slice_end)
 		c->slice_end = t->stamp + SLICE_NS;
-	arm_timer(c);
+	arm_timer(c, t);
 	monitor_leave();
 }
 

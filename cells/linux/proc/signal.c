@@ -44,14 +44,6 @@ bool sig_ignored(struct thread *t, int sig)
 	return h == SIG_IGN_K || (h == SIG_DFL_K && (IGN_DEFAULT & SIGBIT(sig)));
 }
 
-bool sig_pending(struct thread *t)
-{
-	if (t->is_kthread)
-		return false;
-	return t->kill_now || (t->proc->stopped && !t->proc->exiting) ||
-	       ((t->pending.set | t->proc->pending.set) & ~t->blocked);
-}
-
 void sig_flush(struct sigpending *p, u64 mask)
 {
 	struct sigqueue *q, *tmp;

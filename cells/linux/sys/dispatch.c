@@ -81,8 +81,11 @@ static int trace_args(char *buf, size_t size, const struct syscall *s, const u64
 	return n;
 }
 
-static s64 traced(const struct syscall *s, u32 nr, const u64 *a)
+/* Apart, with its room for text: other calls need none. */
+static __attribute__((noinline)) s64 traced(const struct syscall *s, u32 nr,
+					    const struct regs *r)
 {
+	u64 a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
 	char text[256];
 	s64 ret;
 
@@ -128,9 +131,7 @@ u32 syscall_dispatch(struct regs *r)
 		unknown++;
 	t->syscall_nr = (u32)nr;
 	if (unlikely(trace_syscalls)) {
-		u64 a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
-
-		ret = traced(s, (u32)nr, a);
+		ret = traced(s, (u32)nr, r);
 	} else if (likely(s != NULL)) {
 		ret = ((sysfn)s->fn)(r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
 	} else {
