@@ -352,10 +352,9 @@ static int inet_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
 			return r;
 		i->connecting = true;
 	}
-	if (nonblock) {
-		r = connect_result(i);
-		return r;
-	}
+	/* Even to the loopback: programs go on where the socket becomes writable. */
+	if (nonblock)
+		return -EINPROGRESS;
 	while ((r = connect_result(i)) == -EINPROGRESS) {
 		int w = wait_on(&s->wait, sock_deadline(s->sndtimeo), true);
 
@@ -495,10 +494,7 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	if (level == 1) {
 		if (name == SO_ERROR) {
 			v = inet_take_error(i);
-			if (!v && i->connecting) {
-				r = connect_result(i);
-				v = r == -EINPROGRESS ? 0 : -r;
-			}
+			i->connecting &= v == 0; /* made or not: connect(2) says so once more */
 		} else if (name == SO_ACCEPTCONN) {
 			v = i->listening;
 		} else {
