@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Figures of the transport stack as a Linux process: CPU cycles per byte and per round trip,
-beside lwIP on the same TAP device, round trips beside the Linux stack over veth, and the memory
-of 10,000 idle connections. Needs root. Merges its rows into build/bench.json."""
+beside lwIP on the same TAP device and beside the Linux stack on an equal one (net_tap.py), round trips
+beside the Linux stack over veth, and the memory of 10,000 idle connections. Needs root. Merges its rows into build/bench.json."""
 
 import json
 import os
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import net_tap
 
 BUILD = sys.argv[1] if len(sys.argv) > 1 else "build"
 NS = f"d0bench{os.getpid()}"
@@ -203,7 +205,7 @@ def main():
         sh(ex + "ip tuntap add tap0 mode tap vnet_hdr")
         sh(ex + "ip addr add 10.78.0.1/24 dev tap0")
         sh(ex + "ip link set tap0 up")
-        d0 = [f"{BUILD}/bin/transportd", "tap0", "ip=10.78.0.2/24", "-q"]
+        d0 = [f"{BUILD}/bin/transportd", "tap0", "ip=10.78.0.2/24", "-q", "-z"]
         plain = measure(d0 + ["-n"], "10.78.0.2")
         full = measure(d0 + ["-o", "18"], "10.78.0.2")
         growth, few, many = idle_connections(10000)
@@ -250,6 +252,7 @@ def main():
                     "bound"))
     rows.append(row("round trip's CPU with 10,000 idle connections", "cycles", "lower", round(many),
                     round(few), "with 10"))
+    rows += net_tap.rows(row)
     nic = inproc("nic_switch")
     for k, name, unit, peer, peer_name in (
             ("port_to_port", "nic: 64 bytes from port to port", "cycles", None, "none"),

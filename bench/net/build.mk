@@ -2,12 +2,16 @@
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip 2>/dev/null || echo -I/usr/include/lwip)
 BENCHES += net
 bench-net: $(B)/bin/transportd $(B)/bench/lwip_peer $(B)/bench/linux_echo \
-           $(B)/bench/inproc $(B)/bench/inproc_lwip $(B)/bench/nic_switch ## transport stack beside lwIP and Linux
+           $(B)/bench/inproc $(B)/bench/inproc_lwip $(B)/bench/nic_switch \
+           $(B)/bench/tap_wire $(B)/bench/guest_server $(B)/bench/load ## transport stack beside lwIP and Linux
 	@$(PYTHON) bench/net.py $(B)
 $(B)/bench/lwip_peer: bench/net/lwip_peer.c
 	@mkdir -p $(@D)
 	@$(CC) -O2 -std=gnu11 -w $(LWIP_CFLAGS) $< -o $@ -llwip -lpthread || \
 	  echo "no liblwip-dev: bench-net goes without lwIP"
+$(B)/bench/tap_wire: bench/net/tap_wire.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -o $@ $< -lpthread
 $(B)/bench/linux_echo: bench/net/linux_echo.c
 	@mkdir -p $(@D)
 	@$(CC) -O2 $< -o $@

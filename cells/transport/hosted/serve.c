@@ -139,6 +139,7 @@ static void do_discard(struct serve *s, int fd)
 /* Byte i of the stream is i * 2654435761 >> 24: a peer can check it. */
 static void do_chargen(struct serve *s, int fd)
 {
+	static const uint8_t zero[1 << 16];
 	struct serve_conn *c = &s->conn[fd];
 	uint32_t n;
 	void *p;
@@ -150,7 +151,9 @@ static void do_chargen(struct serve *s, int fd)
 	while ((n = pvs_send_space(s->c, fd, &p))) {
 		uint8_t *b = p;
 
-		for (uint32_t i = 0; i < n; i++, c->sent++)
+		if (s->zeros) /* as another's write() copies them */
+			memcpy(b, zero, n = n < sizeof(zero) ? n : sizeof(zero));
+		for (uint32_t i = 0; i < n && !s->zeros; i++, c->sent++)
 			b[i] = (uint8_t)((uint32_t)c->sent * 2654435761u >> 24);
 		pvs_send_done(s->c, fd, n);
 		s->bytes_out += n;

@@ -25,6 +25,7 @@ struct serve {
 	int listener[8];
 	unsigned nlisteners;
 	unsigned order; /* of connections' rings */
+	bool zeros;     /* chargen sends zeros, not its pattern */
 	uint64_t requests, bytes_in, bytes_out;
 };
 

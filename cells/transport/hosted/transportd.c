@@ -2,10 +2,11 @@
  * transportd: the stack on a TAP device, with the sample servers as its client.
  *
  *	transportd TAP 'ip=10.9.0.2/24 gw=10.9.0.1' [-d DIR] [-n] [-s FILE] [-m SOCKS]
- *	           [-o ORDER] [-c HOST:PORT:BYTES] [-q]
+ *	           [-o ORDER] [-c HOST:PORT:BYTES] [-q] [-z]
  *
  * -d: files for HTTP; -n: no offloads; -s: keep state in FILE.*; -m: table size; -o: log2 of
  * a connection's rings; -c: connect, send BYTES of the chargen pattern, end; -q: quiet.
+ * -z: chargen sends zeros (for benchmarks: the pattern costs more than sending it).
  * Prints "ready" when it serves; SIGTERM ends it with a line of statistics.
  */
 #include <fcntl.h>
@@ -156,6 +157,7 @@ int main(int argc, char **argv)
 	struct hosted h;
 	struct serve s;
 	unsigned order = 16;
+	bool zeros = false;
 	int o;
 
 	if (argc < 3)
@@ -163,7 +165,7 @@ int main(int argc, char **argv)
 	cfg.tap = argv[1];
 	cfg.args = argv[2];
 	optind = 3;
-	while ((o = getopt(argc, argv, "d:ns:m:o:c:q")) != -1) {
+	while ((o = getopt(argc, argv, "d:ns:m:o:c:qz")) != -1) {
 		if (o == 'd')
 			files.dir = optarg;
 		else if (o == 'n')
@@ -178,6 +180,8 @@ int main(int argc, char **argv)
 			connect_to = optarg;
 		else if (o == 'q')
 			cfg.quiet = true;
+		else if (o == 'z')
+			zeros = true;
 		else
 			return 2;
 	}
@@ -189,6 +193,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "cannot listen\n");
 		return 1;
 	}
+	s.zeros = zeros;
 	if (connect_to && !active_start(&act, &h, connect_to)) {
 		fprintf(stderr, "cannot connect to %s\n", connect_to);
 		return 1;
