@@ -219,17 +219,35 @@ static bool plain(const char *s)
 	return true;
 }
 
+/* An image that was removed meanwhile was given out whole all the same; now it may go. */
+static void unpin(struct oci_store *st, struct oci_pin *pin)
+{
+	struct h2_attr a;
+	uint64_t dir;
+
+	oci_unpin(st, pin);
+	if (st->pins && !meta_dir(st, OCI_IMAGES, &dir) &&
+	    h2_lookup(st->meta, dir, pin->img->id, 64, &a) == -H2_ENOENT)
+		oci_recover(st);
+}
+
 int oci_export(struct oci_store *st, const char *id, const char *name, oci_write_cb *cb,
 	       void *arg)
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 	static const uint8_t zeros[1024];
 	struct out o = {.st = st, .cb = cb, .arg = arg, .buf = malloc(BUF)};
-	struct oci_image *img = malloc(sizeof(*img));
+	struct oci_image *img = calloc(1, sizeof(*img));
+	struct oci_pin pin;
 	int err = o.buf && img ? oci_image_read(st, id, img) : -H2_ENOMEM;
 
-	if (!err)
-		err = member(&o, "oci-layout", layout, sizeof(layout) - 1);
+	if (err) {
+		free(o.buf);
+		free(img);
+		return err;
+	}
+	oci_pin(st, &pin, img);
+	err = member(&o, "oci-layout", layout, sizeof(layout) - 1);
 	if (!err)
 		err = put_documents(&o, img, name && plain(name) ? name : NULL);
 	for (unsigned i = 0; !err && i < img->layers; i++) {
@@ -242,6 +260,7 @@ int oci_export(struct oci_store *st, const char *id, const char *name, oci_write
 	}
 	if (!err)
 		err = cb(arg, zeros, sizeof(zeros));
+	unpin(st, &pin);
 	free(o.buf);
 	free(img);
 	return err;
@@ -269,13 +288,18 @@ int oci_layer_export(struct oci_store *st, const char *chain, oci_write_cb *cb, 
 {
 	struct out o = {.st = st, .cb = cb, .arg = arg, .buf = malloc(BUF)};
 	struct layer_search s = {st, chain, malloc(sizeof(*s.img)), NULL};
+	struct oci_pin pin;
 	int err = o.buf && s.img ? 0 : -H2_ENOMEM;
 
 	if (!err)
 		err = meta_each(st, OCI_IMAGES, has_layer, &s);
-	if (err >= 0)
-		err = s.found ? put_layer(&o, s.found, false)
-			      : oci_fail(st, -H2_ENOENT, "no image has the layer %.12s", chain);
+	if (err >= 0 && s.found) {
+		oci_pin(st, &pin, s.img);
+		err = put_layer(&o, s.found, false);
+		unpin(st, &pin);
+	} else if (err >= 0) {
+		err = oci_fail(st, -H2_ENOENT, "no image has the layer %.12s", chain);
+	}
 	free(o.buf);
 	free(s.img);
 	return err;

@@ -306,11 +306,43 @@ static bool kept(const struct keep *k, const char *hex)
 	return false;
 }
 
+/* The image or one of the layers that work under way has a pin on. */
+static bool pinned(const struct oci_store *st, const char *hex)
+{
+	for (struct oci_pin *p = st->pins ? st->pins->first : NULL; p; p = p->next) {
+		if (!strncmp(p->img->id, hex, 64))
+			return true;
+		for (unsigned i = 0; i < p->img->layers; i++)
+			if (!strncmp(p->img->layer[i].chain, hex, 64))
+				return true;
+	}
+	return false;
+}
+
+/* Lets others use the volume. An image that was published meanwhile is not in the list of
+ * what is kept: begin anew. */
+static int pause(struct keep *k)
+{
+	struct oci_pins *pins = k->st->pins;
+	uint64_t before = pins ? pins->published : 0;
+
+	if (k->st->yield)
+		k->st->yield(k->st->yield_ctx);
+	return pins && pins->published != before ? -H2_EAGAIN : 0;
+}
+
 static int drop_layer_file(void *arg, const char *name)
 {
 	struct keep *k = arg;
+	bool tmp = !strncmp(name, "tmp-", 4);
+	int err = 0;
 
-	return kept(k, name) ? 0 : meta_unlink(k->st, OCI_LAYERS, name);
+	if (tmp ? !pinned(k->st, name + 4) : !kept(k, name) && !pinned(k->st, name)) {
+		err = meta_unlink(k->st, OCI_LAYERS, name);
+		if (err == -H2_ENOENT)
+			err = 0;
+	}
+	return err ? err : pause(k);
 }
 
 static int drop_blob(void *arg, const char *name)
@@ -339,13 +371,18 @@ static int drop_pfss(struct keep *k)
 		    (!strncmp(info.label, "lay-", 4) || !strncmp(info.label, "img-", 4)) &&
 		    oci_is_hex(info.label + 4);
 
-		if (!tmp && !(ours && !kept(k, info.label + 4)))
+		if (pinned(k->st, info.label + 4) ||
+		    (!tmp && !(ours && !kept(k, info.label + 4))))
 			continue;
 		err = h2_pfs_delete(k->st->vol, info.label);
 		if (err && err != -H2_EBUSY)
 			return err;
-		if (!err)
+		if (!err) {
 			cursor = 0; /* the list changed under the cursor */
+			err = pause(k);
+		}
+		if (err == -H2_EAGAIN)
+			return err;
 	}
 	return err == -H2_ENOENT ? 0 : err;
 }
@@ -371,7 +408,7 @@ static int drop_origin(void *arg, const char *name)
 	return kept(k, name) ? 0 : meta_unlink(k->st, OCI_ORIGINS, name);
 }
 
-int oci_recover(struct oci_store *st)
+static int collect_garbage(struct oci_store *st)
 {
 	struct keep k = {.st = st, .img = malloc(sizeof(*k.img))};
 	int err = k.img ? meta_each(st, OCI_IMAGES, keep_image, &k) : -H2_ENOMEM;
@@ -390,7 +427,37 @@ int oci_recover(struct oci_store *st)
 		err = meta_each(st, OCI_ORIGINS, drop_origin, &k);
 	free(k.img);
 	free(k.hex);
+	return err;
+}
+
+int oci_recover(struct oci_store *st)
+{
+	int err;
+
+	do
+		err = collect_garbage(st);
+	while (err == -H2_EAGAIN);
 	return err ? err : h2_sync(st->vol);
+}
+
+void oci_pin(struct oci_store *st, struct oci_pin *p, const struct oci_image *img)
+{
+	p->img = img;
+	p->next = NULL;
+	if (!st->pins)
+		return;
+	p->next = st->pins->first;
+	st->pins->first = p;
+}
+
+void oci_unpin(struct oci_store *st, struct oci_pin *p)
+{
+	struct oci_pin **at = st->pins ? &st->pins->first : NULL;
+
+	while (at && *at && *at != p)
+		at = &(*at)->next;
+	if (at && *at)
+		*at = p->next;
 }
 
 struct untag {

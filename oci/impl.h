@@ -122,6 +122,9 @@ typedef int meta_each_cb(void *arg, const char *name);
 /* The names are collected first: the callback may change the directory. */
 int meta_each(struct oci_store *st, enum oci_dir d, meta_each_cb *cb, void *arg);
 int oci_image_write(struct oci_store *st, const struct oci_image *img);
+/* image.c: `img` stays where it is, and what it names in the volume, until the pin goes. */
+void oci_pin(struct oci_store *st, struct oci_pin *p, const struct oci_image *img);
+void oci_unpin(struct oci_store *st, struct oci_pin *p);
 int oci_fail(struct oci_store *st, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -373,7 +373,11 @@ static int on_tar(void *ctx, const uint8_t *p, size_t len)
 	struct blob_reader *r = ctx;
 
 	oci_sha_add(&r->tar, p, len);
-	return r->sink(r->sink_ctx, p, len);
+	int err = r->sink(r->sink_ctx, p, len);
+
+	if (r->im->st->yield) /* a small blob may hold a large tar */
+		r->im->st->yield(r->im->st->yield_ctx);
+	return err;
 }
 
 static int read_blob(void *arg, oci_sink *sink, void *sink_ctx)
@@ -399,8 +403,6 @@ static int read_blob(void *arg, oci_sink *sink, void *sink_ctx)
 		im->done += (uint64_t)n;
 		if (im->st->progress)
 			im->st->progress(im->st->progress_ctx, im->done, im->total);
-		if (im->st->yield)
-			im->st->yield(im->st->yield_ctx);
 	}
 	r->unreadable = !err && n < 0;
 	r->cut = !err && !r->unreadable && oci_inflate_done(z);
@@ -554,6 +556,8 @@ static int publish(struct import *im)
 		err = oci_image_write(im->st, &im->img);
 	for (unsigned i = 0; !err && i < im->tags; i++)
 		err = oci_tag(im->st, im->tag[i], im->img.id);
+	if (im->st->pins)
+		im->st->pins->published++;
 	return err ? err : h2_sync(vol);
 }
 
@@ -619,6 +623,7 @@ int oci_import(struct oci_store *st, const struct oci_source *src, const char *n
 	       struct oci_image *out)
 {
 	struct import *im = calloc(1, sizeof(*im));
+	struct oci_pin pin;
 	int err;
 
 	if (!im)
@@ -631,8 +636,10 @@ int oci_import(struct oci_store *st, const struct oci_source *src, const char *n
 	err = oci_recover(st);
 	if (!err)
 		err = read_documents(im);
+	oci_pin(st, &pin, &im->img);
 	if (!err)
 		err = import_layers(im);
+	oci_unpin(st, &pin);
 	if (!err && out)
 		*out = im->img;
 	if (err) {

@@ -69,6 +69,8 @@ struct oci_layer {
 	/* directory of the last entry */
 	char last[PATH_LEN];
 	uint64_t last_dir;
+	/* walk_dir(): what is left of the path, and a link's target */
+	char rest[2 * PATH_LEN], target[PATH_LEN];
 };
 
 /* ---- sets of inodes ---- */
@@ -247,36 +249,54 @@ static int empty_dir(struct oci_layer *l, uint64_t dir, bool lower_only, unsigne
 	return err;
 }
 
+/* Anything but a directory. */
+static int remove_file(struct oci_layer *l, uint64_t dir, const char *name,
+		       const struct h2_attr *a, bool lower_only)
+{
+	int err = 0;
+
+	if (lower_only && made_here(l, a->ino))
+		return 0;
+	if ((a->mode & H2_S_IFMT) == H2_S_IFLNK)
+		l->last[0] = 0;
+	if ((a->mode & H2_S_IFMT) == H2_S_IFREG && a->size && a->nlink == 1 && !l->plain &&
+	    made_here(l, a->ino))
+		err = keep_content(l, a);
+	return err ? err : h2_unlink(l->pfs, dir, name, strlen(name));
+}
+
+/* *sub: 0, or the directory that it is and that has to be emptied first. Not inlined: the
+ * attributes have no place on the stack of a recursion. */
+static __attribute__((noinline)) int
+remove_leaf(struct oci_layer *l, uint64_t dir, const char *name, bool lower_only, uint64_t *sub)
+{
+	struct h2_attr a;
+	int err = h2_lookup(l->pfs, dir, name, strlen(name), &a);
+
+	*sub = 0;
+	if (err)
+		return err == -H2_ENOENT ? 0 : err;
+	if ((a.mode & H2_S_IFMT) != H2_S_IFDIR)
+		return remove_file(l, dir, name, &a, lower_only);
+	*sub = a.ino;
+	return 0;
+}
+
 static int remove_name(struct oci_layer *l, uint64_t dir, const char *name, bool lower_only,
 		       unsigned depth)
 {
-	size_t len = strlen(name);
-	struct h2_attr a;
-	int err = h2_lookup(l->pfs, dir, name, len, &a);
+	uint64_t sub;
+	int err = remove_leaf(l, dir, name, lower_only, &sub);
 
-	if (err)
-		return err == -H2_ENOENT ? 0 : err;
-	if ((a.mode & H2_S_IFMT) == H2_S_IFDIR) {
-		err = empty_dir(l, a.ino, lower_only, depth);
-		if (err || (lower_only && made_here(l, a.ino)))
-			return err;
-		l->last[0] = 0;
-		err = h2_rmdir(l->pfs, dir, name, len);
-		/* Something in it was made by this layer: then so was, in effect, the
-		 * directory. */
-		return err == -H2_ENOTEMPTY && lower_only ? 0 : err;
-	}
-	if (lower_only && made_here(l, a.ino))
-		return 0;
-	if ((a.mode & H2_S_IFMT) == H2_S_IFLNK)
-		l->last[0] = 0;
-	if ((a.mode & H2_S_IFMT) == H2_S_IFREG && a.size && a.nlink == 1 && !l->plain &&
-	    made_here(l, a.ino)) {
-		err = keep_content(l, &a);
-		if (err)
-			return err;
-	}
-	return h2_unlink(l->pfs, dir, name, len);
+	if (err || !sub)
+		return err;
+	err = empty_dir(l, sub, lower_only, depth);
+	if (err || (lower_only && made_here(l, sub)))
+		return err;
+	l->last[0] = 0;
+	err = h2_rmdir(l->pfs, dir, name, strlen(name));
+	/* Something in it was made by this layer: then so was, in effect, the directory. */
+	return err == -H2_ENOTEMPTY && lower_only ? 0 : err;
 }
 
 /* ---- paths ---- */
@@ -317,54 +337,59 @@ static size_t component(const char **path)
 	return strcspn(*path, "/");
 }
 
-/*
- * The directory that `path` (len bytes) names below `dir`, made where it is missing. `fuel`
- * counts symbolic links. Links come with an absolute or relative target; ".." in them stops
- * at the root.
- */
-static int walk_dir(struct oci_layer *l, uint64_t dir, const char *path, size_t len,
-		    unsigned *fuel, bool make, uint64_t *out)
+/* The object `name` of the directory, made as a directory where it is missing. */
+static int enter(struct oci_layer *l, uint64_t dir, const char *name, size_t n, bool make,
+		 struct h2_attr *a)
 {
-	const char *end = path + len;
 	struct h2_new how = {.mode = 0755};
-	struct h2_attr a;
-	int err;
+	int err = h2_lookup(l->pfs, dir, name, n, a);
 
-	if (len && *path == '/')
+	if (err != -H2_ENOENT || !make)
+		return err;
+	err = keep_dir_time(l, dir);
+	if (!err)
+		err = h2_mkdir(l->pfs, dir, name, n, &how, a);
+	if (!err)
+		err = made_add(l, a->ino);
+	return err ? err : note_dir_time(l, a->ino, (struct h2_time){0, 0});
+}
+
+/*
+ * The directory that `path` (len bytes) names below `dir`, made where it is missing. Links come
+ * with an absolute or relative target, which takes its place in the path; ".." in them stops at
+ * the root.
+ */
+static int walk_dir(struct oci_layer *l, uint64_t dir, const char *path, size_t len, bool make,
+		    uint64_t *out)
+{
+	const char *p = l->rest;
+	unsigned fuel = LINKS_MAX;
+	size_t n;
+
+	if (len >= PATH_LEN)
+		return -H2_ENAMETOOLONG;
+	memcpy(l->rest, path, len);
+	l->rest[len] = 0;
+	if (*p == '/')
 		dir = H2_ROOT_INO;
-	while (path < end) {
-		size_t n = component(&path);
+	while ((n = component(&p))) {
+		struct h2_attr a;
+		size_t left = strlen(p + n);
+		int err = n > H2_NAME_MAX ? -H2_ENAMETOOLONG : enter(l, dir, p, n, make, &a);
 
-		if (path + n > end)
-			n = path < end ? (size_t)(end - path) : 0;
-		if (n == 0)
-			break;
-		if (n > H2_NAME_MAX)
-			return -H2_ENAMETOOLONG;
-		err = h2_lookup(l->pfs, dir, path, n, &a);
-		if (err == -H2_ENOENT && make) {
-			err = keep_dir_time(l, dir);
-			if (err)
-				return err;
-			err = h2_mkdir(l->pfs, dir, path, n, &how, &a);
-			if (!err)
-				err = made_add(l, a.ino);
-			if (!err)
-				err = note_dir_time(l, a.ino, (struct h2_time){0, 0});
-		}
 		if (err)
 			return err;
-		path += n;
+		p += n;
 		if ((a.mode & H2_S_IFMT) == H2_S_IFLNK) {
-			char target[PATH_LEN];
-			long t = h2_readlink(l->pfs, a.ino, target, sizeof(target) - 1);
+			long t = h2_readlink(l->pfs, a.ino, l->target, PATH_LEN - 1);
 
-			if (t <= 0 || !(*fuel)--)
+			if (t <= 0 || !fuel-- || (size_t)t + left >= PATH_LEN)
 				return t < 0 ? (int)t : -H2_EINVAL;
-			target[t] = 0;
-			err = walk_dir(l, dir, target, (size_t)t, fuel, make, &dir);
-			if (err)
-				return err;
+			memmove(l->rest + t, p, left + 1);
+			memcpy(l->rest, l->target, (size_t)t);
+			p = l->rest;
+			if (*p == '/')
+				dir = H2_ROOT_INO;
 		} else if ((a.mode & H2_S_IFMT) == H2_S_IFDIR) {
 			dir = a.ino;
 		} else {
@@ -382,7 +407,6 @@ static int walk_dir(struct oci_layer *l, uint64_t dir, const char *path, size_t 
 static int split_path(struct oci_layer *l, const char *path, bool make, char clean[PATH_LEN],
 		      uint64_t *dir, const char **name)
 {
-	unsigned fuel = LINKS_MAX;
 	size_t at = 0, slash = 0, n;
 	int err;
 
@@ -409,7 +433,7 @@ static int split_path(struct oci_layer *l, const char *path, bool make, char cle
 		*dir = l->last_dir;
 		return 0;
 	}
-	err = walk_dir(l, l->top, clean, slash, &fuel, make, dir);
+	err = walk_dir(l, l->top, clean, slash, make, dir);
 	if (err)
 		return err;
 	memcpy(l->last, clean, slash);
@@ -710,6 +734,8 @@ int oci_layer_finish(struct oci_layer *l)
 		    h2_setattr(l->pfs, l->times[i].ino, H2_SET_MTIME | H2_SET_ATIME, &a, NULL);
 		if (err == -H2_ENOENT)
 			err = 0; /* removed again by a later entry */
+		if (l->st->yield)
+			l->st->yield(l->st->yield_ctx);
 	}
 	return err;
 }

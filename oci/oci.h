@@ -47,10 +47,27 @@ struct oci_source {
 
 typedef int oci_sink(void *ctx, const uint8_t *p, size_t len); /* 0 or < 0 */
 
+struct oci_image;
+
+/*
+ * What long work under way needs of a volume, although no record says so (yet): an import, an
+ * export. Whoever lets others use the volume in the middle of it (`yield`) gives all stores
+ * of the volume the same of these, so that none removes what another is about to use.
+ */
+struct oci_pin {
+	struct oci_pin *next;
+	const struct oci_image *img;
+};
+struct oci_pins {
+	struct oci_pin *first;
+	uint64_t published; /* imports that have shown their image */
+};
+
 struct oci_store {
 	struct h2_vol *vol;
 	struct h2_pfs *meta;
-	char err[256]; /* why the last call failed; "" if there is nothing to add */
+	struct oci_pins *pins; /* NULL: nobody else works on the volume */
+	char err[256];         /* why the last call failed; "" if there is nothing to add */
 	/* Called during long work (may be NULL): compressed bytes done and in all. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *progress_ctx;
@@ -71,7 +88,7 @@ struct oci_store {
 /* Opens "d0.images", making it if `create`. 0, or < 0 (-H2_ENOENT: no images here). */
 int oci_open(struct oci_store *st, struct h2_vol *vol, bool create);
 void oci_close(struct oci_store *st);
-/* Delete what unfinished imports left, and layers that no image uses. Not during an import. */
+/* Delete what unfinished imports left, and layers that no image uses; not what is pinned. */
 int oci_recover(struct oci_store *st);
 
 struct oci_layer_ref {
@@ -92,6 +109,7 @@ struct oci_image {
  * Import the (first, or linux/amd64) image of an OCI layout or a docker archive. name: tag
  * to give it, NULL: those the archive says. An image that is there already is read and
  * compared; damaged layers are made anew. 0, or < 0 with st->err; then nothing has changed.
+ * One import at a time for a volume; everything else may go on beside it (`yield`, `pins`).
  */
 int oci_import(struct oci_store *st, const struct oci_source *src, const char *name,
 	       struct oci_image *out);
@@ -129,7 +147,7 @@ int oci_layer_export(struct oci_store *st, const char *chain, oci_write_cb *cb, 
  */
 int oci_tree_find(struct h2_pfs *pfs, const char *path, bool follow, struct h2_attr *out);
 /* What is at `path` and below as a tar; its names begin with `as` ("": the root is left out).
- */
+ * The callback also comes with no bytes, as a time at which others may use the volume. */
 int oci_tree_pack(struct h2_pfs *pfs, const char *path, const char *as, oci_write_cb *cb,
 		  void *arg);
 enum oci_change {
@@ -137,6 +155,7 @@ enum oci_change {
 	OCI_ADDED,
 	OCI_DELETED,
 	OCI_TOUCHED, /* a directory whose time alone differs */
+	OCI_SAME,    /* nothing to report: a time at which others may use the volume */
 };
 /* attr: of the new object; of the old one if it was deleted. 0 or < 0 to stop. */
 typedef int oci_diff_cb(void *arg, enum oci_change kind, const char *path,

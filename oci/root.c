@@ -20,8 +20,27 @@
 #define DEPTH_MAX 256
 #define BUF       (256u << 10)
 
+struct child {
+	uint64_t ino;
+	char *name;
+};
+
+struct children {
+	struct child *c;
+	size_t n, size;
+};
+
+/* One directory of the path under way; not on the stack, which is small in a cell. */
+struct level {
+	struct children l;
+	struct oci_sha sha;
+	struct h2_attr attr; /* of the child under way */
+	uint8_t x[32], c[32];
+};
+
 struct walk {
 	struct oci_store *st;
+	struct level *level[DEPTH_MAX + 2]; /* made when they are needed */
 	struct h2_pfs *pfs;
 	uint8_t *buf;
 	char *xattr;
@@ -51,16 +70,6 @@ static long read_blocks(struct walk *w, uint64_t ino, uint64_t off)
 	}
 	return BUF;
 }
-
-struct child {
-	uint64_t ino;
-	char *name;
-};
-
-struct children {
-	struct child *c;
-	size_t n, size;
-};
 
 static int add_child(void *arg, const struct h2_dirent *e)
 {
@@ -150,80 +159,124 @@ static int hash_xattrs(struct walk *w, uint64_t ino, uint8_t out[32])
 	return 0;
 }
 
-static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned depth,
-		       struct oci_sha *into);
+static int hash_dir(struct walk *w, uint64_t ino, unsigned depth, uint8_t out[32]);
 
-static int hash_dir(struct walk *w, uint64_t ino, unsigned depth, uint8_t out[32])
+/* Everything of a record but a directory's content. Like the next function not inlined: what
+ * they need has no place on the stack of a recursion. */
+static __attribute__((noinline)) int hash_leaf(struct walk *w, struct level *v, uint64_t ino)
 {
-	struct children l = {0};
-	struct oci_sha s;
-	int err = depth > DEPTH_MAX ? -H2_EINVAL : h2_readdir(w->pfs, ino, 0, add_child, &l);
-
-	oci_sha_init(&s);
-	if (!err && l.n)
-		qsort(l.c, l.n, sizeof(*l.c), by_name);
-	for (size_t i = 0; i < l.n; i++) {
-		if (!err)
-			err = met(w, hash_object(w, l.c[i].ino, l.c[i].name, depth + 1, &s));
-		free(l.c[i].name);
-	}
-	free(l.c);
-	oci_sha_end(&s, out);
-	return err;
-}
-
-static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned depth,
-		       struct oci_sha *into)
-{
-	uint8_t x[32] = {0}, c[32] = {0};
 	uint32_t type;
-	struct h2_attr a;
-	char text[160];
-	int err = h2_getattr(w->pfs, ino, &a), n;
+	int err = h2_getattr(w->pfs, ino, &v->attr);
 
+	memset(v->c, 0, sizeof(v->c));
 	if (!err)
-		err = hash_xattrs(w, ino, x);
+		err = hash_xattrs(w, ino, v->x);
 	if (err)
 		return err;
-	type = a.mode & H2_S_IFMT;
-	if (type == H2_S_IFDIR) {
-		err = hash_dir(w, ino, depth, c);
-	} else if (type == H2_S_IFREG) {
-		err = hash_content(w, ino, a.size, c);
-	} else if (type == H2_S_IFLNK) {
+	type = v->attr.mode & H2_S_IFMT;
+	if (type == H2_S_IFREG)
+		err = hash_content(w, ino, v->attr.size, v->c);
+	if (type == H2_S_IFLNK) {
 		long len = h2_readlink(w->pfs, ino, (char *)w->buf, BUF);
 
 		if (len < 0)
 			return (int)len;
-		h2_sha256(w->buf, (size_t)len, c);
+		h2_sha256(w->buf, (size_t)len, v->c);
 	}
-	n = snprintf(text, sizeof(text), "%o %u %u %lld.%09u %llu %u:%u", a.mode, a.uid, a.gid,
-		     (long long)a.mtime.sec, a.mtime.nsec,
-		     type == H2_S_IFREG ? (unsigned long long)a.size : 0, a.rmajor, a.rminor);
+	return err;
+}
+
+static __attribute__((noinline)) void add_record(const struct level *v, const char *name,
+						 struct oci_sha *into)
+{
+	const struct h2_attr *a = &v->attr;
+	bool file = (a->mode & H2_S_IFMT) == H2_S_IFREG;
+	char text[160];
+	int n = snprintf(text, sizeof(text), "%o %u %u %lld.%09u %llu %u:%u", a->mode, a->uid,
+			 a->gid, (long long)a->mtime.sec, a->mtime.nsec,
+			 file ? (unsigned long long)a->size : 0, a->rmajor, a->rminor);
+
 	oci_sha_add(into, name, strlen(name) + 1);
 	oci_sha_add(into, text, (size_t)n + 1);
-	oci_sha_add(into, x, 32);
-	oci_sha_add(into, c, 32);
+	oci_sha_add(into, v->x, 32);
+	oci_sha_add(into, v->c, 32);
+}
+
+/* An object at `depth`, whose directory's hash it goes into. */
+static int hash_object(struct walk *w, uint64_t ino, const char *name, unsigned depth,
+		       struct oci_sha *into)
+{
+	struct level *v = w->level[depth];
+	int err;
+
+	if (!v)
+		v = w->level[depth] = calloc(1, sizeof(*v));
+	err = v ? hash_leaf(w, v, ino) : -H2_ENOMEM;
+	if (!err && (v->attr.mode & H2_S_IFMT) == H2_S_IFDIR)
+		err = hash_dir(w, ino, depth, v->c);
+	if (!err)
+		add_record(v, name, into);
+	if (w->st->yield)
+		w->st->yield(w->st->yield_ctx);
+	return err;
+}
+
+/* The directory at `depth`; its entries are one deeper, their list is kept at its own. */
+static int hash_dir(struct walk *w, uint64_t ino, unsigned depth, uint8_t out[32])
+{
+	struct children *l = &w->level[depth]->l;
+	struct oci_sha *s = &w->level[depth]->sha;
+	int err = depth > DEPTH_MAX ? -H2_EINVAL : h2_readdir(w->pfs, ino, 0, add_child, l);
+
+	oci_sha_init(s);
+	if (!err && l->n)
+		qsort(l->c, l->n, sizeof(*l->c), by_name);
+	for (size_t i = 0; i < l->n; i++) {
+		if (!err)
+			err = met(w, hash_object(w, l->c[i].ino, l->c[i].name, depth + 1, s));
+		free(l->c[i].name);
+	}
+	free(l->c);
+	*l = (struct children){0};
+	oci_sha_end(s, out);
+	return err;
+}
+
+/* The whole tree; sets w->err in addition where w->go_on. */
+static int walk_tree(struct walk *w, const char *label, struct oci_sha *s)
+{
+	int err = -H2_ENOMEM;
+
+	w->buf = malloc(BUF);
+	w->xattr = malloc(H2_XATTR_MAX);
+	oci_sha_init(s);
+	if (w->buf && w->xattr)
+		err = h2_pfs_open(w->st->vol, label, H2_PFS_RDONLY, &w->pfs);
+	if (!err) {
+		err = hash_object(w, H2_ROOT_INO, "", 0, s);
+		h2_pfs_close(w->pfs);
+	}
+	for (unsigned i = 0; i < DEPTH_MAX + 2; i++)
+		free(w->level[i]);
+	free(w->buf);
+	free(w->xattr);
 	return err;
 }
 
 int oci_tree_root_known(struct oci_store *st, const char *label, const struct oci_sums *known,
 			char out[OCI_HEX])
 {
-	struct walk w = {
-	    .st = st, .known = known, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX)};
+	struct walk *w = calloc(1, sizeof(*w));
 	struct oci_sha s;
-	int err =
-	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;
+	int err = -H2_ENOMEM;
 
-	oci_sha_init(&s);
-	if (!err) {
-		err = hash_object(&w, H2_ROOT_INO, "", 0, &s);
-		h2_pfs_close(w.pfs);
+	if (w) {
+		w->st = st;
+		w->known = known;
+		err = walk_tree(w, label, &s);
+		oci_sha_hex(&s, out);
 	}
-	oci_sha_hex(&s, out);
-	free(w.buf);
-	free(w.xattr);
+	free(w);
 	return err;
 }
 
@@ -234,18 +287,16 @@ int oci_tree_root(struct oci_store *st, const char *label, char out[OCI_HEX])
 
 int oci_tree_read(struct oci_store *st, const char *label)
 {
-	struct walk w = {
-	    .st = st, .buf = malloc(BUF), .xattr = malloc(H2_XATTR_MAX), .go_on = true};
+	struct walk *w = calloc(1, sizeof(*w));
 	struct oci_sha s;
-	int err =
-	    w.buf && w.xattr ? h2_pfs_open(st->vol, label, H2_PFS_RDONLY, &w.pfs) : -H2_ENOMEM;
+	int err = -H2_ENOMEM;
 
-	oci_sha_init(&s);
-	if (!err) {
-		err = hash_object(&w, H2_ROOT_INO, "", 0, &s);
-		h2_pfs_close(w.pfs);
+	if (w) {
+		w->st = st;
+		w->go_on = true;
+		err = walk_tree(w, label, &s);
+		err = err ? err : w->err;
 	}
-	free(w.buf);
-	free(w.xattr);
-	return err ? err : w.err;
+	free(w);
+	return err;
 }

@@ -487,6 +487,9 @@ static int pack_tree(struct packer *p, const struct h2_attr *a, const char *name
 	for (size_t i = 0; !err && i < v->now.n; i++) {
 		const char *kid = name_of(&v->now, i);
 
+		err = p->cb(p->arg, "", 0);
+		if (err)
+			break;
 		err = h2_lookup(p->pfs, a->ino, kid, strlen(kid), &v->a);
 		if (err == -H2_ENOENT) {
 			err = 0; /* gone meanwhile */
@@ -649,6 +652,8 @@ static int diff_dir(struct differ *d, uint64_t now, uint64_t was, const char *pa
 		int order = !a ? 1 : !b ? -1 : strcmp(a, b);
 
 		err = join(v->path, path, order <= 0 ? a : b);
+		if (!err)
+			err = d->cb(d->arg, OCI_SAME, v->path, NULL);
 		if (!err && !skipped(d, v->path))
 			err = diff_name(d, now, was, order <= 0 ? a : b, -order, v, depth);
 		i += order <= 0;
@@ -674,6 +679,8 @@ static int pack_change(void *arg, enum oci_change kind, const char *path,
 	const char *name = strrchr(path, '/');
 	char mark[PATH_LEN + 8];
 
+	if (kind == OCI_SAME)
+		return ((struct packer *)arg)->cb(((struct packer *)arg)->arg, "", 0);
 	if (kind != OCI_DELETED)
 		return pack_one(arg, a, path);
 	name = name ? name + 1 : path;

@@ -26,6 +26,8 @@ static int collect(void *arg, const void *p, size_t len)
 {
 	struct bytes *b = arg;
 
+	if (!len)
+		return 0; /* a time at which others may use the volume */
 	if (len > b->size - b->len) {
 		b->size = 2 * (b->size + len);
 		b->p = realloc(b->p, b->size);
@@ -203,6 +205,8 @@ static int line(void *arg, enum oci_change kind, const char *path, const struct 
 	static const char letter[] = "CADt";
 	char text[300];
 
+	if (kind == OCI_SAME)
+		return 0;
 	snprintf(text, sizeof(text), "%c %s\n", letter[kind], path);
 	return collect(arg, text, strlen(text));
 }
