@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cells/store/admin.h"
+#include "cells/store/task.h"
 #include "libcell/log.h"
 
 #define READ_MAX  (1u << 20)
@@ -69,6 +70,8 @@ static int one_change(void *arg, enum oci_change kind, const char *path,
 	static const char letter[] = {
 	    [OCI_CHANGED] = 'C', [OCI_ADDED] = 'A', [OCI_DELETED] = 'D', [OCI_TOUCHED] = 't'};
 	char text[PATH_LEN + 32];
+	if (kind == OCI_SAME)
+		return admin_stream(arg, "", 0);
 	int n = snprintf(text, sizeof(text), "%c%llu\t%s", letter[kind],
 			 (unsigned long long)a->size, path);
 
@@ -121,7 +124,7 @@ static int unpack_begin(struct session *c, struct store *s)
 	if (!err && (a.mode & H2_S_IFMT) != H2_S_IFDIR)
 		err = -H2_ENOTDIR;
 	if (!err) {
-		c->unpack_st = (struct oci_store){.vol = s->vol};
+		c->unpack_st = (struct oci_store){.vol = s->vol, .yield = task_breathe};
 		c->unpack = oci_unpack_new(&c->unpack_st, c->unpack_pfs, a.ino,
 					   (unsigned)(*flags - '0') & 3u);
 		err = c->unpack ? 0 : -H2_ENOMEM;

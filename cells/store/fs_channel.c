@@ -267,11 +267,6 @@ void fs_channels_retry(struct store *s)
 			go_up(s, clients[ch]);
 }
 
-void store_serve_others(void *ctx)
-{
-	fs_channels_serve(ctx);
-}
-
 void fs_channels_close(struct store *s)
 {
 	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++)

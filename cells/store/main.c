@@ -6,9 +6,9 @@
  * may lie; and none of them may see another's files or bring the store down.
  *
  * Model. One volume, one thread. The loop serves every client's channel in turn, a bounded
- * number of requests each, syncs the volume when changes are old enough, and sleeps. A
- * request runs to its end; while it waits for the disk, the disk's queue is kept full
- * by write-behind and read-ahead (blockdev.c).
+ * number of requests each, gives a slice to long work (admin.c, signed.c), syncs the volume
+ * when changes are old enough, and sleeps. A request for a file runs to its end; while it waits
+ * for the disk, the disk's queue is kept full by write-behind and read-ahead (blockdev.c).
  *
  * Confinement. A session can name inodes of its own PFS only (fuse/server.c); which PFS that
  * is comes from the channel's args, which the controlling cell set.
@@ -25,6 +25,9 @@
 #include "libcell/clock.h"
 #include "libcell/log.h"
 
+#define SLICE_MIN (CLOCK_NS_PER_MS / 2)
+#define SLICE_MAX (8 * CLOCK_NS_PER_MS)
+
 static struct store store;
 
 /* An unusable configuration or disk: stay there, so that the log's last words can be read
@@ -40,6 +43,12 @@ static int stay_down(void)
 	}
 }
 
+/* Long work gets as much of a round as the files got, within bounds. */
+static uint64_t slice(uint64_t files_ns)
+{
+	return files_ns < SLICE_MIN ? SLICE_MIN : files_ns > SLICE_MAX ? SLICE_MAX : files_ns;
+}
+
 int cell_main(const struct d0_info *info)
 {
 	if (store_open(&store, info->args))
@@ -47,12 +56,15 @@ int cell_main(const struct d0_info *info)
 	fs_channels_scan(&store);
 	admin_scan(&store);
 	for (;;) {
-		uint64_t next, flags;
+		uint64_t next, flags, began;
 		bool more;
 
 		store_poll(&store);
 		events_clear();
-		more = fs_channels_serve(&store) | admin_serve(&store);
+		began = clock_ns();
+		more = fs_channels_serve(&store);
+		store.slice_ns = slice(clock_ns() - began);
+		more |= admin_serve(&store);
 		next = store_tick(&store);
 		more |= admin_job_step(&store);
 		more |= signed_step(&store);

@@ -7,10 +7,11 @@
  *
  * Model. The first client that asks for an image, or for a PFS that began as a snapshot of
  * it, has the image verified: signature by a trusted key, then documents and tree. That takes
- * as long as reading the image; others are served meanwhile. The result is remembered with the
- * check code of the PFS root: with sha192 it pins every block below it, so as long as it is the
- * same, the image is. Whatever is read later is checked against codes that hang from blocks
- * read then; the cache may drop a block, but not the code it must have.
+ * as long as reading the image and is done in a task, in slices; others are served meanwhile.
+ * The result is remembered with the check code of the PFS root: with sha192 it pins every block
+ * below it, so as long as it is the same, the image is. Whatever is read later is checked
+ * against codes that hang from blocks read then; the cache may drop a block, but not the code
+ * it must have.
  *
  * A root that a container writes to changes, and nobody signs that: of it, only what it began
  * as is known. A PFS that is no image and began as none is served when the controlling cell
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cells/store/store.h"
+#include "cells/store/task.h"
 #include "libcell/clock.h"
 #include "libcell/log.h"
 #include "oci/oci.h"
@@ -40,6 +42,8 @@ struct verdict {
 struct trust {
 	struct verdict known[KNOWN];
 	unsigned next;
+	struct task *task;
+	bool verifying;
 };
 
 static struct verdict *find(struct trust *t, const char *id)
@@ -122,7 +126,7 @@ int signed_state(struct store *s, const char *label)
 
 static int verify(struct store *s, struct verdict *v, char why[256])
 {
-	struct oci_store st = {.yield = store_serve_others, .yield_ctx = s};
+	struct oci_store st = {.yield = task_breathe};
 	struct oci_keys keys = {.n = s->config.keys};
 	struct oci_image *img = calloc(1, sizeof(*img));
 	uint8_t root[24];
@@ -149,22 +153,21 @@ static int verify(struct store *s, struct verdict *v, char why[256])
 	return err;
 }
 
-bool signed_step(struct store *s)
+/* The first image that waits for it, in the task. */
+static void verify_one(void *store)
 {
+	struct store *s = store;
 	uint64_t began = clock_ns();
-	struct verdict *v = NULL;
+	struct verdict *v = s->trust->known;
 	char why[256] = "", id[OCI_HEX];
 	int err;
 
-	for (unsigned i = 0; s->trust && i < KNOWN && !v; i++)
-		if (s->trust->known[i].id[0] && !s->trust->known[i].state)
-			v = &s->trust->known[i];
-	if (!v)
-		return false;
+	while (!v->id[0] || v->state)
+		v++;
 	memcpy(id, v->id, OCI_HEX);
 	err = verify(s, v, why);
 	if (strcmp(v->id, id)) /* forgotten meanwhile: too many at a time */
-		return true;
+		return;
 	v->state = err == -H2_EAGAIN ? 0 : err ? -1 : 1;
 	v->tid = last_commit(s);
 	if (err)
@@ -173,11 +176,36 @@ bool signed_step(struct store *s)
 		log_info("image %.12s: signature and contents verified in %llu ms", id,
 			 (unsigned long long)((clock_ns() - began) / CLOCK_NS_PER_MS));
 	fs_channels_retry(s);
+}
+
+static bool some_wait(const struct trust *t)
+{
+	for (unsigned i = 0; i < KNOWN; i++)
+		if (t->known[i].id[0] && !t->known[i].state)
+			return true;
+	return false;
+}
+
+bool signed_step(struct store *s)
+{
+	struct trust *t = s->trust;
+
+	if (!t || (!t->verifying && !some_wait(t)))
+		return false;
+	if (!t->task)
+		t->task = task_new();
+	if (!t->task)
+		return false; /* tried again in the next round */
+	if (!t->verifying)
+		task_begin(t->task, verify_one, s);
+	t->verifying = task_step(t->task, clock_ns() + s->slice_ns);
 	return true;
 }
 
 void signed_close(struct store *s)
 {
+	if (s->trust)
+		task_free(s->trust->task);
 	free(s->trust);
 	s->trust = NULL;
 }

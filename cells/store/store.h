@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "cells/store/h2_config.h"
 #include "h2/h2.h"
+#include "oci/oci.h"
 
 struct blkdev;
 struct ramdisk;
@@ -21,6 +22,8 @@ struct store {
 	struct h2_vol *vol;
 	bool readonly;
 	uint64_t next_sync;    /* clock_ns() */
+	uint64_t slice_ns;     /* what long work gets of a round of the main loop */
+	struct oci_pins pins;  /* images that admin requests under way need */
 	struct oci_mend *mend; /* while an image is imported */
 	struct trust *trust;   /* signed.c; NULL: signatures are not asked for */
 	uint64_t *c_requests, *c_errors, *c_bad_blocks, *c_syncs, *c_dirty, *c_clients;
@@ -52,14 +55,10 @@ void fs_channels_retry(struct store *s);
  * 0: not known yet, signed_step() finds out, -1: no (logged).
  */
 int signed_state(struct store *s, const char *label);
-/* Verify one image that was asked for, serving other clients meanwhile; true if one was. Not
- * from inside a request or while an import runs. */
+/* A slice of verifying an image that was asked for; true: there is more to do. */
 bool signed_step(struct store *s);
 void signed_close(struct store *s);
-/* A yield callback: serve the clients. ctx: struct store. */
-void store_serve_others(void *ctx);
-
-/* admin.c: admin channels, and long work on the volume. */
+/* admin*.c: admin channels, and long work on the volume, in slices of slice_ns. */
 void admin_scan(struct store *s);
 bool admin_serve(struct store *s);
 /* One step of a scrub or bulkfree under way; true: there is more. */

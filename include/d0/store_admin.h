@@ -10,11 +10,15 @@
  * Strings in requests are NUL-terminated, one after the other. Lists are lines of text with
  * tabs between the fields. A malformed frame ends the session: the store sends EOF.
  *
+ * A cell may have several such channels: the requests of different ones take turns, in slices of
+ * some milliseconds, and so do they and the clients' files. So what is to be answered soon
+ * goes over another channel than imports, exports, tars and removals.
+ *
  * An import is a sequence IMPORT_BEGIN, then for each file of the OCI layout (index.json or
  * manifest.json, and what they name) IMPORT_FILE and as many IMPORT_DATA as it takes, at
  * last IMPORT_COMMIT. IMPORT_DATA is answered only if it fails (then the import is over). One
- * import at a time for a channel. Files are served to clients while it runs. A broken
- * channel aborts it.
+ * import at a time for a channel; commits of several channels wait for each other. A
+ * broken channel aborts it. An image that is removed while it is exported is exported whole.
  *
  * IMPORT_FILE of a name that is there goes on at the file's end, so that several files can be
  * sent in turns; IMPORT_RENAME gives one its name when its digest is known. With a second

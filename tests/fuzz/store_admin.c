@@ -1,115 +1,40 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Requests on an admin channel: the input is a sequence of operation (1 byte), length (2),
- * payload; each becomes a frame, operation 255 the bytes themselves, 254 a new start of the
- * client. Every request is answered in order, by frames that are whole.
+ * Requests on two admin channels: the input is a sequence of operation (1 byte), length (2),
+ * payload; each becomes a frame. Operation 255: the bytes themselves, 254: a new start of the
+ * client, 253: a new channel. 0 to 63: the first channel's client sends and waits for the
+ * answer; 64 more: the second's; 128 more: without waiting, so that requests of both are under
+ * way in turns. Every request is answered in order, by frames that are whole.
  */
-#include "cells/store/admin.c"
-#include "tests/unit/store_env.h"
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/store_admin_env.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct store_env env;
 static uint8_t *blank;
-static uint8_t ring[256 << 10] __attribute__((aligned(4096)));
-static struct d0_channel channel = {.state = D0_CHANNEL_OPEN,
-				    .protocol = D0_PROTO_ADMIN,
-				    .role = D0_ROLE_SERVER,
-				    .ring_size = sizeof(ring)};
+static bool framed[ADMIN_CLIENTS]; /* all that was sent was frames */
+static uint32_t last[ADMIN_CLIENTS];
 
-/* ---- the client ---- */
-static struct stream client;
-static uint8_t answer[sizeof(struct d0_admin_head) + D0_ADMIN_MAX];
-static size_t have;
-static uint32_t sent, answered; /* tags */
-static bool framed;             /* all that was sent was frames */
-
-static void check_answer(const struct d0_admin_head *h)
+static void check_answer(struct admin_client *c, const struct d0_admin_head *h,
+			 const uint8_t *p)
 {
-	if (h->len > D0_ADMIN_MAX || h->status > 0 || (h->flags & D0_ADMIN_MORE && h->status))
-		abort();
-	if (framed && (h->tag <= answered || h->tag > sent))
+	size_t n = (size_t)(c - admin_client);
+
+	if (framed[n] && (h->tag <= last[n] || h->tag > c->sent))
 		abort();
 	if (!(h->flags & D0_ADMIN_MORE))
-		answered = h->tag;
+		last[n] = h->tag;
 }
 
-static void drain(void)
+static void start(unsigned n, bool channel)
 {
-	struct d0_admin_head h;
-	bool notify = false;
-	size_t n;
-
-	stream_peer_restarted(&client);
-	while ((n = stream_read(&client, answer + have, sizeof(answer) - have, &notify))) {
-		have += n;
-		for (;;) {
-			memcpy(&h, answer, sizeof(h));
-			if (have < sizeof(h))
-				break;
-			check_answer(&h);
-			if (have < sizeof(h) + h.len)
-				break;
-			have -= sizeof(h) + h.len;
-			memmove(answer, answer + sizeof(h) + h.len, have);
-		}
-	}
-}
-
-static void client_start(void)
-{
-	if (stream_open(&client, ring, sizeof(ring), false))
-		abort();
-	have = 0;
-	framed = true;
-	sent = answered = 0;
-}
-
-/* ---- what the cell has around it ---- */
-const struct d0_channel *cell_channel(unsigned ch)
-{
-	return ch == 0 ? &channel : NULL;
-}
-void *cell_channel_ring(unsigned ch, size_t *size)
-{
-	*size = sizeof(ring);
-	return ring;
-}
-int cell_notify(unsigned ch)
-{
-	return 0;
-}
-void cell_random_bytes(void *buf, size_t len)
-{
-	static uint64_t x = 1;
-
-	for (uint8_t *p = buf; len--; p++)
-		*p = (uint8_t)((x += 0x9e3779b97f4a7c15ull) >> 56);
-}
-void log_at(enum log_level level, const char *fmt, ...)
-{
-}
-uint64_t clock_ns(void)
-{
-	return env.clock;
-}
-void events_collect(void)
-{
-}
-bool events_take(unsigned ch)
-{
-	return true;
-}
-void events_sleep_new(uint64_t deadline)
-{
-	drain();
-}
-bool fs_channels_serve(struct store *s)
-{
-	return false;
-}
-void store_serve_others(void *ctx)
-{
+	if (channel)
+		admin_channel_new(n);
+	else
+		admin_client_start(n);
+	framed[n] = true;
+	last[n] = 0;
 }
 
 /* ---- the volume: two trees with a little of everything ---- */
@@ -129,7 +54,7 @@ static void fill(const char *label, const char *text)
 	struct h2_pfs *p;
 	struct h2_attr d, a;
 
-	if (h2_pfs_open(env.vol, label, 0, &p) ||
+	if (h2_pfs_open(admin_volume.vol, label, 0, &p) ||
 	    h2_mkdir(p, H2_ROOT_INO, "etc", 3, &how, &d) ||
 	    h2_symlink(p, H2_ROOT_INO, "link", 4, "etc/passwd", 10, &how, &a) ||
 	    h2_symlink(p, d.ino, "loop", 4, "../etc/loop", 11, &how, &a))
@@ -143,77 +68,72 @@ static void make_volume(void)
 {
 	static const struct h2_pfs_opts o = {.comp = H2_COMP_LZ4};
 
-	store_env_open(&env, 32 << 20);
-	if (h2_pfs_create(env.vol, "other", &o))
+	store_env_open(&admin_volume, 32 << 20);
+	if (h2_pfs_create(admin_volume.vol, "other", &o))
 		abort();
 	fill("root", "one");
 	fill("other", "two");
-	h2_sync(env.vol);
-	blank = malloc(env.size);
-	memcpy(blank, env.mem, env.size);
-	env.writes = 0;
+	h2_sync(admin_volume.vol);
+	blank = malloc(admin_volume.size);
+	memcpy(blank, admin_volume.mem, admin_volume.size);
+	admin_volume.writes = 0;
 }
 
 /* ---- one input ---- */
-static void send_bytes(struct store *s, const void *p, size_t len)
+static void settle(void)
 {
-	const uint8_t *at = p;
-	bool notify = false;
-
-	for (unsigned tries = 0; len && tries < 64; tries++) {
-		size_t n = stream_write(&client, at, len, &notify);
-
-		at += n;
-		len -= n;
-		admin_serve(s);
-		drain();
-	}
+	for (unsigned i = 0; i < 200000 && admin_round(); i++)
+		;
 }
 
-static void one(struct store *s, unsigned op, const uint8_t *p, size_t len)
+static void one(unsigned op, const uint8_t *p, size_t len)
 {
-	struct d0_admin_head h = {.len = (uint32_t)len, .op = (uint16_t)op, .tag = ++sent};
+	unsigned n = op >> 6 & 1;
+	bool silent;
 
-	if (op == 254) {
-		client_start();
-	} else if (op == 255) {
-		framed = false;
-		send_bytes(s, p, len);
-	} else {
-		send_bytes(s, &h, sizeof(h));
-		send_bytes(s, p, len);
-		if (framed && op != D0_ADMIN_IMPORT_DATA && op != D0_ADMIN_UNPACK_DATA &&
-		    answered != sent)
-			abort();
+	if (op == 253 || op == 254) {
+		start(len & 1, op == 253);
+		return;
 	}
-	while (admin_job_step(s))
-		;
+	if (op == 255) {
+		framed[0] = false;
+		admin_send_bytes(0, p, len);
+		admin_round();
+		return;
+	}
+	admin_send(n, op & 63, p, len);
+	if (op & 128) {
+		admin_round();
+		return;
+	}
+	settle();
+	silent = (op & 63) == D0_ADMIN_IMPORT_DATA || (op & 63) == D0_ADMIN_UNPACK_DATA;
+	if (framed[n] && !silent && last[n] != admin_client[n].sent)
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct store s = {0};
-
 	if (!blank) {
 		make_volume();
-	} else if (env.writes) {
-		memcpy(env.mem, blank, env.size);
-		env.writes = 0;
-		store_env_crash(&env);
+	} else if (admin_volume.writes) {
+		memcpy(admin_volume.mem, blank, admin_volume.size);
+		admin_volume.writes = 0;
+		store_env_crash(&admin_volume);
 	}
-	s.vol = env.vol;
-	memset(ring, 0, sizeof(ring));
-	channel.generation++;
-	client_start();
-	admin_scan(&s);
+	admin_env_begin();
+	for (unsigned n = 0; n < ADMIN_CLIENTS; n++) {
+		start(n, false);
+		admin_client[n].frame = check_answer;
+	}
 	while (size >= 3) {
 		size_t len = (size_t)(data[1] | data[2] << 8);
 
 		len = len < size - 3 ? len : size - 3;
-		one(&s, data[0], data + 3, len);
+		one(data[0], data + 3, len);
 		data += 3 + len;
 		size -= 3 + len;
 	}
-	admin_close(&s);
+	admin_env_end();
 	return 0;
 }

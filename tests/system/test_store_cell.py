@@ -101,6 +101,8 @@ channel store probe protocol=admin ring=64K label=admin
     d0fs("check", path)
     d0fs("images", path, "verify", "hello:1")
     assert d0fs("cat", path, "container:/hello") == "hello from an image\n"
+    assert d0fs("cat", path, "container:/d/through") == "links"
+    assert d0fs("cat", path, "container:/" + "d/" * 240 + "f") == "deep"
 
 
 @pytest.mark.parametrize("disk", sorted(DISKS))

@@ -103,23 +103,52 @@ static void hex(const void *data, size_t len, char out[65])
 		snprintf(out + 2 * i, 3, "%02x", raw[i]);
 }
 
-static size_t make_tar(char *t, const char *name, const char *text)
+static char tar[64 << 10];
+static size_t tar_len;
+
+static void add(const char *name, char type, const char *link, const char *text)
 {
+	char *t = tar + tar_len;
+	size_t len = strlen(text), room = 512 + (len + 511) / 512 * 512;
 	unsigned sum = 0;
 
-	memset(t, 0, 2048);
+	if (room + 1024 > sizeof(tar) - tar_len)
+		probe_failed("room for a tar", (long)tar_len);
 	snprintf(t, 100, "%s", name);
 	memcpy(t + 100, "0000644\0000000000\0000000000", 24);
-	snprintf(t + 124, 12, "%011o", (unsigned)strlen(text));
+	snprintf(t + 124, 12, "%011o", (unsigned)len);
 	memcpy(t + 136, "00000000001", 11);
 	memset(t + 148, ' ', 8);
-	t[156] = '0';
+	t[156] = type;
+	snprintf(t + 157, 100, "%s", link);
 	memcpy(t + 257, "ustar\00000", 8);
 	for (int i = 0; i < 512; i++)
 		sum += (uint8_t)t[i];
 	snprintf(t + 148, 8, "%06o", sum);
-	memcpy(t + 512, text, strlen(text));
-	return 2048;
+	memcpy(t + 512, text, len);
+	tar_len += room;
+}
+
+/* A file as deep as may be, and links through links: the store's stacks are small. */
+static void make_tar(void)
+{
+	char path[640] = "", record[700], name[16], link[16];
+	int n = 0;
+
+	add("hello", '0', "", "hello from an image\n");
+	for (unsigned i = 0; i < 240; i++)
+		n += snprintf(path + n, 4, "d/");
+	snprintf(path + n, 8, "f");
+	snprintf(record, sizeof(record), "%d path=%s\n", n + 1 + 10, path);
+	add("pax", 'x', "", record);
+	add("short", '0', "", "deep");
+	for (unsigned i = 0; i < 39; i++) {
+		snprintf(name, sizeof(name), "l%u", i);
+		snprintf(link, sizeof(link), i < 38 ? "l%u/." : "d", i + 1);
+		add(name, '2', link, "");
+	}
+	add("l0/through", '0', "", "links");
+	tar_len += 1024;
 }
 
 static void put_file(const char *name, const char *data, size_t len)
@@ -139,13 +168,13 @@ static void put_blob(const char *data, size_t len, char digest[65])
 
 static void import_image(void)
 {
-	static char tar[2048];
 	char layer[65], manifest[65], text[512];
 	int n;
 
 	request(D0_ADMIN_IMPORT_BEGIN, NULL, 0, 0);
 	request(D0_ADMIN_IMPORT_BEGIN, NULL, 0, -H2_EBUSY);
-	put_blob(tar, make_tar(tar, "hello", "hello from an image\n"), layer);
+	make_tar();
+	put_blob(tar, tar_len, layer);
 	n = snprintf(text, sizeof(text), "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", layer);
 	put_blob(text, (size_t)n, p.config);
 	n = snprintf(
