@@ -57,7 +57,17 @@ int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t si
 
 int channel_open(struct d0_channel *want, uint32_t *number)
 {
-	for (unsigned n = 0; n < D0_CHANNELS_MAX; n++) {
+	uint32_t n = 0;
+	int fd = channel_next(want, &n);
+
+	if (fd >= 0 && number)
+		*number = n;
+	return fd;
+}
+
+int channel_next(struct d0_channel *want, uint32_t *number)
+{
+	for (unsigned n = *number; n < D0_CHANNELS_MAX; n++) {
 		struct d0_channel c;
 		char path[32];
 		int fd;
@@ -70,8 +80,7 @@ int channel_open(struct d0_channel *want, uint32_t *number)
 		    c.role == want->role &&
 		    (want->peer_cell == CHANNEL_ANY_PEER || c.peer_cell == want->peer_cell)) {
 			*want = c;
-			if (number)
-				*number = n;
+			*number = n;
 			return fd;
 		}
 		close(fd);

@@ -18,7 +18,7 @@ struct d0_backend {
 	int ctl; // /dev/d0ctl
 	bool may_control;
 	uint32_t self; // d0d's own cell
-	struct store_link *store;
+	struct store_link *store; // the ways to the store, of store.c
 	uint32_t store_cell;
 	pthread_mutex_t lock; // the fields below; a leaf
 	struct box *boxes;    // containers that run
@@ -39,6 +39,8 @@ int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t si
 // and the channel's number (may be NULL). Its descriptor, or -1.
 #define CHANNEL_ANY_PEER (~0u)
 int channel_open(struct d0_channel *want, uint32_t *number);
+// The same from channel *number on.
+int channel_next(struct d0_channel *want, uint32_t *number);
 int d0_host_info(struct backend *b, struct be_info *out, struct err *e);
 int d0_cells(struct backend *b, be_cell_cb *cb, void *ctx);
 

@@ -1,14 +1,17 @@
 // Requests to the store cell.
 //
-// Problem: images and files of containers belong to the store; d0d has one byte stream to it,
-// over which requests are answered in order. Model: a request holds the link from its first
-// byte to the last of its answer; others wait. What a user's connection takes is gathered first
-// (struct spill), so nobody's slowness is the store's. Bytes that are sent for an import or an
-// unpacking have no answer unless they fail; that answer is found by the next request and fails
-// it. Locking: `lock` is a leaf: nothing is called while it is held but the request's callback,
-// which may not make a request. Failure: a broken frame, or the store's restart, ends the
-// request with an error; the link is used again, because the stream begins anew with either
-// end. What was lost of an import fails it.
+// Problem: images and files of containers belong to the store; d0d has byte streams to it, over
+// each of which requests are answered in order, and some take minutes. Model: three ways, for
+// requests that are answered soon, for an import, and for what streams or removes much; the
+// store serves them in turns. With fewer admin channels the last one takes what is left. A
+// request holds its way from its first byte to the last of its answer; others wait. What a
+// user's connection takes is gathered first (struct spill), so nobody's slowness is the
+// store's. Bytes that are sent for an import or an unpacking have no answer unless they fail;
+// that answer is found by the next request and fails it. Locking: the ways' locks are leaves:
+// nothing is called while one is held but the request's callback, which may not make a request.
+// Failure: a broken frame, or the store's restart, ends the request with an error; the way is
+// used again, because the stream begins anew with either end. What was lost of an import fails
+// it.
 #include "d0d/d0/store.h"
 
 #include <dirent.h>
@@ -25,6 +28,13 @@
 #define LOOK_MS   500 // how often a waiting request asks whether the store still runs
 #define SPILL_MEM (2u << 20)
 #define RECLAIM_S 3
+
+enum way {
+	WAY_SHORT,
+	WAY_IMPORT,
+	WAY_LONG,
+	WAYS
+};
 
 struct store_link {
 	pthread_mutex_t lock;
@@ -48,39 +58,87 @@ static uint64_t store_starts(struct d0_backend *b)
 
 void store_link_open(struct d0_backend *b)
 {
-	struct store_link *l = xcalloc(1, sizeof(*l));
+	struct store_link *l = xcalloc(WAYS, sizeof(*l));
+	uint32_t number = 0;
 
-	pthread_mutex_init(&l->lock, NULL);
-	struct d0_channel c = {
-	    .protocol = D0_PROTO_ADMIN, .role = D0_ROLE_CLIENT, .peer_cell = CHANNEL_ANY_PEER};
-	l->fd = channel_open(&c, NULL);
-	if (l->fd >= 0) {
-		b->store_cell = c.peer_cell;
-		l->starts = store_starts(b);
+	for (int i = 0; i < WAYS; i++, number++) {
+		struct d0_channel c = {.protocol = D0_PROTO_ADMIN,
+				       .role = D0_ROLE_CLIENT,
+				       .peer_cell = CHANNEL_ANY_PEER};
+		pthread_mutex_init(&l[i].lock, NULL);
+		l[i].fd = i && l[i - 1].fd < 0 ? -1 : channel_next(&c, &number);
+		if (l[i].fd >= 0) {
+			b->store_cell = c.peer_cell;
+			l[i].starts = store_starts(b);
+		}
 	}
 	b->store = l;
 }
 
 void store_link_close(struct d0_backend *b)
 {
-	if (b->store->fd >= 0)
-		close(b->store->fd);
+	for (int i = 0; i < WAYS; i++)
+		if (b->store[i].fd >= 0)
+			close(b->store[i].fd);
 	free(b->store);
+}
+
+static enum way way_of(enum d0_admin_op op)
+{
+	switch (op) {
+	case D0_ADMIN_IMPORT_BEGIN:
+	case D0_ADMIN_IMPORT_FILE:
+	case D0_ADMIN_IMPORT_DATA:
+	case D0_ADMIN_IMPORT_COMMIT:
+	case D0_ADMIN_IMPORT_ABORT:
+	case D0_ADMIN_IMPORT_RENAME:
+		return WAY_IMPORT;
+	case D0_ADMIN_IMAGE_EXPORT:
+	case D0_ADMIN_IMAGE_REMOVE:
+	case D0_ADMIN_LAYER_EXPORT:
+	case D0_ADMIN_TREE_PACK:
+	case D0_ADMIN_TREE_DIFF:
+	case D0_ADMIN_TREE_PACK_DIFF:
+	case D0_ADMIN_UNPACK_BEGIN:
+	case D0_ADMIN_UNPACK_DATA:
+	case D0_ADMIN_UNPACK_END:
+		return WAY_LONG;
+	default:
+		return WAY_SHORT;
+	}
+}
+
+// The way for such requests, held.
+static struct store_link *take_way(struct d0_backend *b, enum d0_admin_op op)
+{
+	struct store_link *l = b->store + way_of(op);
+
+	while (l > b->store && l->fd < 0)
+		l--;
+	pthread_mutex_lock(&l->lock);
+	return l;
 }
 
 // ---- frames ----
 
+struct start {
+	struct d0_backend *b;
+	uint64_t starts;
+};
+
 static bool same_start(void *ctx)
 {
-	struct d0_backend *b = ctx;
+	struct start *s = ctx;
 
-	return store_starts(b) == b->store->starts;
+	return store_starts(s->b) == s->starts;
 }
 
 // Fails when the store's cell has started anew since the request began.
-static int read_all(struct d0_backend *b, void *buf, size_t n)
+static int read_all(struct d0_backend *b, struct store_link *l, void *buf, size_t n)
 {
-	return fd_read_while(b->store->fd, buf, n, LOOK_MS, same_start, b);
+	struct start s = {b, l->starts};
+
+	return fd_read_while(l->fd, buf, n, LOOK_MS, same_start, &s);
 }
 
 static int send_frame(struct store_link *l, enum d0_admin_op op, const void *data, size_t n)
@@ -105,10 +163,8 @@ static int refused(struct err *e, int status, const char *text, size_t n)
 	return err_set(e, http, "store: %.*s", (int)(n < 300 ? n : 300), text);
 }
 
-static int broken(struct d0_backend *b, struct err *e)
+static int broken(struct d0_backend *b, struct store_link *l, struct err *e)
 {
-	struct store_link *l = b->store;
-
 	l->starts = store_starts(b);
 	l->lost = l->spooling;
 	l->spooling = false;
@@ -116,19 +172,18 @@ static int broken(struct d0_backend *b, struct err *e)
 }
 
 // All of the answer to the last request. Answers to bytes sent before it come first.
-static int take_answer(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ctx,
-		       struct err *e)
+static int take_answer(struct d0_backend *b, struct store_link *l, enum d0_admin_op op,
+		       store_cb *cb, void *ctx, struct err *e)
 {
-	struct store_link *l = b->store;
 	char *data = xmalloc(D0_ADMIN_MAX + 1);
 	struct d0_admin_head h = {.flags = D0_ADMIN_MORE};
 	bool stop = false;
 	int rc = 0;
 
 	while (h.flags & D0_ADMIN_MORE) {
-		if (read_all(b, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
-		    read_all(b, data, h.len) < 0) {
-			rc = broken(b, e);
+		if (read_all(b, l, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
+		    read_all(b, l, data, h.len) < 0) {
+			rc = broken(b, l, e);
 			break;
 		}
 		if (h.op != op || h.tag != l->tag) {
@@ -149,18 +204,16 @@ static int take_answer(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, 
 	return rc == 0 && stop ? err_set(e, 507, "the store's answer can't be kept") : rc;
 }
 
-static int call_held(struct d0_backend *b, enum d0_admin_op op, const void *data, size_t n,
-		     store_cb *cb, void *ctx, struct err *e)
+static int call_held(struct d0_backend *b, struct store_link *l, enum d0_admin_op op,
+		     const void *data, size_t n, store_cb *cb, void *ctx, struct err *e)
 {
-	struct store_link *l = b->store;
-
 	if (l->fd < 0)
 		return err_set(e, 503, "this host has no store: nothing can be kept");
 	if (n > D0_ADMIN_MAX)
 		return err_set(e, 400, "a name is too long");
 	if (send_frame(l, op, data, n) < 0)
-		return broken(b, e);
-	return take_answer(b, op, cb, ctx, e);
+		return broken(b, l, e);
+	return take_answer(b, l, op, cb, ctx, e);
 }
 
 int store_text(void *sbuf, const void *data, size_t n)
@@ -172,9 +225,10 @@ int store_text(void *sbuf, const void *data, size_t n)
 int store_callv(struct d0_backend *b, enum d0_admin_op op, const struct sbuf *args,
 		store_cb *cb, void *ctx, struct err *e)
 {
-	pthread_mutex_lock(&b->store->lock);
-	int rc = call_held(b, op, args->p ? args->p : "", args->len, cb, ctx, e);
-	pthread_mutex_unlock(&b->store->lock);
+	struct store_link *l = take_way(b, op);
+	int rc = call_held(b, l, op, args->p ? args->p : "", args->len, cb, ctx, e);
+
+	pthread_mutex_unlock(&l->lock);
 	return rc;
 }
 
@@ -200,32 +254,31 @@ int store_call(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ct
 
 // ---- imports ----
 
-static int spool_held(struct d0_backend *b, const char *file, const void *buf, size_t n,
-		      struct err *e)
+static int spool_held(struct d0_backend *b, struct store_link *l, const char *file,
+		      const void *buf, size_t n, struct err *e)
 {
-	struct store_link *l = b->store;
 	const char *p = buf;
 
 	if (l->lost)
 		return err_set(e, l->why.status ? l->why.status : 503, "%.900s",
 			       *l->why.msg ? l->why.msg : "the import was interrupted");
 	if (!l->spooling) {
-		call_held(b, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
-		if (call_held(b, D0_ADMIN_IMPORT_BEGIN, "", 0, NULL, NULL, e) < 0)
+		call_held(b, l, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
+		if (call_held(b, l, D0_ADMIN_IMPORT_BEGIN, "", 0, NULL, NULL, e) < 0)
 			return -1;
 		l->spooling = true;
 		l->file[0] = 0;
 	}
 	if (strcmp(l->file, file) != 0) {
-		if (call_held(b, D0_ADMIN_IMPORT_FILE, file, strlen(file) + 1, NULL, NULL, e) <
-		    0)
+		if (call_held(b, l, D0_ADMIN_IMPORT_FILE, file, strlen(file) + 1, NULL, NULL,
+			      e) < 0)
 			return -1;
 		snprintf(l->file, sizeof(l->file), "%s", file);
 	}
 	while (n) {
 		size_t part = n < D0_ADMIN_MAX ? n : D0_ADMIN_MAX;
 		if (send_frame(l, D0_ADMIN_IMPORT_DATA, p, part) < 0)
-			return broken(b, e);
+			return broken(b, l, e);
 		p += part;
 		n -= part;
 	}
@@ -235,24 +288,24 @@ static int spool_held(struct d0_backend *b, const char *file, const void *buf, s
 int store_spool(struct d0_backend *b, const char *file, const void *buf, size_t n,
 		struct err *e)
 {
-	pthread_mutex_lock(&b->store->lock);
-	int rc = spool_held(b, file, buf, n, e);
-	pthread_mutex_unlock(&b->store->lock);
+	struct store_link *l = take_way(b, D0_ADMIN_IMPORT_DATA);
+	int rc = spool_held(b, l, file, buf, n, e);
+
+	pthread_mutex_unlock(&l->lock);
 	return rc;
 }
 
 int store_spool_rename(struct d0_backend *b, const char *from, const char *to, struct err *e)
 {
-	struct store_link *l = b->store;
 	struct sbuf args = {0};
 
 	sbuf_add(&args, from, strlen(from) + 1);
 	sbuf_add(&args, to, strlen(to) + 1);
-	pthread_mutex_lock(&l->lock);
-	int rc = spool_held(b, from, NULL, 0, e); // an empty file has to be made
+	struct store_link *l = take_way(b, D0_ADMIN_IMPORT_RENAME);
+	int rc = spool_held(b, l, from, NULL, 0, e); // an empty file has to be made
 	if (rc == 0) {
 		l->file[0] = 0;
-		rc = call_held(b, D0_ADMIN_IMPORT_RENAME, args.p, args.len, NULL, NULL, e);
+		rc = call_held(b, l, D0_ADMIN_IMPORT_RENAME, args.p, args.len, NULL, NULL, e);
 		if (rc == 0 && l->lost)
 			rc = err_set(e, l->why.status, "%.900s", l->why.msg);
 	}
@@ -263,11 +316,10 @@ int store_spool_rename(struct d0_backend *b, const char *from, const char *to, s
 
 void store_spool_drop(struct d0_backend *b)
 {
-	struct store_link *l = b->store;
+	struct store_link *l = take_way(b, D0_ADMIN_IMPORT_ABORT);
 
-	pthread_mutex_lock(&l->lock);
 	if (l->spooling)
-		call_held(b, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
+		call_held(b, l, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
 	l->spooling = l->lost = false;
 	l->why = (struct err){0};
 	pthread_mutex_unlock(&l->lock);
@@ -275,19 +327,18 @@ void store_spool_drop(struct d0_backend *b)
 
 // ---- unpacking ----
 
-static int unpack_held(struct d0_backend *b, struct sbuf *args, struct be_source *src,
-		       struct err *e)
+static int unpack_held(struct d0_backend *b, struct store_link *l, struct sbuf *args,
+		       struct be_source *src, struct err *e)
 {
-	struct store_link *l = b->store;
 	char *buf = xmalloc(D0_ADMIN_MAX);
 	ssize_t n = 0;
-	int rc = call_held(b, D0_ADMIN_UNPACK_BEGIN, args->p, args->len, NULL, NULL, e);
+	int rc = call_held(b, l, D0_ADMIN_UNPACK_BEGIN, args->p, args->len, NULL, NULL, e);
 
 	l->why = (struct err){0};
 	while (rc == 0 && (n = src->read(src->ctx, buf, D0_ADMIN_MAX)) > 0)
 		if (send_frame(l, D0_ADMIN_UNPACK_DATA, buf, (size_t)n) < 0)
-			rc = broken(b, e);
-	if (rc == 0 && call_held(b, D0_ADMIN_UNPACK_END, "", 0, NULL, NULL, e) < 0) {
+			rc = broken(b, l, e);
+	if (rc == 0 && call_held(b, l, D0_ADMIN_UNPACK_END, "", 0, NULL, NULL, e) < 0) {
 		rc = -1;
 		if (*l->why.msg && e)
 			*e = l->why;
@@ -307,9 +358,10 @@ int store_unpack(struct d0_backend *b, const char *label, const char *path, int 
 	sbuf_add(&args, label, strlen(label) + 1);
 	sbuf_add(&args, path, strlen(path) + 1);
 	sbuf_add(&args, bits, 2);
-	pthread_mutex_lock(&b->store->lock);
-	int rc = unpack_held(b, &args, src, e);
-	pthread_mutex_unlock(&b->store->lock);
+	struct store_link *l = take_way(b, D0_ADMIN_UNPACK_BEGIN);
+	int rc = unpack_held(b, l, &args, src, e);
+
+	pthread_mutex_unlock(&l->lock);
 	sbuf_free(&args);
 	return rc;
 }

@@ -9,7 +9,8 @@
 // dropped).
 typedef int store_cb(void *ctx, const void *data, size_t n);
 
-// Finds the admin channel. Without one every request fails with status 503.
+// Finds the admin channels, up to three: one each for what is answered soon, for an import,
+// for what streams or removes much. Without one every request fails with status 503.
 void store_link_open(struct d0_backend *b);
 void store_link_close(struct d0_backend *b);
 
@@ -32,7 +33,7 @@ void store_spool_drop(struct d0_backend *b);
 void store_settle(struct d0_backend *b);
 // Something was removed: its space is to come back, soon.
 void store_reclaim(struct d0_backend *b);
-// A whole unpacking: nothing else passes meanwhile.
+// A whole unpacking: no other stream passes meanwhile.
 int store_unpack(struct d0_backend *b, const char *label, const char *path, int flags,
 		 struct be_source *src, struct err *e);
 

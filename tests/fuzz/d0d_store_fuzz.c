@@ -157,11 +157,13 @@ static void ask(struct d0_backend *b, unsigned which)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct store_link l = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	// One channel: it takes all requests.
+	struct store_link l[WAYS] = {
+	    {.lock = PTHREAD_MUTEX_INITIALIZER}, {.fd = -1}, {.fd = -1}};
 	// reclaiming: no thread is started for that
 	struct d0_backend b = {.dir = (char *)"/tmp",
 			       .ctl = -1,
-			       .store = &l,
+			       .store = l,
 			       .lock = PTHREAD_MUTEX_INITIALIZER,
 			       .reclaiming = true};
 	struct feed f = {.p = data + 1, .n = size - 1};
@@ -173,7 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
 		abort();
-	l.fd = fd[0];
+	l[0].fd = fd[0];
 	f.fd = fd[1];
 	if (pthread_create(&store, NULL, store_main, &f))
 		abort();
