@@ -24,24 +24,27 @@ static void run(void)
 	swapcontext(&running->context, &outside);
 }
 
+static int begin(struct fiber *f, void (*fn)(void *), void *arg)
+{
+	if (!f->stack)
+		f->stack = malloc(STACK_SIZE);
+	if (!f->stack || getcontext(&f->context))
+		return -1;
+	f->context.uc_stack.ss_sp = f->stack;
+	f->context.uc_stack.ss_size = STACK_SIZE;
+	f->context.uc_link = NULL;
+	f->fn = fn;
+	f->arg = arg;
+	f->used = true;
+	makecontext(&f->context, run, 0);
+	return 0;
+}
+
 int fiber_start(void (*fn)(void *), void *arg)
 {
-	for (struct fiber *f = fibers; f < fibers + FIBERS_MAX; f++) {
-		if (f->used)
-			continue;
-		if (!f->stack)
-			f->stack = malloc(STACK_SIZE);
-		if (!f->stack || getcontext(&f->context))
-			return -1;
-		f->context.uc_stack.ss_sp = f->stack;
-		f->context.uc_stack.ss_size = STACK_SIZE;
-		f->context.uc_link = NULL;
-		f->fn = fn;
-		f->arg = arg;
-		f->used = true;
-		makecontext(&f->context, run, 0);
-		return 0;
-	}
+	for (struct fiber *f = fibers; f < fibers + FIBERS_MAX; f++)
+		if (!f->used)
+			return begin(f, fn, arg);
 	return -1;
 }
 

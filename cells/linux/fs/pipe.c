@@ -2,6 +2,9 @@
 /*
  * Pipes and FIFOs: a ring of bytes in pages that are allocated as they fill. Writes of at most
  * PIPE_BUF bytes are whole or not at all.
+ *
+ * Copying to and from a program's memory may sleep. Who moves head or tail or changes the table
+ * of pages therefore holds `copying`; looking at how full the pipe is needs no lock.
  */
 #include "cells/linux/inc/vfs.h"
 #include <asm/ioctls.h>
@@ -15,6 +18,7 @@ struct pipe {
 	u32 refs;
 	u32 readers, writers;
 	u32 opens_r, opens_w;
+	struct klock copying;
 	u64 head, tail; /* bytes read and written so far */
 	u32 pages;
 	struct page **page;
@@ -59,37 +63,19 @@ static u64 pipe_space(const struct pipe *p)
 	return p->pages * PAGE_SIZE - pipe_used(p);
 }
 
-static ssize pipe_read(struct file *f, struct uio *u, u64 *pos)
+static ssize pipe_drain(struct pipe *p, struct uio *u)
 {
-	struct pipe *p = f->priv;
 	ssize done = 0;
-	int r;
 
-	if (!u->left)
-		return 0;
-	if (!pipe_used(p)) {
-		if (!p->writers)
-			return 0;
-		if ((f->flags & O_NONBLOCK) || u->nonblock)
-			return -EAGAIN;
-		r = wait_event(&p->wait, pipe_used(p) || !p->writers, NEVER);
-		if (r)
-			return r;
-	}
 	while (u->left && pipe_used(p)) {
 		u64 off = p->head & (PAGE_SIZE - 1), n = MIN(PAGE_SIZE - off, pipe_used(p));
 		u32 slot = (u32)(p->head / PAGE_SIZE % p->pages);
-		struct page *pg = p->page[slot];
-		u64 head = p->head;
+		int r;
 
 		n = MIN(n, u->left);
-		page_get(pg);
-		r = uio_out(u, (u8 *)page_ptr(pg) + off, n);
-		page_put(pg);
+		r = uio_out(u, (u8 *)page_ptr(p->page[slot]) + off, n);
 		if (r)
 			return done ? done : r;
-		if (p->head != head)
-			continue; /* another reader came while we faulted */
 		p->head += n;
 		done += (ssize)n;
 		if (!(p->head & (PAGE_SIZE - 1)) || p->head == p->tail) {
@@ -102,6 +88,29 @@ static ssize pipe_read(struct file *f, struct uio *u, u64 *pos)
 				p->page[slot] = NULL;
 			}
 		}
+	}
+	return done;
+}
+
+static ssize pipe_read(struct file *f, struct uio *u, u64 *pos)
+{
+	struct pipe *p = f->priv;
+	ssize done = 0;
+	int r;
+
+	while (u->left && !done) { /* another reader may be faster */
+		if (!pipe_used(p)) {
+			if (!p->writers)
+				return 0;
+			if ((f->flags & O_NONBLOCK) || u->nonblock)
+				return -EAGAIN;
+			r = wait_event(&p->wait, pipe_used(p) || !p->writers, NEVER);
+			if (r)
+				return r;
+		}
+		klock_take(&p->copying);
+		done = pipe_drain(p, u);
+		klock_drop(&p->copying);
 	}
 	wake_events(&p->wait, POLLOUT | POLLWRNORM);
 	return done;
@@ -145,11 +154,13 @@ static ssize pipe_write(struct file *f, struct uio *u, u64 *pos)
 			sig_send_thread(current, SIGPIPE, NULL);
 			return done ? done : -EPIPE;
 		}
+		klock_take(&p->copying);
 		n = pipe_space(p);
-		if (n >= need) {
-			r = pipe_fill(p, u, MIN(n, u->left));
-			if (r < 0)
-				return done ? done : r;
+		r = n >= need ? pipe_fill(p, u, MIN(n, u->left)) : 0;
+		klock_drop(&p->copying);
+		if (r < 0)
+			return done ? done : r;
+		if (r) {
 			done += r;
 			wake_events(&p->wait, POLLIN | POLLRDNORM);
 			if (!u->left)
@@ -295,23 +306,10 @@ static int fifo_open(struct inode *ino, struct file *f)
 }
 const struct file_ops fifo_fops = {.open = fifo_open};
 
-s64 pipe_set_size(struct file *f, u64 bytes);
-s64 pipe_set_size(struct file *f, u64 bytes)
+static s64 pipe_resize(struct pipe *p, u32 pages)
 {
-	struct pipe *p = f->priv;
-	u32 pages = 1;
 	struct page **n;
 
-	if (bytes == 0)
-		return (s64)(p->pages * PAGE_SIZE);
-	if (bytes > 1u << 31)
-		return -EINVAL;
-	while (pages * PAGE_SIZE < bytes)
-		pages *= 2;
-	if (pages * PAGE_SIZE > pipe_max_size && pages > p->pages && !capable(24))
-		return -EPERM;
-	if (pages > page_total() / 8)
-		return -ENOMEM;
 	if (pipe_used(p) > (pages - 1) * PAGE_SIZE && pages != p->pages)
 		return -EBUSY;
 	n = kalloc(pages * sizeof(*n));
@@ -331,6 +329,29 @@ s64 pipe_set_size(struct file *f, u64 bytes)
 	return (s64)(pages * PAGE_SIZE);
 }
 
+s64 pipe_set_size(struct file *f, u64 bytes);
+s64 pipe_set_size(struct file *f, u64 bytes)
+{
+	struct pipe *p = f->priv;
+	u32 pages = 1;
+	s64 r;
+
+	if (bytes == 0)
+		return (s64)(p->pages * PAGE_SIZE);
+	if (bytes > 1u << 31)
+		return -EINVAL;
+	while (pages * PAGE_SIZE < bytes)
+		pages *= 2;
+	if (pages * PAGE_SIZE > pipe_max_size && pages > p->pages && !capable(24))
+		return -EPERM;
+	if (pages > page_total() / 8)
+		return -ENOMEM;
+	klock_take(&p->copying);
+	r = pipe_resize(p, pages);
+	klock_drop(&p->copying);
+	return r;
+}
+
 /* Bytes that a pipe takes now, after waiting for some unless nonblock; or -errno. */
 s64 pipe_room(struct file *f, bool nonblock);
 s64 pipe_room(struct file *f, bool nonblock)
@@ -348,12 +369,34 @@ s64 pipe_room(struct file *f, bool nonblock)
 	return p->readers ? (s64)pipe_space(p) : 1; /* the write tells of the missing reader */
 }
 
+/* Up to n bytes of a also into b; both are held. -ENOMEM: b got no page; 0: nothing to do. */
+static s64 tee_copy(struct pipe *a, struct pipe *b, u64 n)
+{
+	u64 at = a->head, end = at + MIN(MIN(n, pipe_used(a)), pipe_space(b));
+	s64 done = 0;
+
+	while (at < end) {
+		u64 off = at & (PAGE_SIZE - 1), part = MIN(PAGE_SIZE - off, end - at);
+		struct iovec_k iov;
+		struct uio u;
+		ssize w;
+
+		uio_kernel(&u, &iov, (u8 *)page_ptr(a->page[at / PAGE_SIZE % a->pages]) + off,
+			   part);
+		w = pipe_fill(b, &u, part);
+		if (w <= 0)
+			return done ? done : -ENOMEM;
+		at += (u64)w;
+		done += w;
+	}
+	return done;
+}
+
 s64 pipe_tee(struct file *in, struct file *out, u64 n);
 s64 pipe_tee(struct file *in, struct file *out, u64 n)
 {
-	struct pipe *a = in->priv, *b = out->priv;
-	u64 at = a->head, end;
-	s64 done = 0;
+	struct pipe *a = in->priv, *b = out->priv, *first;
+	s64 done;
 	int r;
 
 	if (a == b)
@@ -368,7 +411,6 @@ s64 pipe_tee(struct file *in, struct file *out, u64 n)
 		r = wait_event(&a->wait, pipe_used(a) || !a->writers, NEVER);
 		if (r)
 			return r;
-		at = a->head;
 	}
 	if (!b->readers) {
 		sig_send_thread(current, SIGPIPE, NULL);
@@ -380,23 +422,13 @@ s64 pipe_tee(struct file *in, struct file *out, u64 n)
 		r = wait_event(&b->wait, pipe_space(b) || !b->readers, NEVER);
 		if (r)
 			return r;
-		at = a->head;
 	}
-	end = at + MIN(MIN(n, pipe_used(a)), pipe_space(b));
-	while (at < end) {
-		u64 off = at & (PAGE_SIZE - 1), part = MIN(PAGE_SIZE - off, end - at);
-		struct iovec_k iov;
-		struct uio u;
-		ssize w;
-
-		uio_kernel(&u, &iov, (u8 *)page_ptr(a->page[at / PAGE_SIZE % a->pages]) + off,
-			   part);
-		w = pipe_fill(b, &u, part);
-		if (w <= 0)
-			break;
-		at += (u64)w;
-		done += w;
-	}
+	first = a < b ? a : b; /* so that no two wait for each other */
+	klock_take(&first->copying);
+	klock_take(first == a ? &b->copying : &a->copying);
+	done = tee_copy(a, b, n);
+	klock_drop(&a->copying);
+	klock_drop(&b->copying);
 	wake_events(&b->wait, POLLIN | POLLRDNORM);
-	return done ? done : at < end ? -ENOMEM : -EAGAIN;
+	return done ? done : -EAGAIN;
 }

@@ -36,6 +36,8 @@ struct waiter {
 void waitq_add(struct waitq *q, struct waiter *w);
 void waitq_del(struct waiter *w);
 void wake_all(struct waitq *q);
+/* Wakes all and lets go of them: the queue's memory may be freed. */
+void waitq_dissolve(struct waitq *q);
 void wake_events(struct waitq *q, u32 events); /* POLL* bits for poll users */
 void wake_one(struct waitq *q);
 
@@ -46,6 +48,26 @@ void wake_one(struct waitq *q);
 int wait_on(struct waitq *q, u64 deadline, bool intr);
 /* As wait_on(intr = false), but being killed ends it: -EINTR. */
 int wait_killable(struct waitq *q, u64 deadline);
+
+/*
+ * A lock that may be held while its holder sleeps: copying to or from a program's memory may
+ * wait for a file's page, and meanwhile other threads run.
+ */
+struct klock {
+	bool held;
+	struct waitq wait;
+};
+static inline void klock_take(struct klock *l)
+{
+	while (l->held)
+		wait_on(&l->wait, NEVER, false);
+	l->held = true;
+}
+static inline void klock_drop(struct klock *l)
+{
+	l->held = false;
+	wake_one(&l->wait);
+}
 #define wait_event(q, cond, deadline)                             \
 	({                                                        \
 		int we_r = 0;                                     \

@@ -16,6 +16,7 @@ struct isock {
 	bool shut_rd;
 	u32 copying; /* threads between a look at the rings and the move of an index */
 	bool moving; /* the rings are being exchanged */
+	struct klock sending, receiving; /* the move of an index, and copying before it */
 };
 
 extern struct pvs_client *pvs; /* the one connection to the transport cell */

@@ -65,6 +65,29 @@ static int send_state(struct isock *i)
 	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -EPIPE;
 }
 
+/* From the program into the ring: as much as fits in one piece; 0: nothing now. */
+static ssize ring_put(struct isock *i, struct msg *m)
+{
+	void *p;
+	ssize n;
+
+	klock_take(&i->sending);
+	ring_settle(i);
+	n = send_state(i);
+	if (!n && !(state_of(i) & PVS_ST_CONNECTING))
+		n = (ssize)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
+	if (n > 0) {
+		i->copying++;
+		if (uio_in(m->u, p, (u64)n))
+			n = -EFAULT;
+		else
+			pvs_send_done(pvs, i->id, (u32)n);
+		i->copying--;
+	}
+	klock_drop(&i->sending);
+	return n;
+}
+
 static ssize stream_send(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.sndtimeo);
@@ -83,24 +106,16 @@ static ssize stream_send(struct isock *i, struct msg *m)
 	}
 	while (m->u->left) {
 		void *p;
-		u32 n;
+		ssize n = ring_put(i, m);
 
-		ring_settle(i);
-		r = send_state(i);
-		if (r)
-			return done ? done : r;
-		n = (u32)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
-		if (n && !(state_of(i) & PVS_ST_CONNECTING)) {
-			i->copying++;
-			r = uio_in(m->u, p, n);
-			i->copying--;
-			if (r)
-				return done ? done : -EFAULT;
-			pvs_send_done(pvs, i->id, n);
+		if (n < 0)
+			return done ? done : n;
+		if (n) {
 			done += n;
 			continue;
 		}
-		if (!n && !grown && (state_of(i) & PVS_ST_CONNECTED)) {
+		if (!pvs_send_space(pvs, i->id, &p) && !grown &&
+		    (state_of(i) & PVS_ST_CONNECTED)) {
 			grown = true;
 			ring_grow(i, true);
 			continue;
@@ -112,6 +127,29 @@ static ssize stream_send(struct isock *i, struct msg *m)
 			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
 	}
 	return done;
+}
+
+/* From the ring to the program: what lies there in one piece; 0: nothing. *full: it was. */
+static ssize ring_take(struct isock *i, struct msg *m, bool *full)
+{
+	const void *p;
+	ssize n;
+
+	klock_take(&i->receiving);
+	ring_settle(i);
+	n = (ssize)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left);
+	i->copying++;
+	if (n && !(m->flags & MSG_TRUNC_K) && uio_out(m->u, p, (u64)n))
+		n = -EFAULT;
+	i->copying--;
+	if (n > 0 && !(m->flags & MSG_PEEK_K)) {
+		*full |= ring_used(i) > ring_size(i) / 4 * 3;
+		pvs_recv_done(pvs, i->id, (u32)n);
+		if (m->flags & MSG_TRUNC_K)
+			m->u->left -= (u64)n;
+	}
+	klock_drop(&i->receiving);
+	return n;
 }
 
 static ssize stream_recv(struct isock *i, struct msg *m)
@@ -127,23 +165,15 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 		return -EINVAL;
 	while (m->u->left) {
 		const void *p;
-		u32 n, st;
+		ssize n = ring_take(i, m, &full);
+		u32 st;
 
-		ring_settle(i);
-		n = (u32)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left);
+		if (n < 0)
+			return done ? done : n;
 		if (n) {
-			i->copying++;
-			r = m->flags & MSG_TRUNC_K ? 0 : uio_out(m->u, p, n);
-			i->copying--;
-			if (r)
-				return done ? done : -EFAULT;
 			done += n;
 			if (m->flags & MSG_PEEK_K)
 				break;
-			full |= ring_used(i) > ring_size(i) / 4 * 3;
-			pvs_recv_done(pvs, i->id, n);
-			if (m->flags & MSG_TRUNC_K)
-				m->u->left -= n;
 			continue;
 		}
 		if (full) {

@@ -62,6 +62,7 @@ SYSCALL(recvfrom, "fpuxpp", int fd, u64 buf, u64 n, u32 flags, u64 uaddr, u64 ul
 	r = user_range_ok(buf, n) ? 0 : -EFAULT;
 	if (!r)
 		r = s->ops->recv ? s->ops->recv(s, &m) : -EOPNOTSUPP;
+	scm_free(m.scm); /* nobody asked for what came with the bytes */
 	if (r >= 0 && uaddr) {
 		e = sock_addr_out(m.name, m.name_len, uaddr, ulen);
 		if (e)

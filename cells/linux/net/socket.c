@@ -56,12 +56,15 @@ static ssize sf_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct sock *s = f->priv;
 	struct msg m = {.u = u};
+	ssize r;
 
 	if (!u->left)
 		return 0;
 	if ((f->flags & O_NONBLOCK) || u->nonblock)
 		m.flags |= MSG_DONTWAIT_K;
-	return s->ops->recv ? s->ops->recv(s, &m) : -EOPNOTSUPP;
+	r = s->ops->recv ? s->ops->recv(s, &m) : -EOPNOTSUPP;
+	scm_free(m.scm); /* nobody asked for what came with the bytes */
+	return r;
 }
 
 static ssize sf_write(struct file *f, struct uio *u, u64 *pos)

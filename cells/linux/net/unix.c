@@ -47,6 +47,10 @@ static void link_pair(struct usock *a, struct usock *b)
 	a->peer = b;
 	b->peer = a;
 	a->connected = b->connected = true;
+	if (a->s.type == SOCK_DGRAM_K) { /* each may get another peer */
+		list_add_tail(&b->dgram_peers, &a->dgram_link);
+		list_add_tail(&a->dgram_peers, &b->dgram_link);
+	}
 	a->peer_pid = b->pid;
 	a->peer_uid = b->uid;
 	a->peer_gid = b->gid;
@@ -107,10 +111,11 @@ static int bind_path(struct usock *u, const u8 *addr, u32 len)
 static int unix_bind(struct sock *s, const u8 *addr, u32 len)
 {
 	struct usock *u = us(s);
+	int r;
 
 	if (len < 2 || len > 110 || addr[0] != AF_UNIX_K || addr[1])
 		return -EINVAL;
-	if (u->name_len)
+	if (u->name_len || u->binding)
 		return -EINVAL;
 	if (len == 2) { /* autobind: an abstract name of five hex digits */
 		do {
@@ -121,8 +126,12 @@ static int unix_bind(struct sock *s, const u8 *addr, u32 len)
 		list_add_tail(&abstract, &u->abstract_link);
 		return 0;
 	}
-	if (addr[2])
-		return bind_path(u, addr, len);
+	if (addr[2]) {
+		u->binding = true; /* making the file sleeps */
+		r = bind_path(u, addr, len);
+		u->binding = false;
+		return r;
+	}
 	if (abstract_find(addr, len, (u32)s->type))
 		return -EADDRINUSE;
 	memcpy(u->name, addr, len);
@@ -189,14 +198,17 @@ static int unix_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
 
 	if (s->type == SOCK_DGRAM_K)
 		return connect_dgram(u, addr, len);
-	if (u->connected)
-		return -EISCONN;
-	if (u->listening)
-		return -EINVAL;
 	for (;;) {
+		/* Each time: another thread may connect it while this one sleeps. */
+		if (u->connected)
+			return -EISCONN;
+		if (u->listening)
+			return -EINVAL;
 		r = unix_find(addr, len, (u32)s->type, &to);
 		if (r)
 			return r;
+		if (u->connected)
+			continue;
 		if (!to->listening)
 			return -ECONNREFUSED;
 		if (to->pending <= to->backlog)
@@ -414,7 +426,8 @@ static void unix_release(struct sock *s)
 		o = list_first(&u->dgram_peers, struct usock, dgram_link);
 		list_del(&o->dgram_link);
 		peer_gone(o);
-		o->s.error = ECONNRESET;
+		if (o != u->peer)
+			o->s.error = ECONNRESET;
 		wake_all(&o->s.wait);
 	}
 	o = u->peer;
@@ -431,6 +444,7 @@ static void unix_release(struct sock *s)
 		list_del(&b->link);
 		ubuf_free(b);
 	}
+	waitq_dissolve(&s->wait); /* senders and connectors wait here who don't hold us */
 }
 
 static const struct sock_ops unix_ops = {.bind = unix_bind,

@@ -17,9 +17,11 @@ struct ubuf {
 
 struct usock {
 	struct sock s;
-	struct usock *peer; /* connected to; not counted, cleared by its release */
-	struct list queue;  /* of struct ubuf */
-	u32 queued;         /* bytes */
+	struct usock *peer;   /* connected to; not counted, cleared by its release */
+	struct list queue;    /* of struct ubuf */
+	u32 queued;           /* bytes */
+	struct klock copying; /* its first buffer, to a program's memory: that may sleep */
+	bool binding;
 	bool listening, shut_rd, shut_wr, connected, peer_closed;
 	struct list acceptq, accept_link;
 	u32 pending, backlog;
@@ -33,7 +35,7 @@ struct usock {
 	struct list all_link;
 	u32 pid, uid, gid; /* of who made it, for the peer */
 	u32 peer_pid, peer_uid, peer_gid;
-	struct list dgram_peers; /* sockets connected to this datagram socket */
+	struct list dgram_peers; /* datagram sockets whose peer this is */
 	struct list dgram_link;
 };
 

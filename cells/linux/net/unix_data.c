@@ -230,66 +230,63 @@ static int wait_data(struct usock *u, struct msg *m, u64 deadline)
 	return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
-static ssize recv_stream(struct usock *u, struct msg *m)
+/* From the first buffer, which is held; *end: nothing more belongs to this read. */
+static ssize stream_take(struct usock *u, struct msg *m, bool first, bool *end)
 {
-	u64 deadline = sock_deadline(u->s.rcvtimeo);
-	ssize done = 0;
-	bool peek = (m->flags & MSG_PEEK_K) != 0, got_fds = false;
-	u32 peeked = 0;
+	struct ubuf *b = list_first(&u->queue, struct ubuf, link);
+	bool peek = (m->flags & MSG_PEEK_K) != 0;
+	u32 n = (u32)MIN((u64)b->len - b->off, m->u->left);
+	int r;
 
-	while (m->u->left && !got_fds) {
-		struct ubuf *b;
-		u32 n;
-		int r;
-
-		if (list_empty(&u->queue)) {
-			if (done && !(m->flags & MSG_WAITALL_K))
-				break;
-			r = wait_data(u, m, deadline);
-			if (r)
-				return done ? done : r > 0 ? 0 : r;
-			continue;
-		}
-		b = list_first(&u->queue, struct ubuf, link);
-		if (b->scm && done)
-			break;
-		got_fds = b->scm != NULL;
-		r = take_scm(u, b, m);
-		n = b->len - b->off;
-		n = (u32)MIN(n, m->u->left);
-		if (!r)
-			r = ubuf_read(b, m->u, b->off, n);
-		if (r)
-			return done ? done : r;
-		done += n;
-		if (peek) {
-			peeked += n;
-			break;
-		}
+	*end = peek || b->scm;
+	if (b->scm && !first)
+		return 0;
+	r = take_scm(u, b, m);
+	if (!r)
+		r = ubuf_read(b, m->u, b->off, n);
+	if (r)
+		return r;
+	if (!peek) {
 		b->off += n;
 		if (b->off == b->len)
 			dequeue(u, b);
 	}
-	(void)peeked;
+	return n;
+}
+
+static ssize recv_stream(struct usock *u, struct msg *m)
+{
+	u64 deadline = sock_deadline(u->s.rcvtimeo);
+	ssize done = 0, n;
+	bool end = false;
+
+	while (m->u->left && !end) {
+		if (list_empty(&u->queue)) {
+			if (done && !(m->flags & MSG_WAITALL_K))
+				break;
+			n = wait_data(u, m, deadline);
+			if (n)
+				return done ? done : n > 0 ? 0 : n;
+			continue;
+		}
+		klock_take(&u->copying);
+		n = list_empty(&u->queue) ? 0 : stream_take(u, m, !done, &end);
+		klock_drop(&u->copying);
+		if (n < 0)
+			return done ? done : n;
+		done += n;
+	}
 	m->name_len = unix_peer_name(u, m->name);
 	return done;
 }
 
-static ssize recv_packet(struct usock *u, struct msg *m)
+/* The first buffer, which is held. */
+static ssize packet_take(struct usock *u, struct msg *m)
 {
-	u64 deadline = sock_deadline(u->s.rcvtimeo);
-	struct ubuf *b;
-	u32 n;
-	int r;
+	struct ubuf *b = list_first(&u->queue, struct ubuf, link);
+	u32 n = (u32)MIN((u64)b->len, m->u->left);
+	int r = take_scm(u, b, m);
 
-	while (list_empty(&u->queue)) {
-		r = wait_data(u, m, deadline);
-		if (r)
-			return r > 0 ? 0 : r;
-	}
-	b = list_first(&u->queue, struct ubuf, link);
-	r = take_scm(u, b, m);
-	n = (u32)MIN((u64)b->len, m->u->left);
 	if (!r)
 		r = ubuf_read(b, m->u, 0, n);
 	if (r)
@@ -303,6 +300,27 @@ static ssize recv_packet(struct usock *u, struct msg *m)
 	}
 	if (!(m->flags & MSG_PEEK_K))
 		dequeue(u, b);
+	return n;
+}
+
+static ssize recv_packet(struct usock *u, struct msg *m)
+{
+	u64 deadline = sock_deadline(u->s.rcvtimeo);
+	bool taken;
+	ssize n;
+
+	do {
+		while (list_empty(&u->queue)) {
+			int r = wait_data(u, m, deadline);
+
+			if (r)
+				return r > 0 ? 0 : r;
+		}
+		klock_take(&u->copying);
+		taken = !list_empty(&u->queue); /* else another reader was faster */
+		n = taken ? packet_take(u, m) : 0;
+		klock_drop(&u->copying);
+	} while (!taken);
 	return n;
 }
 

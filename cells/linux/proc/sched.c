@@ -68,6 +68,16 @@ static void wake_list(struct waitq *q, u32 events, u32 max)
 	}
 }
 
+void waitq_dissolve(struct waitq *q)
+{
+	while (q->waiters.next && !list_empty(&q->waiters)) {
+		struct waiter *w = list_first(&q->waiters, struct waiter, link);
+
+		list_del(&w->link);
+		w->wake(w, ~0u);
+	}
+}
+
 void wake_all(struct waitq *q)
 {
 	wake_list(q, ~0u, ~0u);
