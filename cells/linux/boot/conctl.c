@@ -44,8 +44,8 @@ void config_make_dir(const char *path);
 static struct chan_stream ctl;
 static bool active;
 static struct list procs;
-static bool locked;
-static struct waitq lock_wait, exit_wait;
+static struct klock writing; /* a frame */
+static struct waitq exit_wait;
 extern char host_name[65], domain_name[65];
 
 void conctl_init(u32 channel);
@@ -64,13 +64,10 @@ static bool send_frame(u32 type, u32 id, u32 arg, u32 flags, const void *data, u
 	    .type = (u16)type, .flags = (u16)flags, .len = len, .id = id, .arg = arg};
 	bool ok;
 
-	while (locked)
-		wait_on(&lock_wait, NEVER, false);
-	locked = true;
+	klock_take(&writing);
 	ok = chan_stream_write(&ctl, &f, sizeof(f)) &&
 	     (!len || chan_stream_write(&ctl, data, len));
-	locked = false;
-	wake_all(&lock_wait);
+	klock_drop(&writing);
 	return ok;
 }
 
@@ -273,7 +270,7 @@ bool conctl_ended(u32 status)
 
 void conctl_oom(const char *text)
 {
-	if (active && !locked)
+	if (active && !writing.held)
 		send_frame(D0_CON_OOM, 0, 0, 0, text, (u32)strlen(text));
 }
 
@@ -426,10 +423,9 @@ static void do_signal(struct con_proc *c, u32 sig, bool group)
 		sig_send_outside(p, (int)sig, &i);
 }
 
-/* The program's arguments with blanks between them, or its name. */
-static void command_of(struct thread *t, char *out, u32 room)
+/* The program's arguments with blanks between them, if it has any. */
+static void command_of(struct mm *mm, char *out, u32 room)
 {
-	struct mm *mm = t->mm;
 	u32 n = 0;
 
 	if (mm && mm->arg_end > mm->arg_start)
@@ -440,39 +436,57 @@ static void command_of(struct thread *t, char *out, u32 room)
 	for (u32 i = 0; i < n; i++)
 		if ((u8)out[i] < ' ')
 			out[i] = ' ';
-	out[n] = 0;
-	if (!n)
-		str_copy(out, t->comm, room);
+	if (n)
+		out[n] = 0;
 }
+
+/* A process's line. Reading its arguments may sleep, and it may end meanwhile. */
+static u32 proc_line(struct proc *p, char *out, u32 room)
+{
+	struct thread *t = p->leader;
+	struct mm *mm = t ? t->mm : NULL;
+	char command[256];
+	u32 n;
+
+	if (!t)
+		return 0;
+	n = (u32)format(out, room, "%u %u %u %c %lu %lu ", p->pid,
+			p->parent ? p->parent->pid : 0, t->cred->uid,
+			p->stopped               ? 'T'
+			: t->state == T_RUNNABLE ? 'R'
+						 : 'S',
+			mm ? (mm->rss_anon + mm->rss_file + mm->rss_shmem) * 4 : 0,
+			(p->utime + p->stime + t->utime + t->stime) / 1000000);
+	str_copy(command, t->comm, sizeof(command));
+	if (mm) {
+		mm_get(mm);
+		command_of(mm, command, sizeof(command));
+		mm_put(mm);
+	}
+	return n + (u32)format(out + n, room - n, "%s\n", command);
+}
+
+#define PROCS_ROOM 16384u
+#define PROCS_MAX  (PROCS_ROOM / 16) /* no line is shorter */
 
 static void do_procs(u32 id)
 {
-	char command[256];
-	u32 room = 16384, n = 0;
-	char *buf = kalloc(room);
+	u32 *pids = kalloc(PROCS_MAX * sizeof(*pids));
+	char *buf = kalloc(PROCS_ROOM);
+	u32 n = 0, count = 0;
 	struct proc *p;
 
-	if (!buf)
-		return;
-	list_each(p, &proc_list, all_link)
-	{
-		struct thread *t = p->leader;
-		struct mm *mm = t ? t->mm : NULL;
-
-		if (n + 384 > room || !t)
-			continue;
-		command_of(t, command, sizeof(command));
-		n +=
-		    (u32)format(buf + n, room - n, "%u %u %u %c %lu %lu %s\n", p->pid,
-				p->parent ? p->parent->pid : 0, t->cred->uid,
-				p->stopped               ? 'T'
-				: t->state == T_RUNNABLE ? 'R'
-							 : 'S',
-				mm ? (mm->rss_anon + mm->rss_file + mm->rss_shmem) * 4 : 0,
-				(p->utime + p->stime + t->utime + t->stime) / 1000000, command);
+	if (pids && buf) {
+		list_each(p, &proc_list, all_link) if (count < PROCS_MAX) pids[count++] =
+		    p->pid;
+		for (u32 i = 0; i < count && n + 384 <= PROCS_ROOM; i++) {
+			p = proc_find(pids[i]);
+			n += p ? proc_line(p, buf + n, PROCS_ROOM - n) : 0;
+		}
+		send_frame(D0_CON_PROCS_REPLY, id, 0, 0, buf, n);
 	}
-	send_frame(D0_CON_PROCS_REPLY, id, 0, 0, buf, n);
 	kfree(buf);
+	kfree(pids);
 }
 
 static void do_state(u32 id)
@@ -486,14 +500,10 @@ static void do_state(u32 id)
 
 static void do_sync(u32 id, bool forget)
 {
-	struct mount *m;
-
-	list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->sync)
-	    m->sb->ops->sync(m->sb);
+	mounts_sync(false);
 	if (forget) {
 		dcache_trim(0);
-		list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->forget)
-		    m->sb->ops->forget(m->sb);
+		mounts_sync(true);
 	}
 	send_frame(D0_CON_SYNCED, id, 0, 0, NULL, 0);
 }
@@ -583,8 +593,14 @@ static void hello(void)
 		take_ack(c, D0_CON_OUT_WINDOW, true);
 	}
 	send_frame(D0_CON_HELLO, 0, D0_CON_VERSION, 0, NULL, 0);
-	list_each(c, &procs, link) if (!c->exited && c->pid)
-	    send_frame(D0_CON_STARTED, c->id, c->pid, 0, NULL, 0);
+	for (struct list *at = procs.next, *next; at != &procs; at = next) {
+		c = container_of(at, struct con_proc, link);
+		c->refs++; /* sending may sleep, and the program end */
+		if (!c->exited && c->pid)
+			send_frame(D0_CON_STARTED, c->id, c->pid, 0, NULL, 0);
+		next = c->link.next;
+		con_put(c);
+	}
 }
 
 void conctl_thread(void);

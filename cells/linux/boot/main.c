@@ -52,10 +52,8 @@ static noreturn_fn void power_down(u32 status)
 {
 	char text[64];
 	int n, code = status & 0x7f ? 128 + (int)(status & 0x7f) : (int)(status >> 8 & 0xff);
-	struct mount *m;
 
-	list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->sync)
-	    m->sb->ops->sync(m->sb);
+	mounts_sync(false);
 	n = format(text, sizeof(text),
 		   status & 0x7f ? "killed by signal %d" : "exited with code %d",
 		   status & 0x7f ? (int)(status & 0x7f) : code);

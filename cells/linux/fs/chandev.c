@@ -56,8 +56,8 @@ static ssize ctl_write(struct file *f, struct uio *u, u64 *pos)
 		kfree(buf);
 		return r;
 	}
-	kfree(f->priv);
-	f->priv = buf;
+	kfree(f->dir_cache);
+	f->dir_cache = (char *)buf;
 	f->dir_gen = n;
 	return n;
 }
@@ -66,9 +66,9 @@ static ssize ctl_read(struct file *f, struct uio *u, u64 *pos)
 {
 	u64 n = MIN(u->left, f->dir_gen);
 
-	if (!f->priv)
+	if (!f->dir_cache)
 		return 0;
-	return uio_out(u, f->priv, n) ? -EFAULT : (ssize)n;
+	return file_text_out(f, u, 0, n) ? -EFAULT : (ssize)n;
 }
 
 static s64 ctl_ioctl(struct file *f, u32 cmd, u64 arg)
@@ -97,15 +97,8 @@ static s64 ctl_ioctl(struct file *f, u32 cmd, u64 arg)
 	return r;
 }
 
-static void ctl_release(struct file *f)
-{
-	kfree(f->priv);
-}
-static const struct file_ops ctl_fops = {.open = ctl_open,
-					 .read = ctl_read,
-					 .write = ctl_write,
-					 .ioctl = ctl_ioctl,
-					 .release = ctl_release};
+static const struct file_ops ctl_fops = {
+    .open = ctl_open, .read = ctl_read, .write = ctl_write, .ioctl = ctl_ioctl};
 static const struct char_dev dev_ctl = {240, 0, 1, NULL, 0600, &ctl_fops};
 CHAR_DEV(dev_ctl);
 

@@ -320,6 +320,24 @@ int uio_zero(struct uio *u, u64 n)
 	return 0;
 }
 
+/* Of the text kept with a file; while it is copied another thread may make a new one. */
+int file_text_out(struct file *f, struct uio *u, u64 at, u64 n)
+{
+	char *text = f->dir_cache;
+	u64 len = f->dir_gen;
+	int r;
+
+	f->dir_cache = NULL;
+	r = uio_out(u, text + at, n);
+	if (f->dir_cache) {
+		kfree(text);
+	} else {
+		f->dir_cache = text;
+		f->dir_gen = len;
+	}
+	return r;
+}
+
 ssize file_read_kernel(struct file *f, void *buf, size_t n, u64 pos)
 {
 	struct iovec_k iov;

@@ -74,7 +74,7 @@ static ssize gen_read(struct file *f, struct uio *u, u64 *pos)
 	if (*pos >= f->dir_gen)
 		return 0;
 	n = MIN(u->left, f->dir_gen - *pos);
-	if (uio_out(u, f->dir_cache + *pos, n))
+	if (file_text_out(f, u, *pos, n))
 		return -EFAULT;
 	*pos += n;
 	return (ssize)n;
@@ -83,17 +83,18 @@ static ssize gen_read(struct file *f, struct uio *u, u64 *pos)
 static ssize gen_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct gen_node *n = f->inode->priv;
-	struct thread *th = n->tid ? thread_seen(n->tid) : NULL;
+	struct thread *th;
 	char buf[256];
 	u32 len = (u32)MIN(u->left, sizeof(buf) - 1);
 	int r;
 
 	if (!n->g->store)
 		return -EACCES;
-	if (n->tid && !th)
-		return -ESRCH;
 	if (uio_in(u, buf, len))
 		return -EFAULT;
+	th = n->tid ? thread_seen(n->tid) : NULL; /* only now: copying may sleep */
+	if (n->tid && !th)
+		return -ESRCH;
 	buf[len] = 0;
 	r = n->g->store(buf, len, th, n->g);
 	return r ? r : (ssize)len;

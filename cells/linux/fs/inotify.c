@@ -160,12 +160,14 @@ static ssize in_read(struct file *f, struct uio *u, u64 *pos)
 		if (sizeof(h) + e->len > u->left)
 			return done ? done : -EINVAL;
 		h = (struct inotify_event){e->wd, e->mask, e->cookie, e->len};
-		if (uio_out(u, &h, sizeof(h)) || uio_out(u, e->name, e->len))
-			return done ? done : -EFAULT;
-		done += (ssize)(sizeof(h) + e->len);
+		/* Ours now: while we copy another reader may come. */
 		list_del(&e->link);
 		in->queued--;
+		r = uio_out(u, &h, sizeof(h)) || uio_out(u, e->name, e->len);
 		kfree(e);
+		if (r)
+			return done ? done : -EFAULT;
+		done += (ssize)(sizeof(h) + h.len);
 	}
 	return done ? done : -EINVAL;
 }

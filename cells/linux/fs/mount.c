@@ -48,6 +48,64 @@ int mount_at(struct dentry *point, struct super *sb, struct inode *root, u32 fla
 	return 0;
 }
 
+/* Mounts in the list are in the order of their numbers: how to go on after having slept. */
+static struct mount *mount_after(u32 id)
+{
+	struct mount *m;
+
+	list_each(m, &mount_list, link) if (m->id > id) return m;
+	return NULL;
+}
+
+void mounts_sync(bool forget)
+{
+	u32 at = 0;
+
+	for (struct mount *m; (m = mount_after(at)); at = m->id) {
+		struct super *sb = m->sb;
+
+		sb->refs++;
+		if (sb->ops && !forget && sb->ops->sync)
+			sb->ops->sync(sb);
+		if (sb->ops && forget && sb->ops->forget)
+			sb->ops->forget(sb);
+		super_put(sb);
+	}
+}
+
+/* A submount below `from`, found by its path, is bound at the same path of mount m. */
+static void bind_below(struct mount *sub, struct dentry *from, struct mount *m)
+{
+	struct dentry *d = sub->point, *target = m->root, *root = sub->root;
+	char buf[512], *path = dentry_path(d, from, buf, sizeof(buf));
+
+	if (!path)
+		return;
+	for (; d != from && d->parent != d; d = d->parent)
+		;
+	if (d != from)
+		return;
+	dentry_get(target);
+	dentry_get(root); /* looking up may sleep, and others unmount it */
+	while (*path == '/')
+		path++;
+	while (*path) {
+		char *e = strchr(path, '/');
+		u32 len = e ? (u32)(e - path) : (u32)strlen(path);
+		struct dentry *n;
+
+		if (dentry_lookup(target, path, len, &n))
+			break;
+		dentry_put(target);
+		target = n;
+		path += len + (e ? 1 : 0);
+	}
+	if (!*path && !target->mounted)
+		mount_bind(root, target, sub->flags, false);
+	dentry_put(root);
+	dentry_put(target);
+}
+
 int mount_bind(struct dentry *from, struct dentry *point, u32 flags, bool recursive)
 {
 	struct mount *m, *sub;
@@ -62,39 +120,9 @@ int mount_bind(struct dentry *from, struct dentry *point, u32 flags, bool recurs
 	inode_put(from->inode);
 	if (r || !recursive)
 		return r;
-	/* Submounts below `from`, found by their paths. */
-	list_each(sub, &mount_list, link)
-	{
-		struct dentry *d = sub->point, *target = m->root;
-		char buf[512], *path;
-
-		if (!d || sub == m || d->mnt != from->mnt)
-			continue;
-		path = dentry_path(d, from, buf, sizeof(buf));
-		if (!path)
-			continue;
-		for (; d != from && d->parent != d; d = d->parent)
-			;
-		if (d != from)
-			continue;
-		dentry_get(target);
-		while (*path == '/')
-			path++;
-		while (*path) {
-			char *e = strchr(path, '/');
-			u32 len = e ? (u32)(e - path) : (u32)strlen(path);
-			struct dentry *n;
-
-			if (dentry_lookup(target, path, len, &n))
-				break;
-			dentry_put(target);
-			target = n;
-			path += len + (e ? 1 : 0);
-		}
-		if (!*path && !target->mounted)
-			mount_bind(sub->root, target, sub->flags, false);
-		dentry_put(target);
-	}
+	for (u32 at = 0; (sub = mount_after(at)); at = sub->id)
+		if (sub->point && sub != m && sub->point->mnt == from->mnt)
+			bind_below(sub, from, m);
 	return 0;
 }
 

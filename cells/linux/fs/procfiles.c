@@ -136,7 +136,8 @@ static void user_text(struct text *t, struct mm *mm, u64 from, u64 to)
 {
 	char buf[256];
 
-	while (mm && from < to && !t->failed) {
+	mm_get(mm); /* reading it may sleep, and the program end */
+	while (from < to && !t->failed) {
 		size_t n = mm_access(mm, from, buf, MIN(to - from, sizeof(buf)), false);
 
 		if (!n)
@@ -144,6 +145,7 @@ static void user_text(struct text *t, struct mm *mm, u64 from, u64 to)
 		text_raw(t, buf, (u32)n);
 		from += n;
 	}
+	mm_put(mm);
 }
 
 GEN(cmdline)

@@ -232,22 +232,17 @@ static const struct inode_ops plink_ops = {
 static const char *const plinks[] = {"exe", "cwd", "root"};
 
 /* ---- mem: read and write of an address space ---- */
-static ssize mem_rw(struct file *f, struct uio *u, u64 *pos, bool write)
+static ssize mem_copy(struct mm *mm, struct uio *u, u64 *pos, bool write)
 {
-	struct pnode *n = f->inode->priv;
-	struct thread *t = thread_seen(n->tid);
 	u8 buf[256];
 	ssize done = 0;
 
-	/* The memory it was opened for, not that of a later execve. */
-	if (!t || !t->mm || t->mm->serial != (u64)f->priv)
-		return 0;
 	while (u->left) {
 		u64 want = MIN(u->left, sizeof(buf)), got;
 
 		if (write && uio_in(u, buf, want))
 			return done ? done : -EFAULT;
-		got = mm_access(t->mm, *pos, buf, want, write);
+		got = mm_access(mm, *pos, buf, want, write);
 		if (!got)
 			return done ? done : -EIO;
 		if (!write && uio_out(u, buf, got))
@@ -256,6 +251,22 @@ static ssize mem_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 		done += (ssize)got;
 	}
 	return done;
+}
+
+static ssize mem_rw(struct file *f, struct uio *u, u64 *pos, bool write)
+{
+	struct pnode *n = f->inode->priv;
+	struct thread *t = thread_seen(n->tid);
+	struct mm *mm = t ? t->mm : NULL;
+	ssize r;
+
+	/* The memory it was opened for, not that of a later execve. */
+	if (!mm || mm->serial != (u64)f->priv)
+		return 0;
+	mm_get(mm); /* copying may sleep, and the thread end */
+	r = mem_copy(mm, u, pos, write);
+	mm_put(mm);
+	return r;
 }
 static ssize mem_read(struct file *f, struct uio *u, u64 *pos)
 {

@@ -57,7 +57,9 @@ struct uio {
 void uio_kernel(struct uio *u, struct iovec_k *iov, void *buf, u64 n);
 void uio_user(struct uio *u, struct iovec_k *iov, u64 buf, u64 n);
 int uio_out(struct uio *u, const void *src, u64 n); /* into the caller's memory */
-int uio_in(struct uio *u, void *dst, u64 n);        /* from it */
+/* uio_out() of f->dir_cache, of which f->dir_gen bytes count. */
+int file_text_out(struct file *f, struct uio *u, u64 at, u64 n);
+int uio_in(struct uio *u, void *dst, u64 n); /* from it */
 int uio_zero(struct uio *u, u64 n);
 
 struct poll_entry;
@@ -355,6 +357,8 @@ extern struct mount *root_mount;
 extern struct list mount_list;
 int mount_at(struct dentry *point, struct super *sb, struct inode *root, u32 flags,
 	     const char *source, const char *options, struct mount **out);
+/* Writes back, or drops what is cached and clean of, all file systems. */
+void mounts_sync(bool forget);
 int mount_bind(struct dentry *from, struct dentry *point, u32 flags, bool recursive);
 int mount_unmount(struct dentry *root, u32 flags);
 struct fs_type {

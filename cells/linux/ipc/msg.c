@@ -245,7 +245,7 @@ static s64 msg_stat(struct msg_queue *q, u64 ubuf, bool rights)
 	return put_user(d, ubuf);
 }
 
-static s64 msg_set_attr(struct msg_queue *q, u64 ubuf)
+static s64 set_attr(struct msg_queue *q, u64 ubuf)
 {
 	struct msqid64_ds d;
 	int r;
@@ -264,6 +264,16 @@ static s64 msg_set_attr(struct msg_queue *q, u64 ubuf)
 	q->ctime = ipc_seconds();
 	wake_all(&q->wait);
 	return 0;
+}
+
+static s64 msg_set_attr(struct msg_queue *q, u64 ubuf)
+{
+	s64 r;
+
+	ipc_hold(&q->o); /* copying may sleep, and others remove it */
+	r = set_attr(q, ubuf);
+	ipc_put(&msg_set, &q->o);
+	return r;
 }
 
 static s64 msg_info(u64 ubuf, bool used)
@@ -297,8 +307,9 @@ SYSCALL(msgctl, "ddp", s32 id, int cmd, u64 ubuf)
 	case MSG_STAT:
 	case MSG_STAT_ANY:
 		q = (struct msg_queue *)ipc_at(&msg_set, id);
+		id = q ? (s32)q->o.id : 0; /* copying may sleep, and others remove it */
 		r = (int)msg_stat(q, ubuf, cmd == MSG_STAT);
-		return r ? r : (s64)q->o.id;
+		return r ? r : id;
 	}
 	if (cmd != IPC_STAT && cmd != IPC_SET && cmd != IPC_RMID)
 		return -EINVAL;

@@ -332,7 +332,7 @@ static s64 sem_info(u64 ubuf, bool used)
 	return put_user(i, ubuf) ? -EFAULT : ipc_highest(&sem_set);
 }
 
-static s64 sem_set_attr(struct sem_array *a, u64 ubuf)
+static s64 set_attr(struct sem_array *a, u64 ubuf)
 {
 	struct semid64_ds d;
 	int r;
@@ -344,6 +344,16 @@ static s64 sem_set_attr(struct sem_array *a, u64 ubuf)
 		r = ipc_perm_set(&a->o, &d.sem_perm);
 	if (!r)
 		a->ctime = ipc_seconds();
+	return r;
+}
+
+static s64 sem_set_attr(struct sem_array *a, u64 ubuf)
+{
+	s64 r;
+
+	ipc_hold(&a->o); /* copying may sleep, and others remove it */
+	r = set_attr(a, ubuf);
+	ipc_put(&sem_set, &a->o);
 	return r;
 }
 
@@ -440,8 +450,9 @@ SYSCALL(semctl, "dddx", s32 id, int num, int cmd, u64 arg)
 	case SEM_STAT:
 	case SEM_STAT_ANY:
 		a = (struct sem_array *)ipc_at(&sem_set, id);
+		id = a ? (s32)a->o.id : 0; /* copying may sleep, and others remove it */
 		r = sem_stat(a, arg, cmd == SEM_STAT);
-		return r ? r : (s64)a->o.id;
+		return r ? r : id;
 	}
 	if (!a)
 		return -EINVAL;

@@ -283,7 +283,7 @@ static s64 shm_usage(u64 ubuf)
 	return put_user(i, ubuf) ? -EFAULT : ipc_highest(&shm_set);
 }
 
-static s64 shm_set_attr(struct segment *s, u64 ubuf)
+static s64 set_attr(struct segment *s, u64 ubuf)
 {
 	struct shmid64_ds d;
 	int r;
@@ -295,6 +295,16 @@ static s64 shm_set_attr(struct segment *s, u64 ubuf)
 		r = ipc_perm_set(&s->o, &d.shm_perm);
 	if (!r)
 		s->ctime = ipc_seconds();
+	return r;
+}
+
+static s64 shm_set_attr(struct segment *s, u64 ubuf)
+{
+	s64 r;
+
+	ipc_hold(&s->o); /* copying may sleep, and others remove it */
+	r = set_attr(s, ubuf);
+	ipc_put(&shm_set, &s->o);
 	return r;
 }
 
@@ -341,8 +351,9 @@ SYSCALL(shmctl, "ddp", s32 id, int cmd, u64 ubuf)
 	case SHM_STAT:
 	case SHM_STAT_ANY:
 		s = (struct segment *)ipc_at(&shm_set, id);
+		id = s ? (s32)s->o.id : 0; /* copying may sleep, and others remove it */
 		r = shm_stat(s, ubuf, cmd == SHM_STAT);
-		return r ? r : (s64)s->o.id;
+		return r ? r : id;
 	}
 	if (!s)
 		return -EINVAL;

@@ -48,20 +48,36 @@ static int no_memory(void)
 	return current->kill_now ? SIGBUS : 0;
 }
 
-static int install_new(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct page *from)
+/* A page of zeros, or like another. */
+static struct page *new_page(struct page *from)
 {
 	struct page *n = from ? page_alloc_nozero(PAGE_ANON) : page_alloc(PAGE_ANON);
-	bool replaces = *e & PTE_P;
 
 	if (!n)
-		return no_memory();
+		return NULL;
 	if (from)
 		memcpy(page_ptr(n), page_ptr(from), PAGE_SIZE);
 	n->flags = 0;
+	return n;
+}
+
+static void install(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct page *n)
+{
+	bool replaces = *e & PTE_P;
+
 	*e = page_phys(n) | prot_bits(v) | (v->prot & PROT_WRITE ? PTE_W | PTE_D : 0) | PTE_A;
 	rss_add(mm, n, 1);
 	if (replaces)
 		tlb_flush_page(mm, addr);
+}
+
+static int install_new(struct mm *mm, struct vma *v, u64 *e, u64 addr, struct page *from)
+{
+	struct page *n = new_page(from);
+
+	if (!n)
+		return no_memory();
+	install(mm, v, e, addr, n);
 	return 0;
 }
 
@@ -165,8 +181,7 @@ static int fill_file(struct mm *mm, struct vma *v, u64 addr, u32 access, int *co
 
 static int write_protected(struct mm *mm, struct vma *v, u64 *e, u64 addr)
 {
-	struct page *p = page_of(*e & PTE_ADDR);
-	int r;
+	struct page *p = page_of(*e & PTE_ADDR), *n;
 
 	if (*e & PTE_SPECIAL)
 		return SIGSEGV;
@@ -183,13 +198,13 @@ static int write_protected(struct mm *mm, struct vma *v, u64 *e, u64 addr)
 		tlb_flush_own(addr);
 		return 0;
 	}
+	n = new_page(p == zero_page ? NULL : p);
+	if (!n)
+		return no_memory(); /* sleeps: neither p nor e may be there any more */
 	rss_add(mm, p, -1);
-	r = install_new(mm, v, e, addr, p == zero_page ? NULL : p);
-	if (r == 0 && (*e & PTE_ADDR) != page_phys(p))
-		page_put(p);
-	else
-		rss_add(mm, p, 1);
-	return r;
+	install(mm, v, e, addr, n);
+	page_put(p);
+	return 0;
 }
 
 /* The stack grows down to the touched page while the limit and the gap allow it. */

@@ -529,7 +529,9 @@ static void kill_sharers(const struct mm *mm)
 void oom_kill(void)
 {
 	struct proc *p, *worst = NULL;
+	char comm[sizeof(current->comm)];
 	u64 most = 0;
+	bool other;
 
 	list_each(p, &proc_list, all_link)
 	{
@@ -545,15 +547,16 @@ void oom_kill(void)
 	}
 	if (!worst)
 		worst = current->proc;
+	str_copy(comm, worst->leader ? worst->leader->comm : "?", sizeof(comm));
+	other = worst != current->proc;
 	oom_kills++;
-	conctl_oom(worst->leader ? worst->leader->comm : "?");
-	printk("out of memory: killed process %u (%s), %lu KiB", worst->pid,
-	       worst->leader ? worst->leader->comm : "?", most * 4);
+	printk("out of memory: killed process %u (%s), %lu KiB", worst->pid, comm, most * 4);
 	worst->exiting = true;
 	worst->exit_status = SIGKILL;
 	proc_kill_others(worst, NULL);
 	if (worst->leader && worst->leader->mm)
 		kill_sharers(worst->leader->mm);
-	if (worst != current->proc)
+	conctl_oom(comm); /* may sleep, and the victim be gone */
+	if (other)
 		wait_on(NULL, clock_now() + 1000000, false);
 }

@@ -674,10 +674,7 @@ SYSCALL(syncfs, "f", int fd)
 
 SYSCALL(sync, "", void)
 {
-	struct mount *m;
-
-	list_each(m, &mount_list, link) if (m->sb->ops && m->sb->ops->sync)
-	    m->sb->ops->sync(m->sb);
+	mounts_sync(false);
 	return 0;
 }
 

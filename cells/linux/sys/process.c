@@ -374,13 +374,17 @@ static s64 do_prlimit(struct proc *p, u32 which, u64 unew, u64 uold)
 SYSCALL(prlimit64, "dupp", int pid, u32 which, u64 unew, u64 uold)
 {
 	struct proc *p = proc_or_self(pid);
+	s64 r;
 
 	if (!p)
 		return -ESRCH;
 	if (p != current->proc && !capable(CAP_SYS_RESOURCE) && p->leader &&
 	    p->leader->cred->uid != current->cred->uid)
 		return -EPERM;
-	return do_prlimit(p, which, unew, uold);
+	p->refs++; /* copying may sleep */
+	r = do_prlimit(p, which, unew, uold);
+	proc_put(p);
+	return r;
 }
 SYSCALL(getrlimit, "up", u32 which, u64 u)
 {

@@ -46,11 +46,12 @@ SYSCALL(sched_getaffinity, "dup", int tid, u32 n, u64 u)
 
 SYSCALL(sched_setaffinity, "dup", int tid, u32 n, u64 u)
 {
-	struct thread *t = thread_or_self(tid);
+	struct thread *t;
 	u64 mask = 0;
 
 	if (copy_in(&mask, u, MIN(n, 8u)))
 		return -EFAULT;
+	t = thread_or_self(tid); /* only now: copying may sleep, and the thread end */
 	if (!t)
 		return -ESRCH;
 	if (!may_change(t))
@@ -103,13 +104,14 @@ static s64 set_policy(struct thread *t, u32 policy, u32 prio, bool reset)
 
 SYSCALL(sched_setscheduler, "ddp", int tid, int policy, u64 u)
 {
-	struct thread *t = thread_or_self(tid);
+	struct thread *t;
 	u32 prio;
 
 	if (tid < 0 || policy < 0 || !u)
 		return -EINVAL;
 	if (get_user(prio, u))
 		return -EFAULT;
+	t = thread_or_self(tid);
 	return t ? set_policy(t, (u32)policy & ~RESET_ON_FORK, prio,
 			      ((u32)policy & RESET_ON_FORK) != 0)
 		 : -ESRCH;
@@ -126,13 +128,14 @@ SYSCALL(sched_getparam, "dp", int tid, u64 u)
 
 SYSCALL(sched_setparam, "dp", int tid, u64 u)
 {
-	struct thread *t = thread_or_self(tid);
+	struct thread *t;
 	u32 prio;
 
 	if (tid < 0 || !u)
 		return -EINVAL;
 	if (get_user(prio, u))
 		return -EFAULT;
+	t = thread_or_self(tid);
 	if (!t)
 		return -ESRCH;
 	return may_change(t) ? set_policy(t, t->policy, prio, t->reset_on_fork) : -EPERM;
@@ -176,7 +179,7 @@ static int attr_in(struct sched_attr_k *a, u64 u)
 
 SYSCALL(sched_setattr, "dpx", int tid, u64 u, u32 flags)
 {
-	struct thread *t = thread_or_self(tid);
+	struct thread *t;
 	struct sched_attr_k a;
 	s64 r;
 
@@ -185,6 +188,7 @@ SYSCALL(sched_setattr, "dpx", int tid, u64 u, u32 flags)
 	r = attr_in(&a, u);
 	if (r)
 		return r;
+	t = thread_or_self(tid);
 	if (!t)
 		return -ESRCH;
 	if ((s32)a.policy < 0 || (a.flags & ~0x7full))

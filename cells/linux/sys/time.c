@@ -643,16 +643,17 @@ SYSCALL(timer_gettime, "dp", u32 id, u64 u)
 }
 SYSCALL(timer_settime, "dxpp", u32 id, int flags, u64 unew, u64 uold)
 {
-	struct ptimer *pt = ptimer_find(id);
+	struct ptimer *pt;
 	struct itimerspec_k v, old;
 	u64 now;
 	int r;
 
-	if (!pt || !unew)
+	if (!ptimer_find(id) || !unew)
 		return -EINVAL;
 	if (get_user(v, unew))
 		return -EFAULT;
-	if (!ts_valid(&v.value) || !ts_valid(&v.interval))
+	pt = ptimer_find(id); /* another thread may have deleted it while we copied */
+	if (!pt || !ts_valid(&v.value) || !ts_valid(&v.interval))
 		return -EINVAL;
 	ptimer_read(pt, &old);
 	timer_cancel(&pt->timer);
