@@ -239,7 +239,16 @@ struct pvs_dgram {
 #define PVS_DG_TTL   0x08u
 #define PVS_DG_TOS   0x10u
 #define PVS_DG_TRUNC 0x20u /* rx: the datagram was longer than the ring could hold */
-#define PVS_DG_ERROR 0x40u /* rx, with IP_RECVERR: payload is the packet that failed */
+/*
+ * rx, with IP_RECVERR: not a datagram but an error that one met. peer: where it was sent;
+ * local: who says so (zero: this stack itself); ttl: the errno; gso_size: the MTU, with
+ * EMSGSIZE; flags have type and code of the ICMP message; the payload is what that quotes of
+ * the datagram. The slot's error is raised too. Such records stand in the order of arrival: a
+ * client that reads one kind before the other marks in the ring (its own memory until rx_cons
+ * passes) what it has taken.
+ */
+#define PVS_DG_ERROR 0x40u
+#define PVS_DG_TAKEN 0x80u /* never set by the server */
 #define PVS_DG_ICMP(type, code) \
 	((uint32_t)(type) << 24 | (uint32_t)(code) << 16) /* with DG_ERROR */
 

@@ -1,33 +1,110 @@
 /*
- * A hostile client: the fuzzer's bytes become requests, slot fields, header fields and
- * bitmaps of the shared region. Each record: an opcode, an offset, bytes.
+ * Hostile clients, three of one stack (a pod): the fuzzer's bytes become requests, slot fields,
+ * header fields and bitmaps of their shared regions; clients come and go. Each record: an
+ * opcode with the client's number, an offset, bytes.
  */
+#include <stdlib.h>
 #include <string.h>
 #include "tests/fuzz/transport_env.h"
 
+#define CLIENTS 3u
+
 int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n);
+
+static struct pvs_client *client[CLIENTS];
+static int sock[CLIENTS];
+
+static void notify(void *ctx)
+{
+}
+
+static void wait_server(void *ctx)
+{
+	tp_poll(env.st);
+}
+
+/* The clients beside that of the environment. Their memory is kept, as that one's is. */
+static void guest_open(unsigned i)
+{
+	static struct pvs_client c[CLIENTS];
+	static void *region[CLIENTS], *memory[CLIENTS];
+	size_t own = pvs_memory(ENV_REGION, 64);
+
+	if (!region[i]) {
+		region[i] = aligned_alloc(4096, ENV_REGION);
+		memory[i] = malloc(own);
+	}
+	memset(region[i], 0, ENV_REGION);
+	memset(memory[i], 0, own);
+	pvs_init(&c[i], region[i], ENV_REGION, 64, 1, memory[i], notify, wait_server, NULL);
+	client[i] = &c[i];
+	tp_attach_client(env.st, i, region[i], ENV_REGION);
+}
+
+/* A connection to a listener of the first client's. */
+static void connect_to(unsigned i, uint16_t port)
+{
+	struct pvs_addr lo = {.family = PVS_AF_INET, .port = port, .addr = {127, 0, 0, 1}};
+	int s = pvs_socket(client[i], PVS_AF_INET, PVS_SOCK_STREAM, 0, 12, 12);
+
+	sock[i] = s;
+	if (s >= 0)
+		pvs_connect(client[i], s, &lo);
+}
+
+/* Datagrams with the errors that they meet, between the clients. */
+static void datagrams(unsigned i)
+{
+	struct pvs_addr lo = {.family = PVS_AF_INET, .port = 0x0900, .addr = {127, 0, 0, 1}};
+	struct pvs_dgram r = {.flags = PVS_DG_ADDR, .peer = lo};
+	uint8_t b[64] = {0};
+	int s = pvs_socket(client[i], PVS_AF_INET, PVS_SOCK_DGRAM, 0, 12, 12);
+
+	if (s < 0)
+		return;
+	pvs_setopt(client[i], s, 0, 11, &(int){1}, 4); /* IP_RECVERR */
+	pvs_sendto(client[i], s, &r, b, sizeof(b));
+}
+
+/* What a client that keeps to the rules does with what it finds, whoever wrote it. */
+static void read_all(struct pvs_client *c)
+{
+	struct pvs_dgram r;
+	uint8_t b[256];
+	int s;
+
+	for (unsigned i = 0; i < 64 && (s = pvs_next_event(c)) >= 0; i++) {
+		pvs_ready_events(c, s);
+		if (c->sock[s].type == PVS_SOCK_STREAM) {
+			pvs_recv(c, s, b, sizeof(b));
+			continue;
+		}
+		pvs_next_len(c, s);
+		pvs_recverr(c, s, &r, b, sizeof(b));
+		pvs_recvfrom(c, s, &r, b, sizeof(b));
+	}
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 {
 	struct tp_config cfg = {.max_socks = 16, .loop_size = 32768, .frag_slots = 1};
-	struct pvs_header *h;
-	int l, s;
 
 	env_open("ip=10.0.0.2/24 ip6=fd00::2/64", cfg);
-	h = env.region;
-	l = env_listen(80);
-	s = pvs_socket(&env.c, PVS_AF_INET, PVS_SOCK_STREAM, 0, 12, 12);
-	(void)l;
-	if (s >= 0) {
-		struct pvs_addr lo = {
-		    .family = PVS_AF_INET, .port = 0x5000, .addr = {127, 0, 0, 1}};
-
-		pvs_connect(&env.c, s, &lo);
-		env_run(1000000);
+	client[0] = &env.c;
+	for (unsigned i = 1; i < CLIENTS; i++)
+		guest_open(i);
+	env_listen(80);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		connect_to(i, 0x5000);
+		datagrams(i);
 	}
+	env_run(1000000);
 	while (n >= 4) {
 		uint32_t off = d[1] | (uint32_t)d[2] << 8, len = d[3];
 		uint8_t op = d[0];
+		unsigned k = (op >> 4 & 3u) % CLIENTS;
+		struct pvs_client *c = client[k];
+		struct pvs_header *h = c->hdr;
 
 		d += 4;
 		n -= 4;
@@ -40,21 +117,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 			q.cmd %= PVS_CMD_COUNT + 1;
 			if (op & 8)
 				q.sock %= 8;
-			env.c.req[h->req_prod & 63] = q;
+			c->req[h->req_prod & 63] = q;
 			__atomic_add_fetch(&h->req_prod, 1, __ATOMIC_SEQ_CST);
 			break;
 		}
 		case 1: /* slots */
-			memcpy((uint8_t *)env.c.slot + off % (64 * 128 - 256), d, len);
-			env.c.kick->word[0] = ~0ull;
-			env.c.kick->sum[0] = 1;
+			memcpy((uint8_t *)c->slot + off % (64 * 128 - 256), d, len);
+			c->kick->word[0] = ~0ull;
+			c->kick->sum[0] = 1;
 			break;
 		case 2: /* the header's client half */
 			if (op & 0x80)
 				memcpy((uint8_t *)h + off % 128, d, len < 128 ? len : 128);
 			break;
 		case 3: /* records in the heap */
-			memcpy((uint8_t *)env.region + env.c.heap + off, d, len);
+			memcpy(c->base + c->heap + off, d, len);
 			break;
 		case 4:
 			env_run((uint64_t)off * 100000ull);
@@ -66,12 +143,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 			uint8_t b[300];
 
 			memset(b, op, sizeof(b));
-			if (s >= 0)
-				pvs_send(&env.c, s, b, len);
+			if (sock[k] >= 0)
+				pvs_send(c, sock[k], b, len);
+			read_all(c);
 			break;
 		}
 		case 7:
-			memcpy((uint8_t *)env.c.kick, d, len);
+			if (op & 0x80 && k) { /* its channel goes, and comes back */
+				tp_detach_client(env.st, k);
+				env_run(off * 1000ull);
+				guest_open(k);
+				connect_to(k, 0x5000);
+				break;
+			}
+			memcpy((uint8_t *)c->kick, d, len);
 			break;
 		}
 		tp_poll(env.st);

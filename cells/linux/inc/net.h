@@ -49,10 +49,12 @@ struct msg {
 	struct scm *scm; /* sent or received descriptors and credentials; owned by the call */
 	bool have_cred;
 	/* inet: */
-	bool have_pktinfo, have_ttl;
+	bool have_pktinfo, have_ttl, have_tos;
 	u8 local[16];
 	u32 ifindex;
 	u8 ttl, tos;
+	u8 error[16 + 28]; /* MSG_ERRQUEUE: struct sock_extended_err, who says so */
+	u32 error_len;     /* 0: none */
 };
 
 struct sock;

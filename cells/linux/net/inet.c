@@ -483,6 +483,10 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 	}
 	if ((level == 0 && name == 8) || (level == 41 && name == 49))
 		i->pktinfo = v != 0;
+	if ((level == 0 && name == 12) || (level == 41 && name == 51))
+		i->recvttl = v != 0;
+	if ((level == 0 && name == 13) || (level == 41 && name == 66))
+		i->recvtos = v != 0;
 	return CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 }
 

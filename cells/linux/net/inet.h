@@ -10,7 +10,7 @@ struct isock {
 	struct sock s;
 	int id; /* the slot */
 	bool connecting, listening, bound, connected;
-	bool pktinfo, hdrincl;
+	bool pktinfo, hdrincl, recvttl, recvtos;
 	int connect_error;
 	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
 	bool shut_rd;

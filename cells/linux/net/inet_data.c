@@ -282,12 +282,89 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 	return r;
 }
 
+static void dgram_info(const struct isock *i, const struct pvs_dgram *d, struct msg *m)
+{
+	if (i->pktinfo) {
+		m->have_pktinfo = true;
+		memcpy(m->local, d->local, 16);
+		m->ifindex = d->ifindex;
+	}
+	m->have_ttl = i->recvttl;
+	m->ttl = d->ttl;
+	m->have_tos = i->recvtos;
+	m->tos = d->tos;
+}
+
+/* ---- Errors of datagrams: MSG_ERRQUEUE ---- */
+
+struct extended_err { /* struct sock_extended_err of linux/errqueue.h */
+	u32 err;
+	u8 origin, type, code, pad;
+	u32 info, data;
+};
+_Static_assert(sizeof(struct extended_err) == 16, "as programs have it");
+
+enum {
+	ORIGIN_LOCAL = 1,
+	ORIGIN_ICMP,
+	ORIGIN_ICMP6
+};
+#define FAILED_MAX 2048u /* what routers quote is less */
+
+static void error_info(const struct isock *i, const struct pvs_dgram *d, struct msg *m)
+{
+	static const u8 mapped[12] = {[10] = 0xff, [11] = 0xff}, none[16];
+	struct pvs_addr by = {.family = (u16)i->s.family};
+	struct extended_err e = {
+	    .err = d->ttl, .type = (u8)(d->flags >> 24), .code = (u8)(d->flags >> 16)};
+
+	e.info = d->ttl == EMSGSIZE ? d->gso_size : 0;
+	memcpy(by.addr, d->local, 16);
+	if (!memcmp(d->local, none, 16)) {
+		e.origin = ORIGIN_LOCAL;
+		by.family = 0;
+	} else if (i->s.family == AF_INET_K || !memcmp(d->peer.addr, mapped, 12)) {
+		e.origin = ORIGIN_ICMP;
+	} else {
+		e.origin = ORIGIN_ICMP6;
+	}
+	memcpy(m->error, &e, sizeof(e));
+	m->error_len = sizeof(e) + (i->s.family == AF_INET_K ? 16 : 28);
+	if (by.family)
+		inet_addr_format(&by, m->error + sizeof(e));
+}
+
+static ssize dgram_recv_error(struct isock *i, struct msg *m)
+{
+	struct pvs_dgram *d = kalloc(sizeof(*d) + FAILED_MAX);
+	u32 n;
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	r = pvs_recverr(pvs, i->id, d, d + 1, FAILED_MAX);
+	if (r >= 0) {
+		n = (u32)MIN((u64)r, m->u->left);
+		m->name_len = inet_addr_format(&d->peer, m->name);
+		m->out_flags |= MSG_ERRQUEUE_K | (n < d->len ? MSG_TRUNC_K : 0);
+		dgram_info(i, d, m);
+		m->have_ttl = m->have_tos = false;
+		error_info(i, d, m);
+		r = uio_out(m->u, d + 1, n) ? -EFAULT : (int)n;
+	}
+	kfree(d);
+	return r;
+}
+
 static ssize dgram_recv(struct isock *i, struct msg *m)
 {
 	struct pvs_dgram *d;
 	u8 *buf = i->peeked;
 	u32 n, len;
 	ssize r;
+
+	if (m->flags & MSG_ERRQUEUE_K)
+		return dgram_recv_error(i, m);
 
 	if (!buf) {
 		r = dgram_fetch(i, m, &buf);
@@ -300,11 +377,7 @@ static ssize dgram_recv(struct isock *i, struct msg *m)
 	n = (u32)MIN((u64)len, m->u->left);
 	r = uio_out(m->u, buf + sizeof(*d), n) ? -EFAULT : (ssize)n;
 	m->name_len = inet_addr_format(&d->peer, m->name);
-	if (i->pktinfo) {
-		m->have_pktinfo = true;
-		memcpy(m->local, d->local, 16);
-		m->ifindex = d->ifindex;
-	}
+	dgram_info(i, d, m);
 	if (n < len || (d->flags & PVS_DG_TRUNC)) {
 		m->out_flags |= MSG_TRUNC_K;
 		if ((m->flags & MSG_TRUNC_K) && r >= 0)

@@ -229,6 +229,33 @@ static void rights_out(struct control_out *c, struct scm *scm, bool cloexec)
 		cmsg_out(c, SOL_SOCKET_K, SCM_RIGHTS_K, fds, n * 4);
 }
 
+/* What belongs to a datagram: its way, what it had left to live, an error it met. */
+static void inet_out(struct control_out *c, const struct sock *s, const struct msg *m)
+{
+	bool v4 = s->family == AF_INET_K;
+	int ttl = m->ttl, tos = m->tos;
+
+	if (m->have_pktinfo && v4) {
+		u32 pi[3] = {m->ifindex, 0, 0};
+
+		memcpy(&pi[1], m->local, 4);
+		memcpy(&pi[2], m->local, 4);
+		cmsg_out(c, 0, 8, pi, 12);
+	} else if (m->have_pktinfo) {
+		u8 pi[20];
+
+		memcpy(pi, m->local, 16);
+		memcpy(pi + 16, &m->ifindex, 4);
+		cmsg_out(c, 41, 50, pi, 20);
+	}
+	if (m->have_ttl) /* IP_TTL, IPV6_HOPLIMIT */
+		cmsg_out(c, v4 ? 0 : 41, v4 ? 2 : 52, &ttl, 4);
+	if (m->have_tos) /* IP_TOS: a byte; IPV6_TCLASS */
+		cmsg_out(c, v4 ? 0 : 41, v4 ? 1 : 67, &tos, v4 ? 1 : 4);
+	if (m->error_len) /* IP_RECVERR, IPV6_RECVERR */
+		cmsg_out(c, v4 ? 0 : 41, v4 ? 11 : 25, m->error, m->error_len);
+}
+
 static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 {
 	struct iovec_k small[8], *heap = NULL;
@@ -291,19 +318,7 @@ static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 		}
 		if (m->scm && m->scm->nfds)
 			rights_out(&c, m->scm, (flags & MSG_CMSG_CLOEXEC_K) != 0);
-		if (m->have_pktinfo && s->family == AF_INET_K) {
-			u32 pi[3] = {m->ifindex, 0, 0};
-
-			memcpy(&pi[1], m->local, 4);
-			memcpy(&pi[2], m->local, 4);
-			cmsg_out(&c, 0, 8, pi, 12);
-		} else if (m->have_pktinfo) {
-			u8 pi[20];
-
-			memcpy(pi, m->local, 16);
-			memcpy(pi + 16, &m->ifindex, 4);
-			cmsg_out(&c, 41, 50, pi, 20);
-		}
+		inet_out(&c, s, m);
 		h.flags =
 		    m->out_flags | (c.trunc ? MSG_CTRUNC_K : 0) | (flags & MSG_CMSG_CLOEXEC_K);
 		h.control_len = c.used;

@@ -340,6 +340,9 @@ int pvs_setopt(struct pvs_client *c, int s, int level, int name, const void *v, 
 	e = call(c, &q);
 	if (buf)
 		pvs_heap_free(c, buf);
+	/* IP_RECVERR, IPV6_RECVERR. It stays: what came while it was on is of two kinds. */
+	if (!e && ((level == 0 && name == 11) || (level == 41 && name == 25)))
+		c->sock[s].recverr = 1;
 	return e;
 }
 

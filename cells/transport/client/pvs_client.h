@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct pvs_sock {
-	uint8_t used, domain, type, closing;
+	uint8_t used, domain, type, closing, recverr;
 	uint32_t tx_prod, rx_cons; /* our own; the shared copies are never read back */
 	struct pvs_rings rings;
 	uint32_t err_seen, urg_seen;
@@ -90,6 +90,13 @@ int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n);
 /* Datagrams. d->len is set from n; recv fills *d, copies at most n bytes, drops the rest. */
 int pvs_sendto(struct pvs_client *c, int s, struct pvs_dgram *d, const void *p, uint32_t n);
 int pvs_recvfrom(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n);
+
+/*
+ * With IP_RECVERR: the next error a datagram met (d: see PVS_DG_ERROR), and of what failed at
+ * most n bytes, d->len of them there are. -EAGAIN: no more. At most 32 are kept while
+ * datagrams are read.
+ */
+int pvs_recverr(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n);
 
 /* Bytes of the next datagram, without taking it; -EAGAIN: there is none. */
 int pvs_next_len(struct pvs_client *c, int s);

@@ -176,41 +176,139 @@ int pvs_sendto(struct pvs_client *c, int s, struct pvs_dgram *d, const void *p, 
 	return (int)n;
 }
 
+/*
+ * Records of a socket with IP_RECVERR are of two kinds, datagrams and errors, and either is
+ * read without the other: what was taken before its turn is marked in the ring. A socket
+ * without it has datagrams only, so the first record is the one.
+ */
+#define ERRORS_MAX 32u
+
+static void rx_mark(struct pvs_client *c, int s, uint32_t idx, uint32_t flags)
+{
+	uint8_t *b = c->base + c->sock[s].rings.rx_off;
+
+	flags |= PVS_DG_TAKEN;
+	for (unsigned i = 0; i < sizeof(flags); i++, flags >>= 8)
+		b[(idx + offsetof(struct pvs_dgram, flags) + i) & (rx_size(c, s) - 1)] =
+		    (uint8_t)flags;
+}
+
+/* Bytes of the record at idx, `have` from there on to the end of what is there; 0: nonsense. */
+static uint32_t rec_at(struct pvs_client *c, int s, uint32_t idx, uint32_t have,
+		       uint32_t head[2])
+{
+	uint32_t all;
+
+	if (have < sizeof(struct pvs_dgram))
+		return 0;
+	rx_copy(c, s, idx, head, 8); /* len, flags */
+	all = (head[0] + (uint32_t)sizeof(struct pvs_dgram) + 7) & ~7u;
+	return head[0] > rx_size(c, s) || all > have ? 0 : all;
+}
+
+/* The first record of a kind that was not taken yet. Its length, or -errno. */
+static int rec_find(struct pvs_client *c, int s, bool error, uint32_t *at)
+{
+	uint32_t idx = c->sock[s].rx_cons, have = rx_used(c, s), head[2], all;
+
+	for (; have; idx += all, have -= all) {
+		all = rec_at(c, s, idx, have, head);
+		if (!all)
+			return -E_PROTO;
+		*at = idx;
+		if (!c->sock[s].recverr)
+			return error ? -E_AGAIN : (int)head[0];
+		if (!(head[1] & PVS_DG_TAKEN) && !!(head[1] & PVS_DG_ERROR) == error)
+			return (int)head[0];
+	}
+	return -E_AGAIN;
+}
+
+/* The record at idx is not needed any more. */
+static void rec_take(struct pvs_client *c, int s, uint32_t idx)
+{
+	uint32_t have = rx_used(c, s), head[2], all, done = 0;
+
+	all = rec_at(c, s, idx, have - (idx - c->sock[s].rx_cons), head);
+	if (!all)
+		return;
+	if (idx != c->sock[s].rx_cons) {
+		rx_mark(c, s, idx, head[1]);
+		return;
+	}
+	do
+		done += all;
+	while ((all = rec_at(c, s, idx + done, have - done, head)) && c->sock[s].recverr &&
+	       head[1] & PVS_DG_TAKEN);
+	pvs_recv_done(c, s, done);
+}
+
+/* Who asks for errors and never reads them still gets his datagrams. */
+static void errors_trim(struct pvs_client *c, int s)
+{
+	uint32_t idx = c->sock[s].rx_cons, have = rx_used(c, s), head[2], all, n = 0, at;
+
+	for (; have && (all = rec_at(c, s, idx, have, head)); idx += all, have -= all)
+		n += (head[1] & (PVS_DG_ERROR | PVS_DG_TAKEN)) == PVS_DG_ERROR;
+	for (; n > ERRORS_MAX && rec_find(c, s, true, &at) >= 0; n--)
+		rec_take(c, s, at);
+}
+
 int pvs_next_len(struct pvs_client *c, int s)
 {
-	uint32_t have = rx_used(c, s), len;
-	int e;
+	uint32_t at;
+	int n, e;
 
-	if (!have) {
-		e = pvs_error(c, s);
-		return e ? -e : -E_AGAIN;
-	}
-	if (have < sizeof(struct pvs_dgram))
+	if (c->sock[s].recverr)
+		errors_trim(c, s);
+	n = rec_find(c, s, false, &at);
+	if (n != -E_AGAIN)
+		return n;
+	e = pvs_error(c, s);
+	return e ? -e : -E_AGAIN;
+}
+
+static int rec_read(struct pvs_client *c, int s, uint32_t at, struct pvs_dgram *d, void *p,
+		    uint32_t n)
+{
+	uint32_t have = rx_used(c, s) - (at - c->sock[s].rx_cons), head[2];
+	uint32_t all = rec_at(c, s, at, have, head);
+
+	if (!all)
 		return -E_PROTO;
-	rx_copy(c, s, c->sock[s].rx_cons, &len, sizeof(len));
-	return len > have - sizeof(struct pvs_dgram) ? -E_PROTO : (int)len;
+	rx_copy(c, s, at, d, sizeof(*d));
+	d->len = head[0];
+	if (d->len < n)
+		n = d->len;
+	rx_copy(c, s, at + (uint32_t)sizeof(*d), p, n);
+	rec_take(c, s, at);
+	return (int)n;
 }
 
 int pvs_recvfrom(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n)
 {
-	uint32_t have = rx_used(c, s), all;
-	int e;
+	uint32_t at;
+	int e = rec_find(c, s, false, &at);
 
-	if (!have) {
-		e = pvs_error(c, s);
-		return e ? -e : -E_AGAIN;
-	}
-	if (have < sizeof(*d))
-		return -E_PROTO;
-	rx_copy(c, s, c->sock[s].rx_cons, d, sizeof(*d));
-	all = (d->len + (uint32_t)sizeof(*d) + 7) & ~7u;
-	if (d->len > rx_size(c, s) || all > have)
-		return -E_PROTO;
-	if (d->len < n)
-		n = d->len;
-	rx_copy(c, s, c->sock[s].rx_cons + (uint32_t)sizeof(*d), p, n);
-	pvs_recv_done(c, s, all);
-	return (int)n;
+	if (e >= 0)
+		return rec_read(c, s, at, d, p, n);
+	if (e == -E_AGAIN && (e = pvs_error(c, s)))
+		return -e;
+	return e ? e : -E_AGAIN;
+}
+
+int pvs_recverr(struct pvs_client *c, int s, struct pvs_dgram *d, void *p, uint32_t n)
+{
+	uint32_t at;
+	int e = rec_find(c, s, true, &at);
+
+	if (e < 0)
+		return e;
+	e = rec_read(c, s, at, d, p, n);
+	/* The last one takes the error that announced it with it. */
+	if (rec_find(c, s, true, &at) < 0)
+		pvs_error(c, s);
+	return e;
 }
 
 /* ---- readiness ---- */
@@ -219,7 +317,15 @@ uint32_t pvs_ready_events(struct pvs_client *c, int s)
 {
 	uint32_t st = load(&c->slot[s].state), ev = 0, size = tx_size(c, s);
 
-	if (rx_used(c, s) || st & (PVS_ST_RX_EOF | PVS_ST_CLOSED) ||
+	bool in = rx_used(c, s) != 0;
+
+	if (c->sock[s].recverr && in) {
+		uint32_t at;
+
+		ev |= rec_find(c, s, true, &at) >= 0 ? PVS_EV_ERR : 0;
+		in = rec_find(c, s, false, &at) != -E_AGAIN;
+	}
+	if (in || st & (PVS_ST_RX_EOF | PVS_ST_CLOSED) ||
 	    (st & PVS_ST_LISTENING && load(&c->slot[s].acceptq)))
 		ev |= PVS_EV_IN;
 	if (st & (PVS_ST_TX_CLOSED | PVS_ST_CLOSED) ||

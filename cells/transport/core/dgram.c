@@ -67,10 +67,28 @@ static void rec_from(struct tp_stack *st, const struct sock *s, const struct pkt
 		r->peer.ifindex = p->ifi + 1u;
 }
 
-void dgram_icmp(struct tp_stack *st, struct sock *s, int err)
+/* IP_RECVERR: the error with all that is known of it, in its place among the datagrams. */
+static void error_record(struct tp_stack *st, struct sock *s, const struct failed *f)
 {
+	struct pvs_dgram r = {.flags = PVS_DG_ERROR | PVS_DG_ICMP(f->type, f->code),
+			      .ifindex = f->ifi + 1u,
+			      .ttl = (uint8_t)f->err,
+			      .gso_size = (uint16_t)MIN(f->mtu, 65535u)};
+
+	pv_addr_out(s, &f->to, f->port, &r.peer);
+	if (s->domain == PVS_AF_INET)
+		memcpy(r.local, f->by.b + 12, 4);
+	else
+		memcpy(r.local, f->by.b, 16);
+	dgram_deliver(st, s, &r, NULL, 0, f->data, f->len);
+}
+
+void dgram_icmp(struct tp_stack *st, struct sock *s, const struct failed *f)
+{
+	if (s->d.recverr)
+		error_record(st, s, f);
 	if (s->flags & SF_CONNECTED || s->d.recverr)
-		sock_error(st, s, err);
+		sock_error(st, s, f->err);
 }
 
 /* ---- UDP in ---- */
@@ -557,9 +575,20 @@ static int packet_send(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 	return 0;
 }
 
+static int record_route(struct tp_stack *st, struct sock *s, const struct pvs_dgram *r,
+			struct out *o, uint32_t idx)
+{
+	if (s->kind == SK_UDP)
+		return udp_send(st, s, r, o, idx);
+	if (s->kind == SK_PING)
+		return ping_send(st, s, r, o, idx);
+	return raw_send(st, s, r, o, idx);
+}
+
 static int record_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram *r,
 		       uint32_t idx)
 {
+	struct failed f;
 	struct out o;
 	int e;
 
@@ -570,11 +599,16 @@ static int record_send(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		return e;
 	if (s->kind != SK_RAW && (e = sock_autobind(st, s)))
 		return e;
-	if (s->kind == SK_UDP)
-		return udp_send(st, s, r, &o, idx);
-	if (s->kind == SK_PING)
-		return ping_send(st, s, r, &o, idx);
-	return raw_send(st, s, r, &o, idx);
+	e = record_route(st, s, r, &o, idx);
+	if (e == -TE_MSGSIZE && s->d.recverr) {
+		f = (struct failed){.to = o.to,
+				    .port = o.port,
+				    .ifi = o.d.ifi,
+				    .err = TE_MSGSIZE,
+				    .mtu = o.d.mtu};
+		error_record(st, s, &f);
+	}
+	return e;
 }
 
 static void tx_wait(struct tp_stack *st, struct sock *s)

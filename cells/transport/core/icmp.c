@@ -108,58 +108,113 @@ static int errno_of(bool is4, uint8_t type, uint8_t code)
 	return type == 1 && code < 7 ? v6[code] : TE_HOSTUNREACH;
 }
 
-/* Finds the socket whose packet is quoted at p->data + off and tells it. */
-void icmp_dispatch(struct tp_stack *st, const struct pkt *p, uint32_t off, uint8_t type,
-		   uint8_t code, uint32_t mtu)
+/* A packet of ours that an error quotes: its head, and what lies behind that. */
+struct quote {
+	struct ipa src, dst;
+	const uint8_t *l4;
+	uint32_t len; /* from l4 on, at least 8 */
+	uint8_t proto;
+};
+
+static bool quote_parse(const struct pkt *p, uint32_t off, struct quote *o)
 {
 	const uint8_t *q = p->data + off;
 	uint32_t left = p->len - off, hlen;
-	struct ipa src, dst;
-	uint16_t sport, dport;
-	struct sock *s;
-	uint8_t proto;
-	int err = errno_of(p->is4, type, code);
 
 	if (p->is4) {
 		struct ip4_hdr h;
 
 		if (left < 28)
-			return;
+			return false;
 		memcpy(&h, q, sizeof(h));
 		hlen = (h.vhl & 15u) * 4;
 		if (h.vhl >> 4 != 4 || hlen < 20 || left < hlen + 8 || h.frag & be16(0x1fff))
-			return;
-		src = ipa_from4(h.src);
-		dst = ipa_from4(h.dst);
-		proto = h.proto;
+			return false;
+		o->src = ipa_from4(h.src);
+		o->dst = ipa_from4(h.dst);
+		o->proto = h.proto;
 	} else {
 		struct ip6_hdr h;
 
 		if (left < 48)
-			return;
+			return false;
 		memcpy(&h, q, sizeof(h));
 		hlen = 40;
-		src = ipa_from6(h.src);
-		dst = ipa_from6(h.dst);
-		proto = h.next;
-		if (ipa_is4(&src) || ipa_is4(&dst))
-			return;
+		o->src = ipa_from6(h.src);
+		o->dst = ipa_from6(h.dst);
+		o->proto = h.next;
+		if (ipa_is4(&o->src) || ipa_is4(&o->dst))
+			return false;
 	}
-	sport = get16(q + hlen);
-	dport = get16(q + hlen + 2);
-	if (proto == IPPROTO_TCP_) {
-		s = sock_lookup(st, &dst, dport, &src, sport, p->ifi);
+	o->l4 = q + hlen;
+	o->len = left - hlen;
+	return true;
+}
+
+static void udp_quoted(struct tp_stack *st, const struct pkt *p, const struct quote *q,
+		       struct failed *f)
+{
+	uint16_t sport = get16(q->l4), dport = get16(q->l4 + 2);
+	struct sock *s = sock_lookup_bound(st, SK_UDP, &q->dst, dport, &q->src, sport, p->ifi);
+
+	if (!s && share_is(st, &q->src)) /* bound to an address of its own */
+		s = sock_lookup_bound(st, SK_UDP, &q->dst, dport, share_apparent(st, &q->src),
+				      sport, p->ifi);
+	if (!s)
+		return;
+	if (f->err == TE_MSGSIZE)
+		pmtu_update(st, &q->dst, f->mtu);
+	f->port = dport;
+	f->data = q->l4 + 8;
+	f->len = q->len - 8;
+	dgram_icmp(st, s, f);
+}
+
+/* Echo requests of ping sockets, whatever raw sockets sent. */
+static void other_quoted(struct tp_stack *st, const struct quote *q, bool is4, struct failed *f)
+{
+	bool echo = is4 ? q->proto == IPPROTO_ICMP_ && q->l4[0] == 8
+			: q->proto == IPPROTO_ICMPV6_ && q->l4[0] == 128;
+	struct sock *s = echo ? lhash_first(st, SK_PING, get16(q->l4 + 4)) : NULL;
+
+	f->data = q->l4;
+	f->len = q->len;
+	if (s && (s->domain == PVS_AF_INET) == is4)
+		dgram_icmp(st, s, f);
+	for (uint32_t i = 1; i < st->high; i++) {
+		s = SOCK(st, i);
+		if (s->kind == SK_RAW && s->proto == q->proto &&
+		    (s->domain == PVS_AF_INET) == is4 &&
+		    (!(s->flags & SF_CONNECTED) || ipa_eq(&s->raddr, &q->dst)) &&
+		    (!(s->flags & SF_BINDADDR) || ipa_eq(&s->laddr, &q->src)))
+			dgram_icmp(st, s, f);
+	}
+}
+
+/* Finds the socket whose packet is quoted at p->data + off and tells it. */
+void icmp_dispatch(struct tp_stack *st, const struct pkt *p, uint32_t off, uint8_t type,
+		   uint8_t code, uint32_t mtu)
+{
+	struct failed f = {.by = p->src,
+			   .type = type,
+			   .code = code,
+			   .ifi = p->ifi,
+			   .err = errno_of(p->is4, type, code),
+			   .mtu = mtu};
+	struct quote q;
+	struct sock *s;
+
+	if (!quote_parse(p, off, &q))
+		return;
+	f.to = q.dst;
+	if (q.proto == IPPROTO_TCP_) {
+		s = sock_lookup(st, &q.dst, get16(q.l4 + 2), &q.src, get16(q.l4), p->ifi);
 		if (s)
-			tcp_icmp(st, s, get32(q + hlen + 4), err, mtu);
-	} else if (proto == IPPROTO_UDP_) {
-		s = sock_lookup_bound(st, SK_UDP, &dst, dport, &src, sport, p->ifi);
-		if (!s && share_is(st, &src)) /* bound to an address of its own */
-			s = sock_lookup_bound(st, SK_UDP, &dst, dport, share_apparent(st, &src),
-					      sport, p->ifi);
-		if (s && err == TE_MSGSIZE)
-			pmtu_update(st, &dst, mtu);
-		if (s)
-			dgram_icmp(st, s, err);
+			tcp_icmp(st, s, get32(q.l4 + 4), f.err, mtu);
+	} else if (q.proto == IPPROTO_UDP_) {
+		udp_quoted(st, p, &q, &f);
+	} else if (st->nraw) {
+		other_quoted(st, &q, p->is4, &f);
 	}
 }
 

@@ -515,7 +515,17 @@ bool raw_input(struct tp_stack *st, struct pkt *p);
 bool ping_input(struct tp_stack *st, struct pkt *p, uint16_t id);
 void packet_tap(struct tp_stack *st, unsigned ifi, const uint8_t *frame, uint32_t len,
 		uint8_t pkttype);
-void dgram_icmp(struct tp_stack *st, struct sock *s, int err);
+/* An error that a packet of ours met, and what is known of the packet. */
+struct failed {
+	struct ipa to, by; /* where it was sent; who says so, unspecified: we */
+	uint16_t port;
+	uint8_t type, code, ifi; /* of the ICMP message, which came by ifi */
+	int err;
+	uint32_t mtu;        /* with TE_MSGSIZE */
+	const uint8_t *data; /* of the packet, behind its UDP header, as far as it is quoted */
+	uint32_t len;
+};
+void dgram_icmp(struct tp_stack *st, struct sock *s, const struct failed *f);
 int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port);
 
 /* timer.c */

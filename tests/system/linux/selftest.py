@@ -3,6 +3,7 @@
 the Linux ABI as the C library and CPython use it. With an argument: internet sockets too."""
 
 import array
+import errno
 import fcntl
 import mmap
 import os
@@ -10,6 +11,7 @@ import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -186,6 +188,43 @@ def terminals():
     os.waitpid(pid, 0)
 
 
+def lost_datagrams():
+    """IP_RECVERR: what became of a datagram, as traceroute and ping ask for it."""
+    for family, host, level, recverr, origin in (
+            (socket.AF_INET, "127.0.0.1", socket.IPPROTO_IP, 11, 2),
+            (socket.AF_INET6, "::1", socket.IPPROTO_IPV6, 25, 3)):
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.setsockopt(level, recverr, 1)
+        s.setblocking(False)
+        s.sendto(b"anybody?", (host, 9))
+        p = select.poll()
+        p.register(s, select.POLLIN)
+        check("an error wakes poll", p.poll(20000) == [(s.fileno(), select.POLLERR)])
+        data, control, flags, to = s.recvmsg(100, 200, socket.MSG_ERRQUEUE)
+        check("what was lost", data == b"anybody?" and to[:2] == (host, 9) and
+              flags & socket.MSG_ERRQUEUE)
+        check("one message about it", [c[:2] for c in control] == [(level, recverr)])
+        code, where, kind = struct.unpack_from("=IBB", control[0][2])
+        check("why", code == errno.ECONNREFUSED and where == origin and
+              kind == (3 if origin == 2 else 1))
+        by = socket.inet_ntop(family, control[0][2][20:24] if origin == 2 else
+                              control[0][2][24:40])
+        check("who says so", by == host)
+        try:
+            s.recvmsg(100, 200, socket.MSG_ERRQUEUE)
+            check("no more of them", False)
+        except BlockingIOError:
+            check("no more of them", p.poll(0) == [])
+        s.close()
+    a, b = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    a.bind(("127.0.0.1", 0))
+    a.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
+    b.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 33)
+    b.sendto(b"x", a.getsockname())
+    control = a.recvmsg(10, 100)[1]
+    check("time to live", control == [(socket.IPPROTO_IP, socket.IP_TTL, struct.pack("=i", 33))])
+
+
 def internet():
     server = socket.socket()
     server.bind(("127.0.0.1", 8080))
@@ -224,4 +263,5 @@ files()
 terminals()
 if len(sys.argv) > 1:
     internet()
+    lost_datagrams()
 print("selftest passed", passed, flush=True)
