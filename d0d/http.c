@@ -310,7 +310,10 @@ void resp_empty(struct http_req *r, int status)
 
 void resp_err(struct http_req *r, const struct err *e)
 {
-	resp_error(r, e->status ? e->status : 500, "%s", e->msg);
+	// Inside, 507 tells a full disk from other failures; Docker's clients know it as 500.
+	int status = e->status && e->status != 507 ? e->status : 500;
+
+	resp_error(r, status, "%s", e->msg);
 }
 
 void resp_error(struct http_req *r, int status, const char *fmt, ...)

@@ -125,6 +125,7 @@ void admin_import_end(struct session *c, struct store *s)
 		return;
 	h2_pfs_close(c->spool);
 	c->spool = NULL;
+	c->file = 0; /* more of it may be under way */
 	if (h2_pfs_delete(s->vol, c->spool_label))
 		log_warn("the spool '%s' of an import stays until the next one",
 			 c->spool_label);

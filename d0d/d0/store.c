@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +26,10 @@
 
 #include "d0d/d0/box.h"
 
-#define LOOK_MS   500 // how often a waiting request asks whether the store still runs
-#define SPILL_MEM (2u << 20)
-#define RECLAIM_S 3
+#define LOOK_MS    500 // how often a waiting request asks whether the store still runs
+#define SPILL_MEM  (2u << 20)
+#define RECLAIM_S  3
+#define RECLAIM_MS 60000 // at most, for who waits for it
 
 enum way {
 	WAY_SHORT,
@@ -43,6 +45,7 @@ struct store_link {
 	uint64_t starts; // of the store's cell, when the link was last good
 	bool spooling;   // an import is under way
 	bool lost;       // the import has failed: an answer to its bytes said so
+	bool refused;    // bytes of an import or an unpacking were; WHY says why
 	char file[300];  // the file its bytes go to
 	struct err why;  // of what was lost
 };
@@ -171,6 +174,39 @@ static int broken(struct d0_backend *b, struct store_link *l, struct err *e)
 	return err_set(e, 503, "the store cell does not answer or has started anew");
 }
 
+// An answer to bytes that were sent: there is one only if they were refused. What followed
+// them is refused as well; the first answer says why.
+static void note_failure(struct store_link *l, const struct d0_admin_head *h, const char *text)
+{
+	if (h->status >= 0 || l->refused ||
+	    (h->op != D0_ADMIN_IMPORT_DATA && h->op != D0_ADMIN_UNPACK_DATA))
+		return;
+	l->refused = true;
+	l->lost |= h->op == D0_ADMIN_IMPORT_DATA;
+	refused(&l->why, h->status, text, h->len);
+}
+
+// Takes the answers that are there while bytes are being sent: who sends on for long without
+// looking would in the end wait for the store, and the store for room for its answers.
+static int look(struct d0_backend *b, struct store_link *l, struct err *e)
+{
+	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+	struct d0_admin_head h;
+	char *data = NULL;
+	int rc = 0;
+
+	while (rc == 0 && poll(&p, 1, 0) > 0) {
+		data = data ? data : xmalloc(D0_ADMIN_MAX + 1);
+		if (read_all(b, l, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
+		    read_all(b, l, data, h.len) < 0)
+			rc = broken(b, l, e);
+		else
+			note_failure(l, &h, data);
+	}
+	free(data);
+	return rc;
+}
+
 // All of the answer to the last request. Answers to bytes sent before it come first.
 static int take_answer(struct d0_backend *b, struct store_link *l, enum d0_admin_op op,
 		       store_cb *cb, void *ctx, struct err *e)
@@ -187,12 +223,7 @@ static int take_answer(struct d0_backend *b, struct store_link *l, enum d0_admin
 			break;
 		}
 		if (h.op != op || h.tag != l->tag) {
-			if (h.status < 0 && h.op == D0_ADMIN_IMPORT_DATA) {
-				l->lost = true;
-				refused(&l->why, h.status, data, h.len);
-			} else if (h.status < 0 && h.op == D0_ADMIN_UNPACK_DATA) {
-				refused(&l->why, h.status, data, h.len);
-			}
+			note_failure(l, &h, data);
 			h.flags = D0_ADMIN_MORE;
 		} else if (h.flags & D0_ADMIN_MORE) {
 			stop = stop || (cb && cb(ctx, data, h.len) < 0);
@@ -254,14 +285,37 @@ int store_call(struct d0_backend *b, enum d0_admin_op op, store_cb *cb, void *ct
 
 // ---- imports ----
 
+// Waits until what nobody uses any more is free space again.
+static void reclaim_now(struct d0_backend *b)
+{
+	char name[32];
+	int running = 1;
+
+	store_call(b, D0_ADMIN_BULKFREE, NULL, NULL, NULL, NULL); // 409: one is under way
+	for (int64_t end = mono_ms() + RECLAIM_MS; running && mono_ms() < end;) {
+		struct sbuf job = {0};
+		if (store_call(b, D0_ADMIN_JOB, store_text, &job, NULL, NULL) < 0 ||
+		    sscanf(job.p ? job.p : "", "%31s %d", name, &running) != 2)
+			running = 0;
+		sbuf_free(&job);
+		if (running)
+			usleep(20000);
+	}
+}
+
+static int lost(const struct store_link *l, struct err *e)
+{
+	return err_set(e, l->why.status ? l->why.status : 503, "%.900s",
+		       *l->why.msg ? l->why.msg : "the import was interrupted");
+}
+
 static int spool_held(struct d0_backend *b, struct store_link *l, const char *file,
 		      const void *buf, size_t n, struct err *e)
 {
 	const char *p = buf;
 
 	if (l->lost)
-		return err_set(e, l->why.status ? l->why.status : 503, "%.900s",
-			       *l->why.msg ? l->why.msg : "the import was interrupted");
+		return lost(l, e);
 	if (!l->spooling) {
 		call_held(b, l, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
 		if (call_held(b, l, D0_ADMIN_IMPORT_BEGIN, "", 0, NULL, NULL, e) < 0)
@@ -277,6 +331,10 @@ static int spool_held(struct d0_backend *b, struct store_link *l, const char *fi
 	}
 	while (n) {
 		size_t part = n < D0_ADMIN_MAX ? n : D0_ADMIN_MAX;
+		if (look(b, l, e) < 0)
+			return -1;
+		if (l->lost)
+			return lost(l, e);
 		if (send_frame(l, D0_ADMIN_IMPORT_DATA, p, part) < 0)
 			return broken(b, l, e);
 		p += part;
@@ -306,8 +364,8 @@ int store_spool_rename(struct d0_backend *b, const char *from, const char *to, s
 	if (rc == 0) {
 		l->file[0] = 0;
 		rc = call_held(b, l, D0_ADMIN_IMPORT_RENAME, args.p, args.len, NULL, NULL, e);
-		if (rc == 0 && l->lost)
-			rc = err_set(e, l->why.status, "%.900s", l->why.msg);
+		if (l->lost) // the reason comes before its consequence
+			rc = lost(l, e);
 	}
 	pthread_mutex_unlock(&l->lock);
 	sbuf_free(&args);
@@ -318,11 +376,17 @@ void store_spool_drop(struct d0_backend *b)
 {
 	struct store_link *l = take_way(b, D0_ADMIN_IMPORT_ABORT);
 
+	bool used = l->spooling || l->lost, full = l->why.status == 507;
+
 	if (l->spooling)
 		call_held(b, l, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
-	l->spooling = l->lost = false;
+	l->spooling = l->lost = l->refused = false;
 	l->why = (struct err){0};
 	pthread_mutex_unlock(&l->lock);
+	if (full) // who asks next, asks for the space that the import had taken
+		reclaim_now(b);
+	else if (used)
+		store_reclaim(b);
 }
 
 // ---- unpacking ----
@@ -332,19 +396,27 @@ static int unpack_held(struct d0_backend *b, struct store_link *l, struct sbuf *
 {
 	char *buf = xmalloc(D0_ADMIN_MAX);
 	ssize_t n = 0;
-	int rc = call_held(b, l, D0_ADMIN_UNPACK_BEGIN, args->p, args->len, NULL, NULL, e);
+	bool before = l->refused; // of an import, where both have one way
+	struct err why = l->why;
+	int rc;
 
-	l->why = (struct err){0};
-	while (rc == 0 && (n = src->read(src->ctx, buf, D0_ADMIN_MAX)) > 0)
-		if (send_frame(l, D0_ADMIN_UNPACK_DATA, buf, (size_t)n) < 0)
+	l->refused = false;
+	rc = call_held(b, l, D0_ADMIN_UNPACK_BEGIN, args->p, args->len, NULL, NULL, e);
+	while (rc == 0 && !l->refused && (n = src->read(src->ctx, buf, D0_ADMIN_MAX)) > 0) {
+		rc = look(b, l, e);
+		if (rc == 0 && !l->refused &&
+		    send_frame(l, D0_ADMIN_UNPACK_DATA, buf, (size_t)n) < 0)
 			rc = broken(b, l, e);
+	}
 	if (rc == 0 && call_held(b, l, D0_ADMIN_UNPACK_END, "", 0, NULL, NULL, e) < 0) {
 		rc = -1;
-		if (*l->why.msg && e)
+		if (l->refused && e)
 			*e = l->why;
 	}
 	if (rc == 0 && n < 0)
 		rc = err_set(e, 400, "unexpected EOF");
+	l->refused = before;
+	l->why = why;
 	free(buf);
 	return rc;
 }

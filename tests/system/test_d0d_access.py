@@ -181,7 +181,7 @@ def test_kill_during_load_leaves_no_half_image(docker):
 
 
 def test_disk_full():
-    """The state on a tiny file system: 507-like errors, nothing half-made, and it goes on working."""
+    """The state on a tiny file system: an error, nothing half-made, and it goes on working."""
     host = Host()
     try:
         host.kill(signal.SIGTERM)
@@ -194,7 +194,7 @@ def test_disk_full():
         d.run("load", stdin=docker_archive("busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
         huge = docker_archive("huge:1", [tar_of([("f", "f", os.urandom(16 << 20), 0o644)])], {"Cmd": ["x"]})
         status, body = d.raw("POST", "/images/load", huge)
-        assert status in (500, 507) and b"No space left" in body
+        assert status == 500 and b"No space left" in body
         assert d.out("images", "--format", "{{.Repository}}") == "busybox"
         assert d.out("run", "--rm", "busybox", "echo", "still") == "still"
     finally:

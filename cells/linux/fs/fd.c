@@ -77,9 +77,10 @@ struct fdtable *fdtable_copy(struct fdtable *old)
 	return t;
 }
 
-static void close_slot(struct fdtable *t, u32 fd)
+static int close_slot(struct fdtable *t, u32 fd)
 {
 	struct file *f = t->file[fd];
+	int err = 0;
 
 	t->file[fd] = NULL;
 	t->used[fd / 64] &= ~(1ull << fd % 64);
@@ -88,10 +89,11 @@ static void close_slot(struct fdtable *t, u32 fd)
 	if (f) {
 		if (f->inode)
 			locks_release_owner(f->inode, t);
-		if (f->ops->flush)
-			f->ops->flush(f);
+		if (f->ops->flush && !(f->flags & O_PATH))
+			err = f->ops->flush(f);
 		file_put(f);
 	}
+	return err;
 }
 
 void fdtable_put(struct fdtable *t)
@@ -195,8 +197,7 @@ int fd_close(int fd)
 
 	if (fd < 0 || (u32)fd >= t->size || !t->file[fd])
 		return -EBADF;
-	close_slot(t, (u32)fd);
-	return 0;
+	return close_slot(t, (u32)fd);
 }
 
 /* dup2: takes over the reference when it succeeds. */

@@ -14,6 +14,10 @@
  * outlives its name as ever. Attributes are asked for anew. The store may have lost what it
  * had taken and not yet synced: files that were written to in the last UNSTABLE_NS have their
  * cached pages written once more.
+ *
+ * A page that the store refuses (a full volume) is not tried again: whoever writes to, syncs or
+ * closes the file next hears of it, once, and as long as the store has no room each write goes
+ * there at once and gets its answer.
  */
 #include "cells/linux/inc/channel.h"
 #include "cells/linux/inc/fuse.h"
@@ -26,12 +30,15 @@ struct fuse_fs {
 	struct fuse_conn *conn;
 	struct inode *hash[BUCKETS];
 	u64 dirty_inodes;
+	bool full; /* the store had no room for the last pages sent: writers wait for its answer
+		    */
 };
 struct fnode {              /* priv of an inode */
 	struct inode *next; /* hash chain */
 	bool hashed;
 	u32 session;        /* of its lookups */
 	u64 unstable_until; /* the store may not have on disk what was written */
+	int lost; /* why pages did not get to the store; the next who asks hears of it, once */
 };
 
 static const struct inode_ops fuse_ops;
@@ -418,7 +425,19 @@ static int f_write_page(struct inode *i, struct page *p)
 	fn(i)->unstable_until = clock_now() + UNSTABLE_NS;
 	n = fuse_call(fs_of(i)->conn, FUSE_WRITE, i->nodeid, a, 2, &o, sizeof(o));
 	kfree(buf);
-	return n < 0 ? (int)n : n == sizeof(o) && o.size == in.size ? 0 : -EIO;
+	n = n < 0 ? n : n == sizeof(o) && o.size == in.size ? 0 : -EIO;
+	fs_of(i)->full = n == -ENOSPC || (n && fs_of(i)->full);
+	if (n)
+		fn(i)->lost = (int)n;
+	return (int)n;
+}
+
+static int take_lost(struct inode *i)
+{
+	int err = fn(i)->lost;
+
+	fn(i)->lost = 0;
+	return err;
 }
 
 /* ---- Extended attributes ---- */
@@ -523,10 +542,12 @@ static const struct inode_ops fuse_ops = {
 static ssize f_write(struct file *f, struct uio *u, u64 *pos)
 {
 	ssize n = generic_write(f, u, pos);
+	int err;
 
-	if (f->flags & (O_DSYNC | __O_SYNC))
+	if (fs_of(f->inode)->full || (f->flags & (O_DSYNC | __O_SYNC)))
 		pagecache_sync(f->inode);
-	return n;
+	err = take_lost(f->inode);
+	return err && n > 0 ? err : n;
 }
 
 static int f_fsync(struct file *f, bool data)
@@ -538,10 +559,10 @@ static int f_fsync(struct file *f, bool data)
 	ssize n;
 
 	do {
-		int r = pagecache_sync(i);
+		int r = pagecache_sync(i), earlier = take_lost(i);
 
-		if (r)
-			return r;
+		if (r || earlier)
+			return r ? r : earlier;
 		unstable = fn(i)->unstable_until;
 		/* A store that restarted before it synced wants the data once more. */
 		n = call_x(i, is_dir(i) ? FUSE_FSYNCDIR : FUSE_FSYNC, &in, sizeof(in), NULL, 0,
@@ -556,6 +577,16 @@ static void f_release(struct file *f)
 {
 	if (f->write_counted && f->inode->writers == 1)
 		pagecache_sync(f->inode);
+}
+
+/* The last chance to hear that what was written is nowhere. */
+static int f_flush(struct file *f)
+{
+	if (!f->write_counted || f->refs != 1)
+		return 0;
+	if (f->inode->writers == 1)
+		pagecache_sync(f->inode);
+	return take_lost(f->inode);
 }
 
 static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
@@ -576,6 +607,7 @@ static const struct file_ops fuse_fops = {.read = generic_read,
 					  .write = f_write,
 					  .seek = generic_seek,
 					  .fsync = f_fsync,
+					  .flush = f_flush,
 					  .release = f_release,
 					  .fallocate = f_fallocate};
 

@@ -84,7 +84,7 @@ struct file_ops {
 	u32 (*poll)(struct file *f, struct poll_table *pt);
 	s64 (*ioctl)(struct file *f, u32 cmd, u64 arg);
 	int (*open)(struct inode *ino, struct file *f);
-	void (*flush)(struct file *f);   /* each close(2) */
+	int (*flush)(struct file *f);    /* each close(2); what it returns is close's answer */
 	void (*release)(struct file *f); /* the last reference is gone */
 	s64 (*seek)(struct file *f, s64 off, int whence);
 	int (*readdir)(struct file *f, struct dirent_sink *s);
