@@ -13,14 +13,14 @@
 
 struct blob_sink {
 	struct blob_writer *w;
-	struct err *err;
+	struct err why; // of the writer's failure: the backend only sees that there was one
 };
 
 static int blob_sink_write(void *ctx, const void *buf, size_t n)
 {
 	struct blob_sink *b = ctx;
 
-	return blob_write(b->w, buf, n, b->err);
+	return blob_write(b->w, buf, n, &b->why);
 }
 
 static json_t *base_config(const json_t *config, const char *author, const char *comment)
@@ -200,7 +200,7 @@ int image_commit(struct engine *e, struct container *c, const json_t *config,
 	char(*names)[ID_LEN + 1], blob[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
 	char *tree = xasprintf("c-%s", c->id), *base = xasprintf("l-%s", c->chain);
 	struct blob_writer w;
-	struct blob_sink bs = {&w, err};
+	struct blob_sink bs = {.w = &w};
 	struct be_sink sink = {blob_sink_write, &bs};
 	json_t *cfg = json_deep_copy(config);
 	size_t n;
@@ -214,6 +214,8 @@ int image_commit(struct engine *e, struct container *c, const json_t *config,
 	rc = blob_begin(e, &w, err);
 	if (rc == 0) {
 		rc = e->ops->tree_pack_diff(e->be, tree, base, &sink, err);
+		if (rc < 0 && *bs.why.msg)
+			*err = bs.why;
 		if (rc == 0)
 			rc = blob_finish(&w, NULL, blob, err);
 		else

@@ -344,7 +344,7 @@ static int gather(struct be_source *src, struct spill *s, struct err *e)
 		if (n < 0)
 			rc = err_set(e, 400, "unexpected EOF");
 		else if (spill_take(s, buf, (size_t)n) < 0)
-			rc = err_set(e, 507, "no space for the archive");
+			rc = err_set(e, 507, "no space left on device");
 	if (s->fd >= 0)
 		lseek(s->fd, 0, SEEK_SET);
 	free(buf);

@@ -19,7 +19,7 @@ from test_d0d_cli_on_d0 import OnD0
 from test_demo import free_port
 
 pytestmark = pytest.mark.skipif(not docker_cli(), reason="no docker CLI")
-DISK, FAT = 128 << 20, 12 << 20
+DISK, FAT = 48 << 20, 4 << 20
 FULL = b"no space left on device"
 
 
@@ -139,7 +139,7 @@ def test_a_container_fills_the_disk(docker, slow):
     before = names(docker)
     docker.run("run", "-d", "--name", "glutton", "fat:1", "sh", "-c",
                "while cat /f >> /big; do sync; done; echo full; trap 'exit 0' TERM; while :; do sleep 0.2; done")
-    wait_for(lambda: "full\n" in docker.run("logs", "glutton")[0], timeout=240 * PATIENCE)
+    wait_for(lambda: "full\n" in docker.run("logs", "glutton")[0], timeout=120 * PATIENCE)
     assert FULL.decode() in docker.run("logs", "glutton")[1].lower()
     assert FULL.decode() in docker.err("commit", "glutton", "made:1")
     done = docker.raw("PUT", "/containers/glutton/archive?path=/", tar_of([("more", "f", os.urandom(FAT), 0o644)]))
