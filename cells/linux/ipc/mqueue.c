@@ -568,12 +568,13 @@ static u32 mq_poll(struct file *f, struct poll_table *pt)
 	       (q->count < (u64)q->max_msgs ? POLLOUT | POLLWRNORM : 0);
 }
 
-static void mq_flush(struct file *f)
+static int mq_flush(struct file *f)
 {
 	struct mqueue *q = f->inode->queue;
 
 	if (q->notify == current->proc)
 		notify_clear(q);
+	return 0;
 }
 
 static const struct file_ops mq_fops = {
