@@ -232,7 +232,7 @@ static int take_answer(struct d0_backend *b, struct store_link *l, enum d0_admin
 		}
 	}
 	free(data);
-	return rc == 0 && stop ? err_set(e, 507, "the store's answer can't be kept") : rc;
+	return rc == 0 && stop ? err_set(e, 507, "no space left on device") : rc;
 }
 
 static int call_held(struct d0_backend *b, struct store_link *l, enum d0_admin_op op,
