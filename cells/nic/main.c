@@ -102,7 +102,8 @@ static void take_irq(unsigned channel)
 
 static void take_events(void)
 {
-	for (unsigned w = 0; w < D0_CHANNELS_MAX / 64; w++) {
+	for (uint64_t words = cell_events_words(); words; words &= words - 1) {
+		unsigned w = (unsigned)__builtin_ctzll(words);
 		uint64_t bits = cell_events_take(w);
 
 		while (bits) {

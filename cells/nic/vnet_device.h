@@ -30,7 +30,7 @@ struct gso_cut {
 
 struct nic_port {
 	struct nic *nic;
-	unsigned number;
+	unsigned number, place; /* place: in nic.order */
 	uint8_t *ring;
 	uint64_t size, ring_dma;
 	void (*bell)(void *arg);

@@ -5,30 +5,36 @@
 
 #define WORDS (D0_CHANNELS_MAX / 64)
 
-static uint64_t pending[WORDS], flags;
+static uint64_t pending[WORDS], aside[WORDS], flags;
 
 void events_collect(void)
 {
-	for (unsigned w = 0; w < WORDS; w++)
+	for (uint64_t words = cell_events_words(); words; words &= words - 1) {
+		unsigned w = (unsigned)__builtin_ctzll(words);
+
 		pending[w] |= cell_events_take(w);
+	}
 	flags |= cell_flags_take(~0ull);
 }
 
-void events_clear(void)
+void events_round(void)
 {
+	memcpy(aside, pending, sizeof(aside));
 	memset(pending, 0, sizeof(pending));
+}
+
+uint64_t events_take_of(unsigned word, uint64_t mask)
+{
+	uint64_t got = (pending[word] | aside[word]) & mask;
+
+	pending[word] &= ~mask;
+	aside[word] &= ~mask;
+	return got;
 }
 
 bool events_take(unsigned channel)
 {
-	uint64_t bit = 1ull << channel % 64;
-	bool was;
-
-	if (channel >= D0_CHANNELS_MAX)
-		return false;
-	was = pending[channel / 64] & bit;
-	pending[channel / 64] &= ~bit;
-	return was;
+	return channel < D0_CHANNELS_MAX && events_take_of(channel / 64, 1ull << channel % 64);
 }
 
 uint64_t events_flags(uint64_t mask)

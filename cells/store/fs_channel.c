@@ -37,6 +37,9 @@ struct client {
 };
 
 static struct client *clients[D0_CHANNELS_MAX];
+/* A bit each: who is served when its bell rings, and who is to be served without: it is new, or
+ * its budget was used up. */
+static uint64_t listed[D0_CHANNELS_MAX / 64], again[D0_CHANNELS_MAX / 64];
 /* One request is served at a time: the buffers are everybody's. */
 static uint8_t *request, *answer;
 static size_t buffer_size;
@@ -50,6 +53,7 @@ static void close_client(struct store *s, unsigned ch)
 		h2_pfs_close(c->pfs);
 	free(c);
 	clients[ch] = NULL;
+	listed[ch / 64] &= ~(1ull << ch % 64);
 	counter_set(s->c_clients, *s->c_clients - 1);
 }
 
@@ -118,6 +122,8 @@ static void open_client(struct store *s, unsigned ch, const struct d0_channel *d
 	}
 	announce(c);
 	c->chan.notify = true;
+	listed[ch / 64] |= 1ull << ch % 64;
+	again[ch / 64] |= 1ull << ch % 64;
 	log_info("channel %u: PFS '%s'%s", ch, c->label, c->opts.readonly ? ", read-only" : "");
 }
 
@@ -252,19 +258,26 @@ bool fs_channels_serve(struct store *s)
 		if (!request || !answer)
 			cell_exit(1, "no memory for request buffers");
 	}
-	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++)
-		if (clients[ch] && clients[ch]->label[0]) {
-			events_take(ch);
-			more |= serve_client(s, ch);
-		}
+	events_collect();
+	for (unsigned w = 0; w < D0_CHANNELS_MAX / 64; w++) {
+		uint64_t bits = events_take_of(w, listed[w]) | (again[w] & listed[w]);
+
+		again[w] = 0;
+		for (; bits; bits &= bits - 1)
+			if (serve_client(s, w * 64 + (unsigned)__builtin_ctzll(bits)))
+				again[w] |= bits & -bits;
+		more |= again[w] != 0;
+	}
 	return more;
 }
 
 void fs_channels_retry(struct store *s)
 {
 	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++)
-		if (clients[ch] && clients[ch]->waits)
+		if (clients[ch] && clients[ch]->waits) {
 			go_up(s, clients[ch]);
+			again[ch / 64] |= 1ull << ch % 64;
+		}
 }
 
 void fs_channels_close(struct store *s)

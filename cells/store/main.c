@@ -60,7 +60,7 @@ int cell_main(const struct d0_info *info)
 		bool more;
 
 		store_poll(&store);
-		events_clear();
+		events_round();
 		began = clock_ns();
 		more = fs_channels_serve(&store);
 		store.slice_ns = slice(clock_ns() - began);

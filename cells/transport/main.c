@@ -479,8 +479,8 @@ static void take_events(void)
 {
 	uint64_t f = cell_flags_take(~0ull);
 
-	for (unsigned w = 0; w < D0_CHANNELS_MAX / 64; w++)
-		cell_events_take(w);
+	for (uint64_t words = cell_events_words(); words; words &= words - 1)
+		cell_events_take((unsigned)__builtin_ctzll(words));
 	if (f & D0_EV_STOP)
 		cell_exit(0, "asked to stop");
 	if (f & D0_EV_CONFIG)

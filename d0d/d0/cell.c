@@ -200,28 +200,13 @@ struct box *box_find(struct d0_backend *b, const char *id)
 	return x;
 }
 
-static uint32_t cell_by_name(struct d0_backend *b, const char *name)
-{
-	struct d0_ctl_system_status sys = {0};
-
-	if (ctl_call(b, &sys, D0_CTL_system_status, sizeof(sys), NULL) < 0)
-		return ~0u;
-	for (uint32_t i = 0; i < sys.cell_slots; i++) {
-		struct d0_ctl_cell_status s = {.h.cell = i};
-		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) == 0 &&
-		    s.state != D0_CELL_FREE && strncmp(s.name, name, sizeof(s.name)) == 0)
-			return i;
-	}
-	return ~0u;
-}
-
 int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 {
 	char name[D0_NAME_MAX];
 	struct box *x;
 
 	cell_name(s->id, name);
-	uint32_t cell = cell_by_name(b, name);
+	uint32_t cell = cell_next(b, name, 0);
 	if (cell == ~0u)
 		return 0;
 	x = box_alloc(b, s);
@@ -323,15 +308,13 @@ static bool adopted(struct d0_backend *b, uint32_t cell)
 
 void box_sweep(struct d0_backend *b)
 {
-	for (uint32_t i = 0; i < 4096; i++) {
-		struct d0_ctl_cell_status s = {.h.cell = i};
-
-		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) < 0 ||
-		    strncmp(s.name, BOX_PREFIX, strlen(BOX_PREFIX)) != 0 || adopted(b, i))
+	for (uint32_t i = 0; (i = cell_next(b, BOX_PREFIX, i)) != ~0u; i++) {
+		if (adopted(b, i))
 			continue;
 		cell_do(b, D0_CTL_cell_stop, i, 1, NULL);
 		store_settle(b);
 		cell_free(b, i);
 	}
 	net_sweep(b);
+	cells_forget(b);
 }

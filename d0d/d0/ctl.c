@@ -55,6 +55,39 @@ int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t si
 	return 0;
 }
 
+static void names_load(struct d0_backend *b)
+{
+	struct d0_ctl_system_status sys = {0};
+
+	if (ctl_call(b, &sys, D0_CTL_system_status, sizeof(sys), NULL) < 0)
+		return;
+	b->cell_name = xcalloc(sys.cell_slots + 1, sizeof(*b->cell_name));
+	b->cell_names = sys.cell_slots;
+	for (uint32_t i = 0; i < sys.cell_slots; i++) {
+		struct d0_ctl_cell_status s = {.h.cell = i};
+		if (ctl_call(b, &s, D0_CTL_cell_status, sizeof(s), NULL) == 0 &&
+		    s.state != D0_CELL_FREE)
+			snprintf(b->cell_name[i], D0_NAME_MAX, "%s", s.name);
+	}
+}
+
+uint32_t cell_next(struct d0_backend *b, const char *prefix, uint32_t from)
+{
+	if (!b->cell_name)
+		names_load(b);
+	for (uint32_t i = from; i < b->cell_names; i++)
+		if (strncmp(b->cell_name[i], prefix, strlen(prefix)) == 0)
+			return i;
+	return ~0u;
+}
+
+void cells_forget(struct d0_backend *b)
+{
+	free(b->cell_name);
+	b->cell_name = NULL;
+	b->cell_names = 0;
+}
+
 int channel_open(struct d0_channel *want, uint32_t *number)
 {
 	uint32_t n = 0;

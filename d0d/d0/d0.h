@@ -23,6 +23,9 @@ struct d0_backend {
 	pthread_mutex_t lock; // the fields below; a leaf
 	struct box *boxes;    // containers that run
 	bool garbage, reclaiming;
+	// Only while containers of an earlier d0d are looked for: what every cell is called.
+	char (*cell_name)[D0_NAME_MAX]; // "": no such cell
+	uint32_t cell_names;
 };
 
 static inline struct d0_backend *d0_of(struct backend *b)
@@ -35,6 +38,10 @@ static inline struct d0_backend *d0_of(struct backend *b)
 // E naming the nucleus' reason.
 int ctl_call(struct d0_backend *b, void *request, enum d0_ctl_op op, uint32_t size,
 	     struct err *e);
+// The first cell from number FROM on whose name begins with PREFIX; ~0: none. As the cells were
+// at the first call.
+uint32_t cell_next(struct d0_backend *b, const char *prefix, uint32_t from);
+void cells_forget(struct d0_backend *b);
 // Opens this cell's channel of want's protocol, role and peer_cell, fills in the rest of *want
 // and the channel's number (may be NULL). Its descriptor, or -1.
 #define CHANNEL_ANY_PEER (~0u)

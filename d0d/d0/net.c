@@ -30,21 +30,22 @@
 #include "d0/pvsock.h"
 #include "d0/vnet.h"
 
-// Blocks: 88 of 512 ports from D0_VNET_HOST_PORTS down to 16384, then 96 of 64 from 10240 up.
+// Blocks: 48 of 512 ports from D0_VNET_HOST_PORTS down to 36864, then 552 of 64 down to 1536.
 #define BIG       512u
-#define BIG_LOW   16384u
+#define BIG_LOW   36864u
 #define BIGS      ((D0_VNET_HOST_PORTS - BIG_LOW) / BIG)
 #define SMALL     64u
-#define SMALL_LOW 10240u
+#define SMALL_LOW 1536u
 #define SLOTS     (BIGS + (BIG_LOW - SMALL_LOW) / SMALL)
-#define OPEN_LOW  32768u // ports of `-P`
+#define OPEN_LOW  32768u // ports of `-P`: from here up, then from here down
+#define OPEN_LAST 1024u
 
 // ---- slots and ports ----
 
 void net_block(unsigned slot, uint16_t *lo, uint16_t *hi)
 {
 	uint32_t at = slot < BIGS ? D0_VNET_HOST_PORTS - BIG * (slot + 1)
-				  : SMALL_LOW + SMALL * (slot - BIGS);
+				  : BIG_LOW - SMALL * (slot - BIGS + 1);
 
 	*lo = (uint16_t)at;
 	*hi = (uint16_t)(at + (slot < BIGS ? BIG : SMALL) - 1);
@@ -159,6 +160,17 @@ static bool port_again(struct box_net *n, const struct be_port *p)
 	return false;
 }
 
+static uint32_t port_choose(const struct d0_nets *k, int proto)
+{
+	for (uint32_t port = OPEN_LOW; port < D0_VNET_HOST_PORTS; port++)
+		if (port_free(k, proto, (uint16_t)port))
+			return port;
+	for (uint32_t port = OPEN_LOW - 1; port > OPEN_LAST; port--)
+		if (port_free(k, proto, (uint16_t)port))
+			return port;
+	return OPEN_LAST;
+}
+
 // In the order that lets neighbours be told as a range.
 static int by_number(const void *a, const void *b)
 {
@@ -177,9 +189,8 @@ static int port_take(struct d0_nets *k, struct box_net *n, struct be_port *p, st
 		return refused(p, n, "cannot assign requested address", e);
 	if (port && port_again(n, p))
 		return 0;
-	for (port = port ? port : OPEN_LOW; !p->host_port && port < D0_VNET_HOST_PORTS; port++)
-		if (port_free(k, p->proto, (uint16_t)port))
-			break;
+	if (!port)
+		port = port_choose(k, p->proto);
 	if (!port_free(k, p->proto, (uint16_t)port))
 		return refused(p, n, "port is already allocated", e);
 	p->host_port = (uint16_t)port;

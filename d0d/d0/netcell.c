@@ -505,23 +505,29 @@ static struct box_net *find(struct d0_backend *b, uint32_t cell)
 	return n;
 }
 
-// The containers of a pod come in any order.
+// The containers of a pod come in any order. The cell bears the name of the one whose network
+// it is, or was.
 void net_adopt(struct d0_backend *b, const struct be_spec *spec, uint32_t cell,
 	       struct box_net **out, unsigned *client)
 {
 	struct d0_ctl_cell_status s;
+	char prefix[D0_NAME_MAX];
 	int number = -1;
 	uint32_t i;
 	unsigned slot;
 
 	*out = NULL;
-	for (i = 0; i < 4096 && number < 0; i++)
+	snprintf(prefix, sizeof(prefix), NET_PREFIX "%.12s.", spec->net_of ?: spec->id);
+	for (i = cell_next(b, prefix, 0); i != ~0u; i = cell_next(b, prefix, i + 1)) {
 		if (is_net(b, i, &s) &&
 		    sscanf(s.name + strlen(NET_PREFIX) + 12, ".%u", &slot) == 1)
 			number = client_in(b, i, cell);
+		if (number >= 0)
+			break;
+	}
 	if (number < 0)
 		return;
-	struct box_net *n = find(b, --i);
+	struct box_net *n = find(b, i);
 	if (!n) {
 		n = alloc(b, NULL);
 		n->cell = i;
@@ -540,7 +546,7 @@ void net_sweep(struct d0_backend *b)
 {
 	struct d0_ctl_cell_status s;
 
-	for (uint32_t i = 0; i < 4096; i++)
+	for (uint32_t i = 0; (i = cell_next(b, NET_PREFIX, i)) != ~0u; i++)
 		if (is_net(b, i, &s) && !find(b, i))
 			end(b, i);
 }

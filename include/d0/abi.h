@@ -30,8 +30,8 @@
 #define D0_HIGH_OFFSET 0xffff800000000000ull
 #define D0_GPA_LIMIT   (1ull << 38) /* no region lies above */
 
-#define D0_NAME_MAX     32  /* bytes of a name, the final NUL included */
-#define D0_CHANNELS_MAX 256 /* channels of one cell */
+#define D0_NAME_MAX     32   /* bytes of a name, the final NUL included */
+#define D0_CHANNELS_MAX 1280 /* channels of one cell */
 #define D0_REGIONS_MAX  24
 #define D0_DEVICES_MAX  8
 #define D0_VCPUS_MAX    8
@@ -242,7 +242,7 @@ struct d0_info {
 	uint32_t devices, device_off;
 	uint32_t config_seq; /* changes with every change of a table */
 	uint64_t clock;      /* struct d0_clock */
-	uint64_t events;     /* struct d0_events[vcpus], 64 bytes each */
+	uint64_t events;     /* struct d0_events[vcpus] */
 	uint64_t counters;   /* struct d0_counters */
 	uint8_t seed[32];    /* from the nucleus's generator, new at every start */
 	char name[D0_NAME_MAX];
@@ -280,15 +280,19 @@ struct d0_clock {
 };
 
 /*
- * Events of one vCPU. The nucleus sets bits, the cell takes them with an atomic
- * exchange; d0_hc_wait returns at once while any is set.
+ * Events of one vCPU. The nucleus sets a channel's bit, then its word's bit in `words`. The
+ * cell clears the bit in `words` first, then takes the word, both atomically: a word can turn
+ * out empty, no event gets lost. d0_hc_wait returns at once while any of `words` or `flags` is
+ * set.
  */
 struct d0_events {
 	uint64_t channel[D0_CHANNELS_MAX / 64];
+	uint64_t words; /* bit i: look at channel[i] */
 	uint64_t flags; /* D0_EV_* */
-	uint64_t pad[3];
+	uint64_t pad[2];
 };
-_Static_assert(sizeof(struct d0_events) == 64, "events of a vCPU");
+_Static_assert(sizeof(struct d0_events) == 192, "events of a vCPU");
+_Static_assert(D0_CHANNELS_MAX % 64 == 0 && D0_CHANNELS_MAX / 64 <= 64, "words of events");
 enum {
 	D0_EV_TIMER = 1,          /* d0_hc_timer's deadline passed */
 	D0_EV_IPI = 2,            /* d0_hc_ipi from another vCPU */
@@ -309,7 +313,8 @@ struct d0_counters {
 		uint64_t value;
 	} counter[D0_COUNTERS_MAX];
 };
-_Static_assert(sizeof(struct d0_counters) <= 4096 - 512, "counters share the events page");
+_Static_assert(sizeof(struct d0_events) * D0_VCPUS_MAX + sizeof(struct d0_counters) <= 4096,
+	       "counters share the events page");
 
 #endif /* __ASSEMBLY__ */
 #endif /* D0_ABI_H */

@@ -10,6 +10,7 @@
 #include "libcell/bare/bare.h"
 #include "libcell/cell.h"
 #include "libcell/clock.h"
+#include "libcell/common/events.h"
 #include "libcell/hypercall.h"
 
 #define DUTY_BUSY_NS (2 * CLOCK_NS_PER_MS)
@@ -23,23 +24,17 @@ struct d0_events *bare_events(void)
 
 bool cell_event_take(unsigned channel)
 {
-	uint64_t bit = 1ull << (channel % 64), *word;
+	return channel < D0_CHANNELS_MAX && events_take_one(bare_events(), channel);
+}
 
-	if (channel >= D0_CHANNELS_MAX)
-		return false;
-	word = &bare_events()->channel[channel / 64];
-	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
-		return false;
-	return __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST) & bit;
+uint64_t cell_events_words(void)
+{
+	return __atomic_load_n(&bare_events()->words, __ATOMIC_RELAXED);
 }
 
 uint64_t cell_events_take(unsigned word)
 {
-	uint64_t *p = &bare_events()->channel[word];
-
-	if (word >= D0_CHANNELS_MAX / 64 || !__atomic_load_n(p, __ATOMIC_RELAXED))
-		return 0;
-	return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST);
+	return word < D0_CHANNELS_MAX / 64 ? events_take(bare_events(), word) : 0;
 }
 
 uint64_t cell_flags_take(uint64_t mask)
@@ -54,16 +49,9 @@ uint64_t cell_flags_take(uint64_t mask)
 /* Is anything pending that the cell wants to see? Our own flag is served on the way. */
 static bool pending(void)
 {
-	const struct d0_events *e = bare_events();
-
 	if (cell_flags_take(D0_EV_CONFIG_VERIFY))
 		bare_duty_begin();
-	if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE))
-		return true;
-	for (unsigned i = 0; i < D0_CHANNELS_MAX / 64; i++)
-		if (__atomic_load_n(&e->channel[i], __ATOMIC_ACQUIRE))
-			return true;
-	return false;
+	return events_pending(bare_events());
 }
 
 void cell_duty(void)

@@ -27,6 +27,7 @@
 #include "libcell/cell.h"
 #include "libcell/clock.h"
 #include "libcell/common/backend.h"
+#include "libcell/common/events.h"
 #include "libcell/control.h"
 #include "libcell/hosted.h"
 #include "libcell/panic.h"
@@ -67,8 +68,7 @@ void hosted_raise(struct hosted_cell *c, unsigned channel)
 {
 	unsigned vcpu = c->page.channel[channel].vcpu;
 
-	__atomic_fetch_or(&c->events[vcpu].channel[channel / 64], 1ull << (channel % 64),
-			  __ATOMIC_SEQ_CST);
+	events_put(&c->events[vcpu], channel / 64, 1ull << channel % 64);
 	wake(c, vcpu);
 }
 
@@ -80,21 +80,21 @@ void hosted_raise_flags(struct hosted_cell *c, unsigned vcpu, uint64_t flags)
 
 bool cell_event_take(unsigned channel)
 {
-	uint64_t bit = 1ull << (channel % 64), *word;
+	return channel < HOSTED_CHANNELS &&
+	       events_take_one(&self_cell()->events[hosted_self->number], channel);
+}
 
-	if (channel >= HOSTED_CHANNELS)
-		return false;
-	word = &self_cell()->events[hosted_self->number].channel[channel / 64];
-	return __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST) & bit;
+uint64_t cell_events_words(void)
+{
+	return __atomic_load_n(&self_cell()->events[hosted_self->number].words,
+			       __ATOMIC_RELAXED);
 }
 
 uint64_t cell_events_take(unsigned word)
 {
 	struct d0_events *e = &self_cell()->events[hosted_self->number];
 
-	return word < D0_CHANNELS_MAX / 64
-		   ? __atomic_exchange_n(&e->channel[word], 0, __ATOMIC_SEQ_CST)
-		   : 0;
+	return word < D0_CHANNELS_MAX / 64 ? events_take(e, word) : 0;
 }
 
 uint64_t cell_flags_take(uint64_t mask)
@@ -102,18 +102,6 @@ uint64_t cell_flags_take(uint64_t mask)
 	struct d0_events *e = &self_cell()->events[hosted_self->number];
 
 	return __atomic_fetch_and(&e->flags, ~mask, __ATOMIC_SEQ_CST) & mask;
-}
-
-static bool pending(const struct hosted_vcpu *v)
-{
-	const struct d0_events *e = &v->cell->events[v->number];
-
-	if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE))
-		return true;
-	for (unsigned i = 0; i < D0_CHANNELS_MAX / 64; i++)
-		if (__atomic_load_n(&e->channel[i], __ATOMIC_ACQUIRE))
-			return true;
-	return false;
 }
 
 /* Turns what epoll reported into event bits. */
@@ -128,8 +116,7 @@ static void take_ready(struct hosted_vcpu *v, const struct epoll_event *ev, int 
 			if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 				panic("eventfd: %s", strerror(errno));
 		if (tag != WAKE_TAG)
-			__atomic_fetch_or(&v->cell->events[v->number].channel[ch / 64],
-					  1ull << (ch % 64), __ATOMIC_SEQ_CST);
+			events_put(&v->cell->events[v->number], ch / 64, 1ull << ch % 64);
 	}
 }
 
@@ -165,7 +152,7 @@ bool cell_wait(uint64_t deadline_ns)
 			v->timer = D0_NEVER;
 			hosted_raise_flags(v->cell, v->number, D0_EV_TIMER);
 		}
-		if (pending(v))
+		if (events_pending(&v->cell->events[v->number]))
 			return true;
 		if (deadline_ns != D0_NEVER && clock_ns() >= deadline_ns)
 			return false;

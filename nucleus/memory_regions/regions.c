@@ -27,7 +27,7 @@
 #include "nucleus/sync/sync.h"
 
 #define SMALL       (256 * KiB)
-#define PLACE_TRIES 256
+#define PLACE_TRIES 64
 #define FILL_AHEAD  7 /* pages */
 /* What a device of the cell may be told to use. */
 #define DMA_TYPES                                                              \
@@ -94,7 +94,7 @@ bool region_place(struct cell *cell, u64 size, gpa_t *out)
 		cell->small_window = cell->window + LARGE_SIZE * (random_u64() % 512);
 	}
 	size = ALIGN_UP(size, PAGE_SIZE);
-	if (size <= SMALL && place_in(cell, cell->small_window, LARGE_SIZE, size, out))
+	if (size < SMALL && place_in(cell, cell->small_window, LARGE_SIZE, size, out))
 		return true;
 	return place_in(cell, cell->window, GiB, size, out) ||
 	       place_in(cell, GiB, D0_GPA_LIMIT - 2 * GiB, size, out);

@@ -14,7 +14,7 @@
 #include "nucleus/memory_regions/regions.h"
 #include "nucleus/vm_hypervisor/vcpu.h"
 
-#define CELLS_MAX 512
+#define CELLS_MAX 1536
 
 /*
  * A connection of two cells. Owned by both ends; it goes, with its frames, when the second end

@@ -256,8 +256,9 @@ void cell_raise(struct cell *cell, u32 number)
 	u32 vcpu = cell->channel_table[number].vcpu;
 	if (!cell_has_space(cell) || vcpu >= cell->config.vcpus)
 		return;
-	__atomic_fetch_or(&cell->events[vcpu].channel[number / 64], 1ull << (number % 64),
-			  __ATOMIC_RELEASE);
+	struct d0_events *e = &cell->events[vcpu];
+	__atomic_fetch_or(&e->channel[number / 64], 1ull << (number % 64), __ATOMIC_RELEASE);
+	__atomic_fetch_or(&e->words, 1ull << (number / 64), __ATOMIC_RELEASE);
 	wake(&cell->vcpu[vcpu]);
 }
 
@@ -272,10 +273,8 @@ void cell_raise_flags(struct cell *cell, u32 vcpu, u64 flags)
 bool vcpu_events_pending(struct vcpu *v)
 {
 	const struct d0_events *e = &v->cell->events[v->index];
-	u64 any = __atomic_load_n(&e->flags, __ATOMIC_ACQUIRE);
-	for (u32 i = 0; i < D0_CHANNELS_MAX / 64; i++)
-		any |= __atomic_load_n(&e->channel[i], __ATOMIC_ACQUIRE);
-	return any;
+	return __atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) |
+	       __atomic_load_n(&e->words, __ATOMIC_ACQUIRE);
 }
 
 /* ---- devices ---- */

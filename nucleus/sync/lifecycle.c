@@ -110,7 +110,7 @@ static void fill_info(struct cell *cell, gpa_t events)
 	i->image_base = cell->image_base.v;
 	i->start_count = cell->stat.starts;
 	i->events = events.v;
-	i->counters = events.v + 512;
+	i->counters = events.v + sizeof(struct d0_events) * D0_VCPUS_MAX;
 	random_bytes(i->seed, sizeof(i->seed));
 }
 

@@ -133,7 +133,7 @@ static bool take_memory(struct cell *cell)
 		cell->events = hpa_to_ptr(events);
 	if (!cell->info || !cell->events)
 		return false;
-	cell->counters = (void *)((u8 *)cell->events + 512);
+	cell->counters = (void *)(cell->events + D0_VCPUS_MAX);
 	if (cell->config.state) {
 		hpa_t state = frames_alloc_run(PAGES(cell->config.state));
 		if (!hpa_valid(state))
@@ -259,8 +259,6 @@ int cell_destroy(struct cell *cell)
 
 void sync_init(void)
 {
-	_Static_assert(sizeof(struct d0_events) * D0_VCPUS_MAX <= 512,
-		       "events before counters");
 	clock_page = frame_alloc();
 	n_assert(hpa_valid(clock_page));
 	clock_fill(hpa_to_ptr(clock_page));

@@ -48,6 +48,7 @@
 #define TICK_PIECE 2000000ull /* without idle time: one batch this often */
 
 static struct cell *first; /* successor of the nucleus; NULL: the ring is the nucleus alone */
+static struct cell *seen;  /* who comes before it has done its part in this round */
 static u32 round_number;
 u64 verify_next;
 static u64 round_start, tick_next;
@@ -56,7 +57,7 @@ static struct {
 	u64 at;    /* next page of the first cell's set */
 	u32 round; /* completed */
 } own;
-static bool cycle_open;
+static bool cycle_open, behind;           /* behind: some member may be */
 static struct d0_ctl_system_status stats; /* what of it is ours */
 static hpa_t blank;                       /* a frame of zeros */
 static u8 buffer[2][PAGE_SIZE] __aligned(4096);
@@ -359,6 +360,7 @@ void verify_leave(struct cell *cell)
 	else
 		first = cell->duty.next;
 	cell->duty.joined = false;
+	seen = first;
 	drop_mirror(cell);
 	if (image->carrier == cell) {
 		image->carrier = NULL;
@@ -463,9 +465,10 @@ static bool own_piece(void)
 /* A piece of the part of a member that is a round behind. */
 static bool help_piece(void)
 {
-	struct cell *c = first;
+	struct cell *c = behind ? first : NULL;
 	while (c && c->duty.round + 1 >= round_number)
 		c = c->duty.next;
+	behind = c != NULL;
 	if (c && compare(c, &c->duty.helper_at))
 		c->duty.round = round_number - 1;
 	return c;
@@ -475,8 +478,8 @@ static void look_at_cycle(u64 now)
 {
 	if (!cycle_open || own.round != round_number)
 		return;
-	for (struct cell *c = first; c; c = c->duty.next)
-		if (c->duty.round != round_number && c->duty.mirrored)
+	for (; seen; seen = seen->duty.next)
+		if (seen->duty.round != round_number && seen->duty.mirrored)
 			return;
 	cycle_open = false;
 	stats.verify_cycles++;
@@ -488,7 +491,8 @@ static void begin_round(u64 now)
 	round_number++;
 	round_start = now;
 	verify_next = now + ROUND;
-	cycle_open = true;
+	cycle_open = behind = true;
+	seen = first;
 	for (struct cell *c = first; c; c = c->duty.next)
 		if (c->duty.mirrored)
 			cell_raise_flags(c, 0, D0_EV_CONFIG_VERIFY);

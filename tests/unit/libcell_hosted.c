@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include "libcell/cell.h"
 #include "libcell/clock.h"
+#include "libcell/common/events.h"
 #include "libcell/counters.h"
 #include "libcell/hosted.h"
 #include "libcell/stream.h"
@@ -140,6 +141,28 @@ static void test_descriptors_are_interrupts(void **state)
 	hosted_cell_free(a);
 }
 
+/* The last channel there can be; one of several in a word; a word whose bit came late. */
+static void test_events_of_many_channels(void **state)
+{
+	static struct d0_events e;
+	const unsigned last = D0_CHANNELS_MAX - 1;
+
+	assert_false(events_pending(&e));
+	events_put(&e, last / 64, 1ull << last % 64);
+	assert_int_equal(e.words, 1ull << last / 64);
+	assert_int_equal(events_take(&e, 0), 0);
+	assert_true(events_take_one(&e, last));
+	assert_false(events_pending(&e) || events_take_one(&e, last));
+	events_put(&e, 3, 0x8001);
+	assert_true(events_take_one(&e, 3 * 64));
+	assert_true(events_pending(&e)); /* the other one */
+	assert_int_equal(events_take(&e, 3), 0x8000);
+	assert_false(events_pending(&e));
+	e.words = 1u << 3; /* set after the word was taken: found empty, and gone */
+	assert_int_equal(events_take(&e, 3), 0);
+	assert_false(events_pending(&e));
+}
+
 static void test_counters_and_lookups(void **state)
 {
 	struct hosted_cell *a = hosted_cell_new("counter", "x=1"),
@@ -180,6 +203,7 @@ int main(void)
 	    cmocka_unit_test(test_two_cells_talk),
 	    cmocka_unit_test(test_waiting_ends_at_the_deadline),
 	    cmocka_unit_test(test_descriptors_are_interrupts),
+	    cmocka_unit_test(test_events_of_many_channels),
 	    cmocka_unit_test(test_counters_and_lookups),
 	};
 

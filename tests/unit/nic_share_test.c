@@ -168,6 +168,49 @@ static void a_local_port_is_closed_to_the_wire(void **state)
 	end();
 }
 
+/* More than a word of the sets of who has something to do; one in the middle goes. */
+static void hundreds_of_ports(void **state)
+{
+	enum {
+		MANY = 200
+	};
+	struct env_port *p = calloc(MANY, sizeof(*p));
+	char args[80];
+
+	assert_non_null(p);
+	world();
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(args, sizeof(args),
+			 "mode=share ip=169.254.1.%u host=10.0.2.15 ports=%u-%u", i + 1,
+			 10000 + 64 * i, 10063 + 64 * i);
+		env_port_new(&nic, &p[i], 10 + i, SIZE, args, ENV_ALL_FEATURES, 1);
+		assert_true(vnet_port_live(&p[i].drv));
+	}
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < MANY; i++) {
+			struct env_l4 l = from_far(6, (uint16_t)(10000 + 64 * i + round)), o;
+			uint32_t len = env_build(buf, &l, 100, false);
+			unsigned owners = round && i == MANY / 2 ? 1 : 0;
+
+			assert_int_equal(arrives(len), owners);
+			if (owners)
+				continue;
+			assert_int_equal(env_port_recv(&p[i], 0, NULL, got, sizeof(got)), len);
+			o = from_host(6, l.dport);
+			assert_true(leaves(&p[i], env_build(buf, &o, 100, false)));
+			env_card_complete(&card);
+			env_card_clear(&card);
+		}
+		if (!round)
+			env_port_free(&p[MANY / 2]);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		if (i != MANY / 2)
+			env_port_free(&p[i]);
+	free(p);
+	end();
+}
+
 static void what_leaves_must_be_of_the_slice(void **state)
 {
 	world();
@@ -430,6 +473,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_arrives_goes_by_port),
 	    cmocka_unit_test(a_local_port_is_closed_to_the_wire),
+	    cmocka_unit_test(hundreds_of_ports),
 	    cmocka_unit_test(what_leaves_must_be_of_the_slice),
 	    cmocka_unit_test(icmp_finds_its_way),
 	    cmocka_unit_test(fragments_follow_the_first),

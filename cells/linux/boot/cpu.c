@@ -150,14 +150,18 @@ void cpu_init(struct cpu *c, u32 number)
 }
 
 /* ---- Events ---- */
-static struct {
+/* As many as the cell has channels: most have a handful, the management cell a thousand. */
+static struct channel_handler {
 	void (*fn)(void *arg);
 	void *arg;
-} channel_handler[D0_CHANNELS_MAX];
+} * channel_handler;
 
 void event_channel_handler(u32 channel, void (*fn)(void *arg), void *arg)
 {
-	BUG_ON(channel >= D0_CHANNELS_MAX);
+	BUG_ON(channel >= d0_info->channels);
+	if (!channel_handler)
+		channel_handler = kalloc(d0_info->channels * sizeof(*channel_handler));
+	BUG_ON(!channel_handler);
 	channel_handler[channel].fn = fn;
 	channel_handler[channel].arg = arg;
 }
@@ -176,18 +180,20 @@ void stop_requested(void);  /* boot/main.c */
 void events_take(void)
 {
 	struct cpu *c = this_cpu();
+	u64 words = 0;
 
-	for (u32 w = 0; w < D0_CHANNELS_MAX / 64; w++) {
+	if (c->events->words)
+		words = __atomic_exchange_n(&c->events->words, 0, __ATOMIC_ACQ_REL);
+	for (; words; words &= words - 1) {
+		u32 w = (u32)__builtin_ctzll(words);
 		u64 bits;
 
-		if (!c->events->channel[w])
-			continue;
 		bits = __atomic_exchange_n(&c->events->channel[w], 0, __ATOMIC_ACQ_REL);
 		while (bits) {
 			u32 n = w * 64 + (u32)__builtin_ctzll(bits);
 
 			bits &= bits - 1;
-			if (channel_handler[n].fn)
+			if (channel_handler && n < d0_info->channels && channel_handler[n].fn)
 				channel_handler[n].fn(channel_handler[n].arg);
 		}
 	}

@@ -103,12 +103,16 @@ static const struct char_dev dev_ctl = {240, 0, 1, NULL, 0600, &ctl_fops};
 CHAR_DEV(dev_ctl);
 
 /* ---- Streams ---- */
-static struct chan_stream *streams[D0_CHANNELS_MAX];
-static u32 generations[D0_CHANNELS_MAX];
+struct chan_dev {
+	struct chan_stream stream;
+	u32 generation;
+	bool node; /* /dev/d0/chanN is there */
+};
+static struct chan_dev **devs; /* as many as the cell has channels */
 
 static struct chan_stream *stream_of(struct file *f)
 {
-	return streams[DEV_MINOR(f->inode->rdev)];
+	return &devs[DEV_MINOR(f->inode->rdev)]->stream;
 }
 
 /* Both ends are gone, and the ring with them; a closed channel's ring may still be read. */
@@ -218,19 +222,25 @@ static int ch_open(struct inode *ino, struct file *f)
 {
 	u32 n = DEV_MINOR(ino->rdev);
 
-	return n < D0_CHANNELS_MAX && streams[n] ? 0 : -ENXIO;
+	return devs && n < d0_info->channels && devs[n] ? 0 : -ENXIO;
 }
 static const struct file_ops ch_fops = {
     .open = ch_open, .read = ch_read, .write = ch_write, .poll = ch_poll, .ioctl = ch_ioctl};
 static const struct char_dev dev_chan = {241, 0, D0_CHANNELS_MAX, NULL, 0600, &ch_fops};
 CHAR_DEV(dev_chan);
 
-static void make_node(u32 n)
+static void make_nodes(void)
 {
 	char path[32];
 
-	format(path, sizeof(path), "/dev/d0/chan%u", n);
-	vfs_mknod(AT_FDCWD, path, S_IFCHR | 0600, MKDEV(241, n), NULL);
+	for (u32 i = 0; devs && i < d0_info->channels; i++) {
+		if (!devs[i] || devs[i]->node)
+			continue;
+		devs[i]->node = true;
+		vfs_mkdir(AT_FDCWD, "/dev/d0", 0755);
+		format(path, sizeof(path), "/dev/d0/chan%u", i);
+		vfs_mknod(AT_FDCWD, path, S_IFCHR | 0600, MKDEV(241, i), NULL);
+	}
 }
 
 /* Channels that appeared get a stream; nodes are made once /dev is there. */
@@ -240,13 +250,15 @@ static struct waitq node_wait;
 void chandev_config(void);
 void chandev_config(void)
 {
-	for (u32 i = 0; i < d0_info->channels && i < D0_CHANNELS_MAX; i++) {
+	if (!devs)
+		devs = kalloc(d0_info->channels * sizeof(struct chan_dev *));
+	for (u32 i = 0; devs && i < d0_info->channels; i++) {
 		const volatile struct d0_channel *e = channel_entry(i);
-		struct chan_stream *c = streams[i];
+		struct chan_dev *c = devs[i];
 
 		if (e->state != D0_CHANNEL_OPEN) {
 			if (c)
-				wake_all(&c->wait);
+				wake_all(&c->stream.wait);
 			continue;
 		}
 		if (e->protocol != D0_PROTO_STREAM && e->protocol != D0_PROTO_ADMIN &&
@@ -254,15 +266,15 @@ void chandev_config(void)
 			continue;
 		if (e->role == D0_ROLE_CLIENT && !strcmp((const char *)e->label, "rootfs"))
 			continue; /* the kernel's own */
-		if (c && generations[i] == e->generation)
+		if (c && c->generation == e->generation)
 			continue;
 		if (!c)
-			c = streams[i] = kalloc(sizeof(*c));
-		if (!c || chan_stream_open(c, i))
+			c = devs[i] = kalloc(sizeof(*c));
+		if (!c || chan_stream_open(&c->stream, i))
 			continue;
-		generations[i] = e->generation;
-		wake_all(&c->wait);
-		pending_nodes = true;
+		c->generation = e->generation;
+		wake_all(&c->stream.wait);
+		pending_nodes |= !c->node;
 	}
 	if (nodes_ready && pending_nodes)
 		wake_all(&node_wait);
@@ -274,10 +286,7 @@ static void node_thread(void *arg)
 	for (;;) {
 		wait_event(&node_wait, pending_nodes, NEVER);
 		pending_nodes = false;
-		vfs_mkdir(AT_FDCWD, "/dev/d0", 0755);
-		for (u32 i = 0; i < D0_CHANNELS_MAX; i++)
-			if (streams[i])
-				make_node(i);
+		make_nodes();
 	}
 }
 
@@ -293,11 +302,7 @@ void chandev_nodes(void)
 	ctl_room = sizeof(pages);
 	if (d0_info->caps & (D0_CAP_CONTROL | D0_CAP_INSPECT))
 		vfs_mknod(AT_FDCWD, "/dev/d0ctl", S_IFCHR | 0600, MKDEV(240, 0), NULL);
-	for (u32 i = 0; i < D0_CHANNELS_MAX; i++)
-		if (streams[i]) {
-			vfs_mkdir(AT_FDCWD, "/dev/d0", 0755);
-			make_node(i);
-		}
+	make_nodes();
 	t = kthread_start(node_thread, NULL, "channels");
 	if (!t)
 		return;

@@ -38,6 +38,7 @@ struct fuse_conn {
 	struct vchan chan;
 	struct virtq_drv q[D0_VFS_QUEUES];
 	struct virtq_slot slots[D0_VFS_QUEUES][D0_VFS_QUEUE_NUM];
+	struct fuse_conn *next;
 	bool up, ready; /* handshake done; INIT done */
 	u32 nslots, slot_size;
 	u64 free_slots; /* bitmap */
@@ -51,7 +52,7 @@ struct fuse_conn {
 	void *renewed_arg;
 };
 
-static struct fuse_conn *conns[D0_CHANNELS_MAX];
+static struct fuse_conn *conns;
 
 static void complete(struct fuse_conn *c, struct fuse_req *r, u32 used, bool lost)
 {
@@ -338,11 +339,12 @@ u32 fuse_max_data(const struct fuse_conn *c)
 
 struct fuse_conn *fuse_conn_open(u32 channel, int *err)
 {
-	struct fuse_conn *c = conns[channel];
+	struct fuse_conn *c;
 	u64 data, deadline = clock_now() + 30 * NS_PER_SEC;
 
-	if (c)
-		return c;
+	for (c = conns; c; c = c->next)
+		if (c->channel == channel)
+			return c;
 	c = kalloc(sizeof(*c));
 	*err = -ENOMEM;
 	if (!c)
@@ -361,7 +363,8 @@ struct fuse_conn *fuse_conn_open(u32 channel, int *err)
 	c->free_slots = (1ull << c->nslots) - 1;
 	c->next_unique = 2;
 	c->max_write = 4096;
-	conns[channel] = c;
+	c->next = conns;
+	conns = c;
 	event_channel_handler(channel, fuse_event, c);
 	channel_notify(channel);
 	fuse_event(c);

@@ -98,12 +98,8 @@ bool smp_upcall(void)
 		write_cr3(read_cr3());
 		__atomic_fetch_and(&c->requests, ~REQ_FLUSH, __ATOMIC_RELEASE);
 	}
-	if (__atomic_load_n(&c->requests, __ATOMIC_ACQUIRE) || c->events->flags)
-		return false;
-	for (u32 w = 0; w < D0_CHANNELS_MAX / 64; w++)
-		if (c->events->channel[w])
-			return false;
-	return true;
+	return !__atomic_load_n(&c->requests, __ATOMIC_ACQUIRE) && !c->events->flags &&
+	       !c->events->words;
 }
 
 static void request(struct cpu *o, u32 what)

@@ -24,7 +24,7 @@ static uint32_t hash_mac(const struct nic *nic, unsigned uplink, uint16_t vlan,
 
 static void rebuild(struct nic *nic)
 {
-	const unsigned mask = 2 * NIC_PORTS_MAX - 1;
+	const unsigned mask = NIC_HASH_SIZE - 1;
 
 	memset(nic->mac_hash, 0, sizeof(nic->mac_hash));
 	for (unsigned i = 0; i < nic->port_limit; i++) {
@@ -58,7 +58,7 @@ static struct fdb_entry *learned(struct nic *nic, unsigned uplink, uint16_t vlan
 
 struct nic_port *fdb_find(struct nic *nic, unsigned uplink, uint16_t vlan, const uint8_t *mac)
 {
-	const unsigned mask = 2 * NIC_PORTS_MAX - 1;
+	const unsigned mask = NIC_HASH_SIZE - 1;
 
 	if (nic->hash_stale)
 		rebuild(nic);

@@ -23,7 +23,7 @@ static void configure(struct nic *nic, struct nic_port *port)
 	if (policy_shares_mac(&port->policy) && nd)
 		memcpy(port->mac, nd->mac, 6);
 	vnet_device_config(port, nd ? nd->link_up && !nd->failed : true, nd ? nd->speed : ~0u);
-	port->touched = true;
+	nic_port_touch(port);
 }
 
 void nic_uplink_changed(struct nic *nic, struct netdev *nd)
@@ -70,6 +70,22 @@ static bool mac_taken(const struct nic *nic, const struct nic_port *port)
 	return false;
 }
 
+/* Everybody has another place. */
+static void order_changed(struct nic *nic)
+{
+	memset(nic->active, 0, sizeof(nic->active));
+	memset(nic->touched, 0, sizeof(nic->touched));
+	for (unsigned i = 0; i < nic->ports; i++) {
+		struct nic_port *port = nic->order[i];
+
+		port->place = i;
+		if (port->active)
+			nic_port_wake(port);
+		if (port->touched || port->ring_bell)
+			nic_port_touch(port);
+	}
+}
+
 static void order_insert(struct nic *nic, struct nic_port *port)
 {
 	unsigned at = nic->ports++;
@@ -79,6 +95,7 @@ static void order_insert(struct nic *nic, struct nic_port *port)
 		at--;
 	}
 	nic->order[at] = port;
+	order_changed(nic);
 }
 
 static void order_remove(struct nic *nic, const struct nic_port *port)
@@ -90,6 +107,7 @@ static void order_remove(struct nic *nic, const struct nic_port *port)
 	nic->ports--;
 	memmove(&nic->order[at], &nic->order[at + 1],
 		(nic->ports - at) * sizeof(nic->order[0]));
+	order_changed(nic);
 }
 
 struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint64_t size,
@@ -130,6 +148,12 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 		free(port);
 		return NULL;
 	}
+	if (!share_fits(nic, &port->policy)) {
+		log_error("port %u: too many ports and addresses of the host's are given away",
+			  number);
+		free(port);
+		return NULL;
+	}
 	while (port->policy.queues > 1 && d0_vnet_layout(size, port->policy.queues, &layout))
 		port->policy.queues--;
 	bucket_init(&port->tx_bucket, port->policy.rate, nic->now_ns);
@@ -144,7 +168,7 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 		nic->epoch = 1;
 	configure(nic, port);
 	vnet_device_start(port, nic->epoch);
-	port->active = true;
+	nic_port_wake(port);
 	return port;
 }
 

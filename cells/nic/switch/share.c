@@ -29,13 +29,36 @@
 #define DHCP_CLIENT ((uint32_t)SLICE_UDP << 16 | 68) /* key: for an address to be learned */
 #define FRAG_NS     (5ull * 1000000000ull)
 
+bool share_fits(const struct nic *nic, const struct policy *p)
+{
+	unsigned addrs = p->learn ? POLICY_ADDRS_MAX : p->addrs; /* it may get one more */
+
+	return !policy_shares_mac(p) || (nic->slice_count + p->slices <= NIC_SLICES_MAX &&
+					 nic->addr_count + addrs <= NIC_ADDRS_MAX);
+}
+
+static void note(struct nic *nic, const struct nic_port *port)
+{
+	const struct policy *p = &port->policy;
+	uint16_t number = (uint16_t)port->number;
+
+	for (unsigned i = 0; i < p->slices && nic->slice_count < NIC_SLICES_MAX; i++)
+		nic->slices[nic->slice_count++] = (struct share_slice){
+		    p->slice[i].lo, p->slice[i].hi, number, p->slice[i].protos};
+	for (unsigned i = 0; i < p->addrs && nic->addr_count < NIC_ADDRS_MAX; i++)
+		nic->addrs[nic->addr_count++] = (struct share_addr){p->addr[i], number};
+}
+
 void share_changed(struct nic *nic)
 {
 	memset(nic->steer, 0, sizeof(nic->steer));
 	memset(nic->frags, 0, sizeof(nic->frags));
-	nic->share_ports = 0;
-	for (unsigned i = 0; i < nic->ports; i++)
+	nic->share_ports = nic->slice_count = nic->addr_count = 0;
+	for (unsigned i = 0; i < nic->ports; i++) {
 		nic->share_ports += nic->order[i]->policy.mode == POLICY_SHARE;
+		if (policy_shares_mac(&nic->order[i]->policy))
+			note(nic, nic->order[i]);
+	}
 }
 
 static bool in_segment(const struct nic_port *port, unsigned uplink, uint16_t vlan)
@@ -48,20 +71,23 @@ static bool in_segment(const struct nic_port *port, unsigned uplink, uint16_t vl
 static struct nic_port *search(struct nic *nic, unsigned uplink, uint16_t vlan,
 			       const struct net_addr *dst, uint32_t key)
 {
-	struct nic_port *owner = NULL;
+	for (unsigned i = 0; key && i < nic->slice_count; i++) {
+		const struct share_slice *s = &nic->slices[i];
 
-	for (unsigned i = 0; i < nic->ports; i++) {
-		struct nic_port *port = nic->order[i];
-
-		if (!in_segment(port, uplink, vlan))
+		if (!(s->protos & key >> 16) || (uint16_t)key < s->lo || (uint16_t)key > s->hi)
 			continue;
-		if (policy_has_port(&port->policy, dst, key))
+		struct nic_port *port = nic->port[s->port];
+		if (in_segment(port, uplink, vlan) && policy_has_port(&port->policy, dst, key))
 			return port;
-		bool offer = port->policy.learn && key == DHCP_CLIENT;
-		if (!owner && (offer || policy_has_addr(&port->policy, dst)))
-			owner = port;
 	}
-	return owner;
+	for (unsigned i = 0; key == DHCP_CLIENT && i < nic->ports; i++)
+		if (nic->order[i]->policy.learn && in_segment(nic->order[i], uplink, vlan))
+			return nic->order[i];
+	for (unsigned i = 0; i < nic->addr_count; i++)
+		if (net_addr_equal(&nic->addrs[i].addr, dst) &&
+		    in_segment(nic->port[nic->addrs[i].port], uplink, vlan))
+			return nic->port[nic->addrs[i].port];
+	return NULL;
 }
 
 static struct nic_port *steer(struct nic *nic, unsigned uplink, uint16_t vlan,

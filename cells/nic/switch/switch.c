@@ -101,11 +101,6 @@ void nic_txbuf_put(struct nic *nic, struct net_txbuf *b)
 	nic->free_count++;
 }
 
-static void touch(struct nic_port *port)
-{
-	port->touched = true;
-}
-
 void nic_txbuf_done(struct nic *nic, struct net_txbuf *b)
 {
 	struct net_txbuf *parent = b->parent;
@@ -125,8 +120,9 @@ void nic_txbuf_done(struct nic *nic, struct net_txbuf *b)
 	}
 	if (port) {
 		vnet_device_tx_done(port, b);
-		touch(port);
-		if (port->dead && port->inflight == 0)
+		if (!port->dead)
+			nic_port_touch(port);
+		else if (port->inflight == 0)
 			free(port);
 	}
 	nic_txbuf_put(nic, b);
@@ -201,7 +197,7 @@ void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f)
 		return;
 	}
 	bucket_take(&port->rx_bucket, f->len);
-	touch(port);
+	nic_port_touch(port);
 	nic->stats.to_port++;
 	if (f->gso && !port_takes_gso(port, f)) {
 		put_segments(nic, port, f);
@@ -509,7 +505,7 @@ static unsigned serve_pair(struct nic *nic, struct nic_port *port, unsigned pair
 
 		if (got <= 0) {
 			nic_txbuf_put(nic, b);
-			touch(port);
+			nic_port_touch(port);
 			if (got == 0)
 				break;
 			continue;
@@ -533,7 +529,7 @@ static unsigned serve_port(struct nic *nic, struct nic_port *port)
 
 	if (vnet_device_poll(port)) {
 		nic->filter_stale = true;
-		touch(port);
+		nic_port_touch(port);
 		work++;
 	}
 	if (port->cut) {
@@ -650,6 +646,34 @@ static unsigned run_uplink(struct netdev *nd)
 	return work;
 }
 
+static unsigned serve_place(struct nic *nic, unsigned place)
+{
+	struct nic_port *port = nic->order[place];
+	unsigned work = serve_port(nic, port);
+
+	if (!port->active)
+		nic->active[place / 64] &= ~(1ull << place % 64);
+	if (port->ring_bell)
+		nic_port_touch(port);
+	return work;
+}
+
+static void flush_touched(struct nic *nic)
+{
+	for (unsigned w = 0; w * 64 < nic->ports; w++) {
+		uint64_t set = nic->touched[w];
+
+		nic->touched[w] = 0;
+		for (; set; set &= set - 1) {
+			struct nic_port *port =
+			    nic->order[w * 64 + (unsigned)__builtin_ctzll(set)];
+
+			port->touched = false;
+			vnet_device_flush(port);
+		}
+	}
+}
+
 unsigned nic_run(struct nic *nic, uint64_t now_ns)
 {
 	unsigned work = 0;
@@ -659,19 +683,15 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 	nic->want_room = false;
 	for (unsigned i = 0; i < nic->uplinks; i++)
 		work += run_uplink(nic->uplink[i]);
-	for (unsigned i = 0; i < nic->ports; i++)
-		if (nic->order[i]->active)
-			work += serve_port(nic, nic->order[i]);
+	for (unsigned w = 0; w * 64 < nic->ports; w++)
+		for (uint64_t set = nic->active[w]; set; set &= set - 1)
+			work += serve_place(nic, w * 64 + (unsigned)__builtin_ctzll(set));
 	if (nic->filter_stale)
 		nic_update_filters(nic);
 	for (unsigned i = 0; i < nic->uplinks; i++)
 		for (unsigned q = 0; q < nic->uplink[i]->txqs && !nic->uplink[i]->failed; q++)
 			nic->uplink[i]->driver->tx_flush(nic->uplink[i], q);
-	for (unsigned i = 0; i < nic->ports; i++)
-		if (nic->order[i]->touched || nic->order[i]->ring_bell) {
-			nic->order[i]->touched = false;
-			vnet_device_flush(nic->order[i]);
-		}
+	flush_touched(nic);
 	return work;
 }
 

@@ -11,6 +11,8 @@
 #include "cells/nic/vnet_device.h"
 
 #define NIC_PORTS_MAX   D0_CHANNELS_MAX
+#define NIC_HASH_SIZE   4096u /* a power of two, a multiple of the ports */
+#define NIC_WORDS       (NIC_PORTS_MAX / 64)
 #define NIC_UPLINKS_MAX 8u
 #define NIC_FDB_SIZE    1024u /* a power of two */
 #define NIC_FDB_WAYS    8u    /* entries looked at for one address */
@@ -42,6 +44,16 @@ struct steer_frag {
 	uint16_t id, port;
 	uint8_t proto;
 };
+struct share_slice {
+	uint16_t lo, hi, port;
+	uint8_t protos;
+};
+struct share_addr {
+	struct net_addr addr;
+	uint16_t port;
+};
+#define NIC_SLICES_MAX 4096u
+#define NIC_ADDRS_MAX  2048u
 #define NIC_STEER_SIZE 512u /* powers of two */
 #define NIC_FRAGS_SIZE 64u
 
@@ -54,13 +66,20 @@ struct nic {
 	unsigned port_limit;                   /* above the highest used */
 	struct nic_port *order[NIC_PORTS_MAX]; /* by traffic class, highest first */
 	unsigned ports;
+	/* By place in order: what a pass looks at costs by who has something to do. */
+	uint64_t active[NIC_WORDS];  /* port.active */
+	uint64_t touched[NIC_WORDS]; /* port.touched or port.ring_bell */
 	struct netdev *uplink[NIC_UPLINKS_MAX];
 	unsigned uplinks;
 	struct fdb_entry fdb[NIC_FDB_SIZE];
-	uint16_t mac_hash[2 * NIC_PORTS_MAX]; /* port numbers + 1 by address */
+	uint16_t mac_hash[NIC_HASH_SIZE]; /* port numbers + 1 by address */
 	struct steer_entry steer[NIC_STEER_SIZE];
 	struct steer_frag frags[NIC_FRAGS_SIZE];
 	unsigned share_ports; /* of mode share */
+	/* The slices and addresses of ports that have the card's MAC, in their order. */
+	struct share_slice slices[NIC_SLICES_MAX];
+	struct share_addr addrs[NIC_ADDRS_MAX];
+	unsigned slice_count, addr_count;
 	struct net_txbuf *free_tx;
 	unsigned free_count;
 	void *tx_memory, *tx_heads;
@@ -102,11 +121,23 @@ void nic_port_remove(struct nic *nic, unsigned number);
  */
 unsigned nic_run(struct nic *nic, uint64_t now_ns);
 
+/* The port is to be served, is to be flushed, in this pass or the next. */
+static inline void nic_port_wake(struct nic_port *port)
+{
+	port->active = true;
+	port->nic->active[port->place / 64] |= 1ull << port->place % 64;
+}
+static inline void nic_port_touch(struct nic_port *port)
+{
+	port->touched = true;
+	port->nic->touched[port->place / 64] |= 1ull << port->place % 64;
+}
+
 /* The port's doorbell rang. */
 static inline void nic_port_event(struct nic *nic, unsigned number)
 {
 	if (number < NIC_PORTS_MAX && nic->port[number])
-		nic->port[number]->active = true;
+		nic_port_wake(nic->port[number]);
 }
 
 /* Before sleeping until nic->wake_ns: ask for interrupts. True: run again. */
@@ -140,8 +171,10 @@ struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
 /* An ARP answer to the card's MAC: to those who asked. */
 void share_arp(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
 	       const struct nic_port *from);
-/* Ports came or went. */
+/* Ports came or went, or have other addresses. */
 void share_changed(struct nic *nic);
+/* Whether there is room for what the port has. */
+bool share_fits(const struct nic *nic, const struct policy *p);
 
 /* Segmentation in software. */
 void gso_begin(struct gso_cut *cut, const struct net_frame *f);

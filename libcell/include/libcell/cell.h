@@ -52,8 +52,10 @@ bool cell_event_take(unsigned channel);
 
 /*
  * For many channels: take all pending events of 64 channels at once: those of
- * [word * 64, word * 64 + 63], as a bit mask. word < D0_CHANNELS_MAX / 64.
+ * [word * 64, word * 64 + 63], as a bit mask. word < D0_CHANNELS_MAX / 64. Which words may have
+ * some is what cell_events_words() says, a bit each.
  */
+uint64_t cell_events_words(void);
 uint64_t cell_events_take(unsigned word);
 
 /* Takes and returns the pending ones of these D0_EV_* flags. */
