@@ -365,6 +365,13 @@ u64 pagecache_reclaim(u64 want)
 }
 
 /* ---- read and write for files that live in the cache ---- */
+struct page *pagecache_lend(struct inode *i, u64 pos, int *err)
+{
+	if (pos >= i->size || is_hole(i, pos / PAGE_SIZE))
+		return NULL;
+	return pagecache_get(i, pos / PAGE_SIZE, true, err);
+}
+
 /* Between the pages of a transfer, which only a kill ends: true. Not at each page. */
 static bool breathe_pages(u32 *pages)
 {

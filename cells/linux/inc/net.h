@@ -71,6 +71,7 @@ struct sock_ops {
 	int (*setopt)(struct sock *s, int level, int name, const void *val, u32 len);
 	int (*getopt)(struct sock *s, int level, int name, void *val, u32 *len);
 	s64 (*ioctl)(struct sock *s, u32 cmd, u64 arg);
+	void (*push)(struct sock *s); /* what MSG_MORE held back; may be NULL */
 	void (*release)(struct sock *s);
 };
 struct sock {

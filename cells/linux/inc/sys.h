@@ -44,6 +44,12 @@ static inline u32 at_flags(u32 flags, bool follow_default)
 	return (follow ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
 }
 
+#define RW_MAX 0x7ffff000ull /* bytes that one call moves */
+/* read(2) or write(2) of an open file, with all that is counted and told. */
+ssize file_rw(struct file *f, struct uio *u, u64 *pos, bool write);
+/* An iovec array from user space; *heap must be freed. */
+int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct iovec_k **heap);
+
 /* The dentry of an open file, referenced; NULL if there is none or it is open for its path
  * only. */
 struct dentry *fd_dentry(int fd);

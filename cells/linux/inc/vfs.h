@@ -53,6 +53,7 @@ struct uio {
 	u64 left; /* bytes in all */
 	bool kernel;
 	bool nonblock;
+	bool more; /* written: more follows at once, or push() */
 };
 void uio_kernel(struct uio *u, struct iovec_k *iov, void *buf, u64 n);
 void uio_user(struct uio *u, struct iovec_k *iov, u64 buf, u64 n);
@@ -93,6 +94,7 @@ struct file_ops {
 	int (*fallocate)(struct file *f, int mode, u64 off, u64 len);
 	void (*fdinfo)(struct file *f, char *buf, size_t size);
 	int (*lock)(struct file *f, int cmd, void *flock);
+	void (*push)(struct file *f); /* what writes with `more` held back */
 };
 
 struct inode_attr { /* setattr */
@@ -379,6 +381,9 @@ bool mount_readonly(const struct dentry *d);
 struct page *pagecache_find(struct inode *i, u64 index);
 /* The page, read if need be; referenced. NULL with *err. */
 struct page *pagecache_get(struct inode *i, u64 index, bool create, int *err);
+/* The page of that byte as a reader would see it, referenced; NULL at a hole, the end or *err.
+ */
+struct page *pagecache_lend(struct inode *i, u64 pos, int *err);
 void pagecache_drop(struct inode *i, u64 first, u64 last);
 void pagecache_truncate(struct inode *i, u64 size);
 int pagecache_sync(struct inode *i);

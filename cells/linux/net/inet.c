@@ -14,6 +14,7 @@
 #include <asm/ioctls.h>
 #include <asm/socket.h>
 #include <linux/capability.h>
+#include <linux/tcp.h>
 
 #define IPPROTO_TCP_K   6
 #define IPPROTO_UDP_K   17
@@ -177,7 +178,7 @@ static void adopt(struct isock *i, int id)
 	i->id = id;
 	by_slot[id] = i;
 	pvs->sock[id].user = i;
-	pvs_want(pvs, id, PVS_EV_IN | PVS_EV_OUT | PVS_EV_PRI | PVS_EV_RDHUP);
+	inet_want_out(i, true);
 }
 
 static int rings_for(int (*fn)(u32 order, void *arg), void *arg)
@@ -267,6 +268,7 @@ static void inet_release(struct sock *s)
 	if (i->id < 0)
 		return;
 	by_slot[i->id] = NULL;
+	timer_cancel(&i->hold); /* the release says that there is more */
 	pvs_cmd_lock();
 	pvs_close(pvs, i->id, s->linger_on && s->linger == 0);
 	pvs_cmd_unlock();
@@ -435,6 +437,10 @@ static u32 inet_poll(struct sock *s, struct poll_table *pt)
 
 	poll_wait(pt, &s->wait);
 	ev = pvs_ready_events(pvs, i->id);
+	if (!(ev & PVS_EV_OUT) && !i->wants_out) {
+		inet_want_out(i, true);
+		ev = pvs_ready_events(pvs, i->id);
+	}
 	st = state_of(i);
 	if (i->peeked)
 		ev |= PVS_EV_IN;
@@ -467,6 +473,14 @@ static int inet_shutdown(struct sock *s, int how)
 	return r;
 }
 
+/* Ours, as we hold data back ourselves; a listener's is the transport's, which has its heirs.
+ */
+static bool is_cork(const struct isock *i, int level, int name)
+{
+	return level == IPPROTO_TCP_K && name == TCP_CORK && i->s.type == SOCK_STREAM_K &&
+	       !i->listening;
+}
+
 static int inet_setopt(struct sock *s, int level, int name, const void *val, u32 len)
 {
 	struct isock *i = is(s);
@@ -487,6 +501,12 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 		i->recvttl = v != 0;
 	if ((level == 0 && name == 13) || (level == 41 && name == 66))
 		i->recvtos = v != 0;
+	if (is_cork(i, level, name)) {
+		i->cork = v != 0;
+		if (!v && (i->untold || i->told_more))
+			inet_tell(i, false);
+		return len < 4 ? -EINVAL : 0;
+	}
 	return CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 }
 
@@ -504,6 +524,12 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		} else {
 			return -ENOPROTOOPT;
 		}
+		*len = MIN(*len, 4u);
+		memcpy(val, &v, *len);
+		return 0;
+	}
+	if (is_cork(i, level, name)) {
+		v = i->cork;
 		*len = MIN(*len, 4u);
 		memcpy(val, &v, *len);
 		return 0;
@@ -561,6 +587,7 @@ static const struct sock_ops inet_ops = {.bind = inet_bind,
 					 .setopt = inet_setopt,
 					 .getopt = inet_getopt,
 					 .ioctl = inet_ioctl,
+					 .push = inet_push,
 					 .release = inet_release};
 
 /* ---- For netlink, ioctls and /proc/net ---- */

@@ -17,6 +17,11 @@ struct isock {
 	u32 copying; /* threads between a look at the rings and the move of an index */
 	bool moving; /* the rings are being exchanged */
 	struct klock sending, receiving; /* the move of an index, and copying before it */
+	/* Streams: bytes in the ring that the transport was not told of yet (TCP_CORK,
+	 * MSG_MORE). */
+	bool cork, told_more, wants_out;
+	u32 untold;
+	struct ktimer hold;
 };
 
 extern struct pvs_client *pvs; /* the one connection to the transport cell */
@@ -47,6 +52,12 @@ int inet_addr_parse(const struct sock *s, const u8 *a, u32 len, struct pvs_addr 
 u32 inet_addr_format(const struct pvs_addr *p, u8 *a);
 /* The error that waits at the socket, once; 0: none. */
 int inet_take_error(struct isock *i);
+/* Tell the transport of what is in the ring; the rest of a segment may wait if more. */
+void inet_tell(struct isock *i, bool more);
+/* After writes with MSG_MORE, when no more follows. */
+void inet_push(struct sock *s);
+/* Which events the transport announces: that there is room only when somebody waits for it. */
+void inet_want_out(struct isock *i, bool on);
 ssize inet_send(struct sock *s, struct msg *m);
 ssize inet_recv(struct sock *s, struct msg *m);
 

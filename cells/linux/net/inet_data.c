@@ -65,6 +65,73 @@ static int send_state(struct isock *i)
 	return st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING) ? 0 : -EPIPE;
 }
 
+/*
+ * The transport is told once for all that a call has put into the ring, and while more is to
+ * follow (TCP_CORK, MSG_MORE, a sendfile under way) only every TELL_BYTES: each telling is a
+ * switch to its cell and back. What nobody adds to within HOLD_NS is told then.
+ */
+#define TELL_BYTES 65536u
+#define HOLD_NS    10000000ull
+#define WANT       (PVS_EV_IN | PVS_EV_PRI | PVS_EV_RDHUP)
+
+void inet_tell(struct isock *i, bool more)
+{
+	timer_cancel(&i->hold);
+	i->untold = 0;
+	i->told_more = more;
+	pvs_send_kick(pvs, i->id, more);
+}
+
+static void hold_over(struct ktimer *t)
+{
+	inet_tell(t->arg, true);
+}
+
+static void tell_or_hold(struct isock *i, bool more)
+{
+	if (!i->untold)
+		return;
+	if (!more || i->untold >= TELL_BYTES) {
+		inet_tell(i, more);
+	} else if (!i->hold.link.next) {
+		i->hold.fn = hold_over;
+		i->hold.arg = i;
+		timer_set(&i->hold, clock_now() + HOLD_NS);
+	}
+}
+
+void inet_push(struct sock *s)
+{
+	if (s->type == SOCK_STREAM_K)
+		tell_or_hold(is(s), is(s)->cork);
+}
+
+void inet_want_out(struct isock *i, bool on)
+{
+	i->wants_out = on;
+	pvs_want(pvs, i->id, on ? WANT | PVS_EV_OUT : WANT);
+}
+
+/* Nobody needs to hear of room while there is plenty; who waits for it looks once more. */
+static void room_settle(struct isock *i)
+{
+	if (!i->wants_out || !(pvs_ready_events(pvs, i->id) & PVS_EV_OUT))
+		return;
+	inet_want_out(i, false);
+	wake_events(&i->s.wait, POLLOUT | POLLWRNORM);
+}
+
+static int send_oob(struct isock *i, struct msg *m)
+{
+	u8 b;
+
+	if (m->u->left != 1)
+		return -EINVAL;
+	if (uio_in(m->u, &b, 1))
+		return -EFAULT;
+	return pvs_send_oob(pvs, i->id, &b, 1);
+}
+
 /* From the program into the ring: as much as fits in one piece; 0: nothing now. */
 static ssize ring_put(struct isock *i, struct msg *m)
 {
@@ -78,46 +145,41 @@ static ssize ring_put(struct isock *i, struct msg *m)
 		n = (ssize)MIN((u64)pvs_send_space(pvs, i->id, &p), m->u->left);
 	if (n > 0) {
 		i->copying++;
-		if (uio_in(m->u, p, (u64)n))
+		if (uio_in(m->u, p, (u64)n)) {
 			n = -EFAULT;
-		else
-			pvs_send_done(pvs, i->id, (u32)n);
+		} else {
+			pvs_send_put(pvs, i->id, (u32)n);
+			i->untold += (u32)n;
+		}
 		i->copying--;
 	}
 	klock_drop(&i->sending);
 	return n;
 }
 
-static ssize stream_send(struct isock *i, struct msg *m)
+static ssize stream_fill(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.sndtimeo);
-	ssize done = 0;
+	ssize done = 0, r;
 	bool grown = false;
-	int r;
 
-	if (m->flags & MSG_OOB_K) {
-		u8 b;
-
-		if (m->u->left != 1)
-			return -EINVAL;
-		if (uio_in(m->u, &b, 1))
-			return -EFAULT;
-		return pvs_send_oob(pvs, i->id, &b, 1);
-	}
 	while (m->u->left) {
-		void *p;
-		ssize n = ring_put(i, m);
-
-		if (n < 0)
-			return done ? done : n;
-		if (n) {
-			done += n;
+		r = ring_put(i, m);
+		if (r < 0)
+			return done ? done : r;
+		done += r;
+		if (r)
 			continue;
-		}
-		if (!pvs_send_space(pvs, i->id, &p) && !grown &&
-		    (state_of(i) & PVS_ST_CONNECTED)) {
+		/* Full: a segment that waits for more would wait for ever. */
+		if (i->untold || i->told_more)
+			inet_tell(i, false);
+		if (!grown && (state_of(i) & PVS_ST_CONNECTED)) {
 			grown = true;
 			ring_grow(i, true);
+			continue;
+		}
+		if (!i->wants_out) {
+			inet_want_out(i, true);
 			continue;
 		}
 		if (m->flags & MSG_DONTWAIT_K)
@@ -127,6 +189,18 @@ static ssize stream_send(struct isock *i, struct msg *m)
 			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
 	}
 	return done;
+}
+
+static ssize stream_send(struct isock *i, struct msg *m)
+{
+	ssize r;
+
+	if (m->flags & MSG_OOB_K)
+		return send_oob(i, m);
+	r = stream_fill(i, m);
+	tell_or_hold(i, i->cork || (m->flags & MSG_MORE_K));
+	room_settle(i);
+	return r;
 }
 
 /* From the ring to the program: what lies there in one piece; 0: nothing. *full: it was. */

@@ -72,9 +72,24 @@ static ssize sf_write(struct file *f, struct uio *u, u64 *pos)
 	struct sock *s = f->priv;
 	struct msg m = {.u = u};
 
+	ssize r;
+
 	if ((f->flags & O_NONBLOCK) || u->nonblock)
 		m.flags |= MSG_DONTWAIT_K;
-	return s->ops->send ? s->ops->send(s, &m) : -EOPNOTSUPP;
+	if (u->more)
+		m.flags |= MSG_MORE_K;
+	r = s->ops->send ? s->ops->send(s, &m) : -EOPNOTSUPP;
+	if (r == -EPIPE && s->type != SOCK_DGRAM_K)
+		sig_send_thread(current, SIGPIPE, NULL);
+	return r;
+}
+
+static void sf_push(struct file *f)
+{
+	struct sock *s = f->priv;
+
+	if (s->ops->push)
+		s->ops->push(s);
 }
 
 static u32 sf_poll(struct file *f, struct poll_table *pt)
@@ -102,6 +117,7 @@ static const struct file_ops sock_fops = {.read = sf_read,
 					  .write = sf_write,
 					  .poll = sf_poll,
 					  .ioctl = sf_ioctl,
+					  .push = sf_push,
 					  .release = sf_release};
 
 static struct file *sock_file(struct sock *s, u32 flags)

@@ -4,7 +4,6 @@
 #include <asm/ioctls.h>
 
 #define IOV_MAX_K 1024
-#define RW_MAX    0x7ffff000ull
 
 s64 pipe_set_size(struct file *f, u64 bytes);
 s64 fcntl_lock(struct file *f, int cmd, u64 arg);
@@ -17,7 +16,7 @@ static bool opened_for(const struct file *f, bool write)
 	return !(f->flags & O_PATH) && (acc == O_RDWR || acc == (write ? O_WRONLY : O_RDONLY));
 }
 
-static ssize do_rw(struct file *f, struct uio *u, u64 *pos, bool write)
+ssize file_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 {
 	struct proc *p = current->proc;
 	ssize r;
@@ -64,7 +63,7 @@ static s64 rw_flat(int fd, u64 buf, u64 n, s64 *at, bool write)
 		u64 pos = at ? (u64)*at : f->pos;
 
 		uio_user(&u, &iov, buf, n);
-		r = do_rw(f, &u, at ? &pos : &f->pos, write);
+		r = file_rw(f, &u, at ? &pos : &f->pos, write);
 	}
 	file_put(f);
 	return r;
@@ -87,8 +86,6 @@ SYSCALL(pwrite64, "fpud", int fd, u64 buf, u64 n, s64 pos)
 	return rw_flat(fd, buf, n, &pos, true);
 }
 
-/* An iovec array from user space; *heap must be freed. */
-int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct iovec_k **heap);
 int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct iovec_k **heap)
 {
 	struct iovec_k *v = small;
@@ -145,7 +142,7 @@ static s64 rw_vec(int fd, u64 uiov, u64 count, s64 *at, bool write, u32 flags)
 		u64 pos = at ? (u64)*at : f->pos;
 
 		u.nonblock = (flags & 8) != 0;
-		r = do_rw(f, &u, at ? &pos : &f->pos, write);
+		r = file_rw(f, &u, at ? &pos : &f->pos, write);
 	}
 	kfree(heap);
 	file_put(f);
@@ -442,196 +439,6 @@ SYSCALL(pipe2, "px", u64 ufds, u32 flags)
 SYSCALL(pipe, "p", u64 ufds)
 {
 	return sys_pipe2(ufds, 0);
-}
-
-/* ---- Moving data between descriptors ---- */
-s64 pipe_room(struct file *f, bool nonblock);
-
-static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
-{
-	u8 *buf = kalloc(4 * PAGE_SIZE);
-	s64 done = 0;
-
-	if (!buf)
-		return -ENOMEM;
-	while ((u64)done < n) {
-		struct iovec_k iov;
-		struct uio u;
-		u64 want = MIN(n - (u64)done, 4 * PAGE_SIZE), start = *in_pos;
-		ssize r, w;
-
-		/* A full pipe ends the transfer: who fills it may be who empties it. */
-		if (file_is_pipe(out)) {
-			r = pipe_room(out, done != 0);
-			if (r < 0) {
-				if (!done)
-					done = r;
-				break;
-			}
-			want = MIN(want, (u64)r);
-		}
-		uio_kernel(&u, &iov, buf, want);
-		if (done)
-			u.nonblock = true;
-		r = in->ops->read(in, &u, in_pos);
-		if (r <= 0) {
-			if (!done)
-				done = r;
-			break;
-		}
-		uio_kernel(&u, &iov, buf, (u64)r);
-		u.nonblock = file_is_pipe(out);
-		w = out->ops->write(out, &u, out_pos);
-		if (w < r && in->ops->seek)
-			*in_pos = start + (u64)MAX(w, (ssize)0);
-		if (w <= 0) {
-			if (!done)
-				done = w;
-			break;
-		}
-		done += w;
-		if (w < r || (u64)r < want || sched_breathe())
-			break;
-	}
-	kfree(buf);
-	return done;
-}
-
-static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, bool sendfile)
-{
-	struct file *in = fd_get(fd_in), *out = fd_get(fd_out);
-	u64 ip, op;
-	s64 r = -EBADF;
-
-	if (!in || !out || (in->flags & 3) == O_WRONLY || !(out->flags & 3) ||
-	    ((in->flags | out->flags) & O_PATH))
-		goto out;
-	r = -EINVAL;
-	if (!in->ops->read || !out->ops->write || (sendfile && (out->flags & O_APPEND)))
-		goto out;
-	r = -ESPIPE;
-	if ((uin && !in->ops->seek) || (uout && !out->ops->seek))
-		goto out;
-	r = -EFAULT;
-	ip = in->pos;
-	op = out->pos;
-	if ((uin && get_user(ip, uin)) || (uout && get_user(op, uout)))
-		goto out;
-	r = -EINVAL;
-	if ((s64)ip < 0 || (s64)op < 0)
-		goto out;
-	r = pump(in, &ip, out, &op, MIN(n, RW_MAX));
-	if (uin)
-		r = put_user(ip, uin) ? -EFAULT : r;
-	else if (in->ops->seek)
-		in->pos = ip;
-	if (uout)
-		r = put_user(op, uout) ? -EFAULT : r;
-	else if (out->ops->seek)
-		out->pos = op;
-out:
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
-	return r;
-}
-
-SYSCALL(sendfile, "ffpu", int out, int in, u64 uoff, u64 n)
-{
-	return pump_fds(in, uoff, out, 0, n, true);
-}
-
-SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
-{
-	struct file *a = fd_get(in), *b = fd_get(out);
-	bool ok = a && b && (file_is_pipe(a) || file_is_pipe(b)) && !(flags & ~15u) &&
-		  (!file_is_pipe(a) || !file_is_pipe(b) || a->inode != b->inode);
-
-	/* Neither to appending files nor to descriptors that are no files (eventfd ...). */
-	if (ok &&
-	    ((b->flags & O_APPEND) || !(a->inode->mode & S_IFMT) || !(b->inode->mode & S_IFMT)))
-		ok = false;
-	if (a)
-		file_put(a);
-	if (b)
-		file_put(b);
-	if (!a || !b)
-		return -EBADF;
-	return ok ? pump_fds(in, uin, out, uout, n, false) : -EINVAL;
-}
-
-/* Bytes of a pipe, copied to another without taking them out; all in one step. */
-s64 pipe_tee(struct file *in, struct file *out, u64 n);
-
-SYSCALL(tee, "ffux", int in, int out, u64 n, u32 flags)
-{
-	struct file *a = fd_get(in), *b = fd_get(out);
-	s64 r = -EBADF;
-
-	if (a && b && (a->flags & O_ACCMODE) != O_WRONLY && (b->flags & O_ACCMODE)) {
-		r = -EINVAL;
-		if (file_is_pipe(a) && file_is_pipe(b) && !(flags & ~15u))
-			r = pipe_tee(a, b, MIN(n, RW_MAX));
-	}
-	if (a)
-		file_put(a);
-	if (b)
-		file_put(b);
-	return r;
-}
-
-/* Pages are copied, never gifted: a program may change them after the call. */
-SYSCALL(vmsplice, "fpux", int fd, u64 uiov, u64 count, u32 flags)
-{
-	struct file *f = fd_get(fd);
-	struct iovec_k small[8], *heap = NULL;
-	struct uio u;
-	s64 r = f && !(f->flags & O_PATH) ? 0 : -EBADF;
-
-	if (!r && !file_is_pipe(f))
-		r = -EBADF;
-	if (!r && (flags & ~15u))
-		r = -EINVAL;
-	if (!r)
-		r = iovec_in(&u, uiov, count, small, &heap);
-	if (!r && u.left) {
-		u64 pos = 0;
-
-		bool write = (f->flags & O_ACCMODE) != O_RDONLY;
-
-		u.nonblock = (flags & 2) != 0;
-		if (write)
-			r = pipe_room(f, u.nonblock);
-		if (r >= 0) {
-			u.nonblock |= write; /* as much as there is room for */
-			r = do_rw(f, &u, &pos, write);
-		}
-	}
-	kfree(heap);
-	if (f)
-		file_put(f);
-	return r;
-}
-
-SYSCALL(copy_file_range, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
-{
-	struct file *a = fd_get(in), *b = fd_get(out);
-	s64 r = 0;
-
-	if (!a || !b)
-		r = -EBADF;
-	else if (is_dir(a->inode) || is_dir(b->inode))
-		r = -EISDIR;
-	else if (flags || !is_reg(a->inode) || !is_reg(b->inode))
-		r = -EINVAL;
-	else if (b->flags & O_APPEND)
-		r = -EBADF;
-	if (a)
-		file_put(a);
-	if (b)
-		file_put(b);
-	return r ? r : pump_fds(in, uin, out, uout, n, false);
 }
 
 SYSCALL(fsync, "f", int fd)

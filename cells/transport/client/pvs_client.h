@@ -83,6 +83,10 @@ int pvs_recv(struct pvs_client *c, int s, void *p, uint32_t n);
  */
 uint32_t pvs_send_space(struct pvs_client *c, int s, void **p);
 void pvs_send_done(struct pvs_client *c, int s, uint32_t n);
+/* The same in two steps, several of the first to one of the second. more: the last partial
+ * segment may wait for what follows (MSG_MORE, TCP_CORK), for 200 ms at most. */
+void pvs_send_put(struct pvs_client *c, int s, uint32_t n);
+void pvs_send_kick(struct pvs_client *c, int s, bool more);
 uint32_t pvs_recv_data(struct pvs_client *c, int s, const void **p);
 void pvs_recv_done(struct pvs_client *c, int s, uint32_t n);
 int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n);

@@ -79,10 +79,25 @@ uint32_t pvs_send_space(struct pvs_client *c, int s, void **p)
 	return n < size - at ? n : size - at;
 }
 
-void pvs_send_done(struct pvs_client *c, int s, uint32_t n)
+void pvs_send_put(struct pvs_client *c, int s, uint32_t n)
 {
 	c->sock[s].tx_prod += n;
 	store(&c->slot[s].tx_prod, c->sock[s].tx_prod);
+}
+
+void pvs_send_kick(struct pvs_client *c, int s, bool more)
+{
+	uint32_t was = c->slot[s].tx_flags;
+	uint32_t is = more ? was | PVS_TX_MORE : was & ~PVS_TX_MORE;
+
+	if (is != was)
+		__atomic_store_n(&c->slot[s].tx_flags, is, __ATOMIC_RELAXED);
+	kick(c, s);
+}
+
+void pvs_send_done(struct pvs_client *c, int s, uint32_t n)
+{
+	pvs_send_put(c, s, n);
 	kick(c, s);
 }
 

@@ -8,11 +8,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/param.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int passed;
@@ -82,9 +88,65 @@ static void test_connect(void)
 	close(refused);
 }
 
+static void pair(int *c, int *s)
+{
+	struct sockaddr_in a;
+	int l = listener(&a);
+
+	*c = socket(AF_INET, SOCK_STREAM, 0);
+	*s = connect(*c, (void *)&a, sizeof(a)) ? -1 : accept(l, NULL, NULL);
+	close(l);
+}
+
+/* Held back or not, every byte arrives, in order, also when nothing lets go of it. */
+static void test_cork(void)
+{
+	static char in[300000], out[300000];
+	int c, s, on = 1, off = 0, file = memfd_create("file", 0);
+	size_t got = 0;
+
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 2654435761u >> 24);
+	check(pwrite(file, out + 1000, 99000, 0) == 99000, "a file");
+	pair(&c, &s);
+	check(!setsockopt(c, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)), "corked");
+	send(c, out, 1000, 0);
+	check(sendfile(c, file, NULL, 1 << 20) == 99000, "a file, up to its end");
+	setsockopt(c, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+	while (got < 100000 && ready(s, POLLIN))
+		got += (size_t)recv(s, in + got, sizeof(in) - got, 0);
+	check(got == 100000 && !memcmp(in, out, got), "all of it");
+	send(c, "more", 4, MSG_MORE);
+	check(recv(s, in, 4, MSG_WAITALL) == 4, "more than follows");
+	if (!fork()) { /* larger than any ring, against a reader that waits */
+		for (size_t at = 0; at < sizeof(out);)
+			at += (size_t)send(c, out + at, sizeof(out) - at, MSG_MORE);
+		_exit(0);
+	}
+	close(c);
+	for (got = 0; got < sizeof(in) && ready(s, POLLIN);)
+		got += (size_t)recv(s, in + got, MIN(sizeof(in) - got, 5000), 0);
+	check(got == sizeof(in) && !memcmp(in, out, got) && !recv(s, in, 1, 0), "the end");
+	signal(SIGPIPE, SIG_DFL);
+	if (!fork()) {
+		pair(&c, &s);
+		close(s);
+		for (;;)
+			if (write(c, out, sizeof(out)) < 0 && errno == EPIPE)
+				_exit(1);
+	}
+	wait(&off);
+	wait(&on);
+	check((WIFSIGNALED(on) && WTERMSIG(on) == SIGPIPE) ||
+		  (WIFSIGNALED(off) && WTERMSIG(off) == SIGPIPE),
+	      "a signal for who writes to nobody");
+	close(s);
+}
+
 int main(void)
 {
 	test_connect();
+	test_cork();
 	printf("sockets passed %d\n", passed);
 	return 0;
 }
