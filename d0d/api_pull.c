@@ -149,8 +149,8 @@ ROUTE("POST", "/images/create", create);
 static void push(struct http_req *r)
 {
 	const char *tag = req_query(r, "tag", "");
-	char *name = *tag ? xasprintf("%s:%s", r->arg[0], tag) : xstrdup(r->arg[0]),
-	     digest[DIGEST_LEN + 1];
+	char *name = *tag ? xasprintf("%s:%s", r->arg[0], tag) : xstrdup(r->arg[0]);
+	struct push_result out;
 	struct registry_auth auth;
 	struct ref ref;
 	struct err err;
@@ -167,7 +167,7 @@ static void push(struct http_req *r)
 		engine_unlock(r->e);
 		if (have)
 			say(r, NULL, "The push refers to repository ", fam);
-		rc = registry_push(r->e, &ref, &auth, progress, r, digest, &err);
+		rc = registry_push(r->e, &ref, &auth, progress, r, &out, &err);
 		free(full);
 		free(fam);
 	}
@@ -175,9 +175,14 @@ static void push(struct http_req *r)
 	if (rc < 0) {
 		stream_err(r, &err);
 	} else {
-		char *text = xasprintf("%s: digest: %s size: 0", ref.tag, digest);
+		char *text =
+		    xasprintf("%s: digest: %s size: %zu", ref.tag, out.digest, out.size);
 		say(r, NULL, "", text);
+		resp_json_line(r,
+			       json_pack("{s:{s:s, s:s, s:I}}", "aux", "Tag", ref.tag, "Digest",
+					 out.digest, "Size", (json_int_t)out.size));
 		resp_end(r);
+		event_emit(r->e, "image", "push", name, json_pack("{s:o}", "name", jstr(name)));
 		free(text);
 	}
 	free(name);

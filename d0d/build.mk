@@ -1,6 +1,6 @@
 # d0d, the management daemon; see docs/docker.md.
 D0D_SRC := $(filter-out d0d/main.c,$(wildcard d0d/*.c)) $(wildcard d0d/linux/*.c) $(wildcard d0d/d0/*.c)
-D0D_LIBS := -larchive -ljansson -lssl -lcrypto -llzma -lbz2 -lpthread
+D0D_LIBS := -larchive -ljansson -lssl -lcrypto -lz -llzma -lbz2 -lpthread
 
 $(eval $(call host_prog,d0d,d0d/main.c $(D0D_SRC),,$(D0D_LIBS)))
 $(foreach v,host asan fuzz,$(call obj,$(v),d0d/www.c)): $(wildcard d0d/www/*)

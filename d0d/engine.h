@@ -228,6 +228,10 @@ int image_add(struct engine *e, const char *config, size_t len, const char *cons
 // Gives the image a tag (full reference), taking it from whoever has it.
 int image_tag(struct engine *e, const char *id, const char *full, struct err *err);
 int image_add_digest(struct engine *e, const char *id, const char *full, struct err *err);
+// The exact manifest the image came with, so that a push can give it back; a manifest that is
+// lost only changes the digest of a later push. NULL, or text to be freed.
+void image_keep_manifest(struct engine *e, const char *id, const char *text, size_t len);
+char *image_manifest(struct engine *e, const char *id, size_t *len);
 // Docker's rmi: untags and, when that was the last name, deletes. Appends to OUT.
 int image_remove(struct engine *e, const char *name, bool force, json_t *out, struct err *err);
 int image_delete_locked(struct engine *e, struct image *im, json_t *out, struct err *err);
@@ -282,6 +286,9 @@ int istore_build(struct engine *e, const char *config, size_t len, char *const *
 int istore_tag(struct engine *e, const char *id, const char *full, struct err *err);
 int istore_untag(struct engine *e, const char *full, struct err *err);
 int istore_remove(struct engine *e, const char *id, struct err *err);
+// Remembers in what form the layer travels: the compressed blob's digest, media type and size.
+void istore_layer_blob(struct engine *e, const char *chain, const char *blob, const char *media,
+		       uint64_t size);
 // The layer's tar, uncompressed, to a file descriptor by a thread of its own; -1.
 int istore_layer_fd(struct engine *e, const char *chain, struct err *err);
 

@@ -287,6 +287,26 @@ int image_add_digest(struct engine *e, const char *id, const char *full, struct 
 	return rc;
 }
 
+// ---- the manifest an image came with ----
+
+void image_keep_manifest(struct engine *e, const char *id, const char *text, size_t len)
+{
+	char *path = engine_path(e, "images/%s.manifest", id + 7);
+
+	if (file_write_atomic(path, text, len) < 0)
+		log_msg("manifest of %.19s: %s", id, strerror(errno));
+	free(path);
+}
+
+char *image_manifest(struct engine *e, const char *id, size_t *len)
+{
+	char *path = engine_path(e, "images/%s.manifest", id + 7);
+	char *text = file_read(path, CONFIG_MAX, len);
+
+	free(path);
+	return text;
+}
+
 static void load_layer(struct engine *e, const json_t *o)
 {
 	struct layer *l = xcalloc(1, sizeof(*l));
@@ -493,6 +513,9 @@ int image_delete_locked(struct engine *e, struct image *im, json_t *out, struct 
 			free(chain);
 		}
 	}
+	unlink(path);
+	free(path);
+	path = engine_path(e, "images/%s.manifest", im->id + 7);
 	unlink(path);
 	for (struct image **at = &e->images; *at; at = &(*at)->next)
 		if (*at == im) {

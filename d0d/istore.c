@@ -173,6 +173,38 @@ static void take_record(struct engine *e, const json_t *o)
 	strv_free(digests);
 }
 
+static void take_layer_record(struct engine *e, const json_t *o)
+{
+	const char *chain = js(o, "chain", ""), *blob = js(o, "blob", "");
+	struct layer *l = layer_find_locked(e, chain);
+
+	if (l && ref_valid_digest(blob)) {
+		strcpy(l->blob, blob);
+		snprintf(l->media, sizeof(l->media), "%s", js(o, "media", ""));
+		l->blob_size = (uint64_t)ji(o, "blob_size", 0);
+	} else if (hex_is(chain, ID_LEN)) { // the layer went while d0d didn't look
+		char *path = engine_path(e, "layers/%.64s.json", chain);
+		unlink(path);
+		free(path);
+	}
+}
+
+void istore_layer_blob(struct engine *e, const char *chain, const char *blob, const char *media,
+		       uint64_t size)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s, s:I}", "chain", chain, "blob", blob, "media",
+			      media, "blob_size", (json_int_t)size);
+	char *path = engine_path(e, "layers/%s.json", chain);
+
+	engine_lock(e);
+	if (json_write_atomic(path, o) < 0)
+		log_msg("layer %.12s: %s", chain, strerror(errno));
+	take_layer_record(e, o);
+	engine_unlock(e);
+	free(path);
+	json_decref(o);
+}
+
 // No requests are served yet: nobody else uses the lists.
 int istore_load(struct engine *e, struct err *err)
 {
@@ -192,6 +224,7 @@ int istore_load(struct engine *e, struct err *err)
 	free(v.ids);
 	free(v.tags);
 	engine_records(e, "images", take_record);
+	engine_records(e, "layers", take_layer_record);
 	return 0;
 }
 

@@ -222,8 +222,9 @@ static int announce(struct load *l, const char *id, char *const *tags)
 	return rc;
 }
 
+// MANIFEST: the image's own, or NULL where the archive has none.
 static int build(struct load *l, struct member *config, struct member **layers, char **media,
-		 size_t n, char *const *tags)
+		 size_t n, char *const *tags, const struct member *manifest)
 {
 	char **blobs = xcalloc(n + 1, sizeof(*blobs)), id[DIGEST_LEN + 1];
 
@@ -231,6 +232,8 @@ static int build(struct load *l, struct member *config, struct member **layers, 
 		blobs[i] = layers[i]->digest;
 	int rc = image_build(l->e, config->text, config->len, blobs, media, n, id, l->err);
 	free(blobs);
+	if (rc == 0 && manifest)
+		image_keep_manifest(l->e, id, manifest->text, manifest->len);
 	return rc < 0 ? -1 : announce(l, id, tags);
 }
 
@@ -257,7 +260,7 @@ static int docker_one(struct load *l, const json_t *man)
 				     name ? name : "?");
 	}
 	if (rc == 0 && config)
-		rc = build(l, config, layers, media, n, tags);
+		rc = build(l, config, layers, media, n, tags, NULL);
 	free(layers);
 	free(media);
 	strv_free(tags);
@@ -266,7 +269,8 @@ static int docker_one(struct load *l, const json_t *man)
 
 // ---- OCI layout: index.json ----
 
-static int oci_manifest(struct load *l, const json_t *man, char *const *tags)
+static int oci_manifest(struct load *l, const json_t *man, const struct member *text,
+			char *const *tags)
 {
 	const json_t *list = ja(man, "layers");
 	size_t n = json_array_size(list);
@@ -288,7 +292,7 @@ static int oci_manifest(struct load *l, const json_t *man, char *const *tags)
 				     js(d, "digest", "?"));
 	}
 	if (rc == 0 && config)
-		rc = build(l, config, layers, media, n, tags);
+		rc = build(l, config, layers, media, n, tags, text);
 	free(layers);
 	free(media);
 	return rc;
@@ -318,7 +322,8 @@ static int oci_index(struct load *l, const json_t *index, const char *tag, int d
 		char *tags[] = {(char *)(name ? name : tag), NULL};
 		if (!platform_fits(d))
 			continue;
-		json_t *man = member_json(member_blob(l, js(d, "digest", NULL)));
+		struct member *text = member_blob(l, js(d, "digest", NULL));
+		json_t *man = member_json(text);
 		if (!man)
 			rc = err_set(l->err, 400,
 				     "invalid archive: manifest %.100s is missing or corrupt",
@@ -326,7 +331,7 @@ static int oci_index(struct load *l, const json_t *index, const char *tag, int d
 		else if (ja(man, "manifests"))
 			rc = oci_index(l, man, tags[0], depth + 1);
 		else
-			rc = oci_manifest(l, man, tags);
+			rc = oci_manifest(l, man, text, tags);
 		json_decref(man);
 		found++;
 	}

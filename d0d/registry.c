@@ -1,4 +1,4 @@
-// Pulling from and pushing to registries.
+// Talking to registries, and pulling from them; push.c pushes.
 //
 // Sources: OCI distribution-spec 1.0; Docker's token authentication (Www-Authenticate:
 // Bearer realm, service, scope).
@@ -14,27 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "d0d/client.h"
+#include "d0d/registry_impl.h"
 
-#define MANIFEST_MAX (4u << 20)
 #define ACCEPT                                                        \
 	"Accept: application/vnd.oci.image.index.v1+json, "           \
 	"application/vnd.oci.image.manifest.v1+json, "                \
 	"application/vnd.docker.distribution.manifest.list.v2+json, " \
 	"application/vnd.docker.distribution.manifest.v2+json\r\n"
-
-struct reg {
-	struct engine *e;
-	struct client_options opt;
-	const struct ref *r;
-	const struct registry_auth *auth;
-	struct url base;
-	char bearer[8192]; // a header line, or ""
-	const char *scope; // "pull" or "pull,push"
-	progress_fn *progress;
-	void *ctx;
-	struct err *err;
-};
 
 // ---- credentials ----
 
@@ -172,8 +158,8 @@ static int authorise(struct reg *g, const char *challenge, const char *repo)
 
 // ---- calls ----
 
-static int call_path(struct reg *g, const char *method, const struct url *u, const char *more,
-		     const struct http_upload *up, struct http_call *call)
+int reg_call(struct reg *g, const char *method, const struct url *u, const char *more,
+	     const struct http_upload *up, struct http_call *call)
 {
 	for (int round = 0;; round++) {
 		char *headers = xasprintf("%s%s", g->bearer, more ? more : "");
@@ -195,7 +181,7 @@ static int call_path(struct reg *g, const char *method, const struct url *u, con
 	}
 }
 
-static int reg_url(struct reg *g, struct url *u, const char *fmt, ...)
+int reg_url(struct reg *g, struct url *u, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -208,7 +194,7 @@ static int reg_url(struct reg *g, struct url *u, const char *fmt, ...)
 }
 
 // A registry's error body as a message.
-static int answer_error(struct reg *g, struct http_call *call, const char *what)
+int reg_answer_error(struct reg *g, struct http_call *call, const char *what)
 {
 	char *text = client_text(call, 1 << 20, NULL, g->err), *fam;
 	json_t *o = text ? json_loads(text, 0, NULL) : NULL;
@@ -260,7 +246,7 @@ static bool listed(const char *list, const char *domain)
 }
 
 // Finds out how the registry is spoken to: TLS, or in clear where that is allowed.
-static int reg_open(struct reg *g, const char *domain)
+int reg_open(struct reg *g, const char *domain)
 {
 	const char *host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
 	char *text = xasprintf("https://%s/v2/", host);
@@ -310,10 +296,10 @@ static char *get_manifest(struct reg *g, const char *name, char digest[DIGEST_LE
 
 	snprintf(what, sizeof(what), "manifest for %.400s:%.100s", g->r->path, name);
 	if (reg_url(g, &u, "/v2/%s/manifests/%s", g->r->path, name) < 0 ||
-	    call_path(g, "GET", &u, ACCEPT, NULL, &call) < 0)
+	    reg_call(g, "GET", &u, ACCEPT, NULL, &call) < 0)
 		return NULL;
 	if (call.h.status != 200)
-		answer_error(g, &call, what);
+		reg_answer_error(g, &call, what);
 	else
 		text = client_text(&call, MANIFEST_MAX, len, g->err);
 	if (text) {
@@ -359,10 +345,10 @@ static int fetch_blob(struct reg *g, const char *digest, uint64_t size, const ch
 	if (blob_exists(g->e, digest, NULL))
 		return 0;
 	if (reg_url(g, &u, "/v2/%s/blobs/%s", g->r->path, digest) < 0 ||
-	    call_path(g, "GET", &u, NULL, NULL, &call) < 0)
+	    reg_call(g, "GET", &u, NULL, NULL, &call) < 0)
 		return -1;
 	if (call.h.status != 200) {
-		rc = answer_error(g, &call, digest);
+		rc = reg_answer_error(g, &call, digest);
 		client_close(&call);
 		return rc;
 	}
@@ -393,7 +379,7 @@ static int fetch_blob(struct reg *g, const char *digest, uint64_t size, const ch
 	return rc;
 }
 
-static void short_id(const char *digest, char out[13])
+void reg_short_id(const char *digest, char out[13])
 {
 	snprintf(out, 13, "%.12s", digest + 7);
 }
@@ -428,7 +414,8 @@ static int known_layers(struct reg *g, const char *cfg, uint64_t size, bool *kno
 	return 0;
 }
 
-static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
+static int pull_image(struct reg *g, const json_t *man, const char *man_text, size_t man_len,
+		      char id[DIGEST_LEN + 1])
 {
 	const json_t *list = ja(man, "layers");
 	size_t n = json_array_size(list), len = 0;
@@ -451,7 +438,7 @@ static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 			rc = err_set(g->err, 500, "invalid digest in the manifest");
 			break;
 		}
-		short_id(blobs[i], tag);
+		reg_short_id(blobs[i], tag);
 		bool have = known[i] || blob_exists(g->e, blobs[i], NULL);
 		rc = g->progress(g->ctx, tag, have ? "Already exists" : "Pulling fs layer", 0,
 				 0);
@@ -466,8 +453,10 @@ static int pull_image(struct reg *g, const json_t *man, char id[DIGEST_LEN + 1])
 	if (rc == 0)
 		rc = text ? image_build(g->e, text, len, blobs, media, n, id, g->err)
 			  : err_set(g->err, 500, "the image's config is unreadable");
+	if (rc == 0)
+		image_keep_manifest(g->e, id, man_text, man_len);
 	for (size_t i = 0; i < n && rc == 0; i++) {
-		short_id(blobs[i], tag);
+		reg_short_id(blobs[i], tag);
 		rc = g->progress(g->ctx, tag, "Pull complete", 0, 0);
 	}
 	free(known);
@@ -507,7 +496,7 @@ static int pull_held(struct reg *g, char digest[DIGEST_LEN + 1], char id[DIGEST_
 	else if (!json_is_object(man))
 		rc = err_set(g->err, 500, "the manifest isn't JSON");
 	else
-		rc = pull_image(g, man, id);
+		rc = pull_image(g, man, text, len, id);
 	json_decref(man);
 	free(text);
 	return rc;
@@ -582,7 +571,7 @@ int registry_login(struct engine *e, const char *server, const struct registry_a
 	int rc = reg_open(g, domain);
 	if (rc == 0) { // with the token, or the password, the door must open
 		struct http_call call;
-		rc = call_path(g, "GET", &g->base, NULL, NULL, &call);
+		rc = reg_call(g, "GET", &g->base, NULL, NULL, &call);
 		if (rc == 0) {
 			if (call.h.status != 200)
 				rc = err_set(
@@ -592,201 +581,6 @@ int registry_login(struct engine *e, const char *server, const struct registry_a
 			client_close(&call);
 		}
 	}
-	free(g);
-	return rc;
-}
-
-// ---- push ----
-
-static int blob_known(struct reg *g, const char *digest)
-{
-	struct http_call call;
-	struct url u;
-
-	if (reg_url(g, &u, "/v2/%s/blobs/%s", g->r->path, digest) < 0 ||
-	    call_path(g, "HEAD", &u, NULL, NULL, &call) < 0)
-		return -1;
-	int s = call.h.status;
-	client_close(&call);
-	return s == 200;
-}
-
-// The bytes to send: of the blob, or with an image store of the layer's tar or the config.
-static int open_blob(struct reg *g, const char *digest, const char *chain, uint64_t *size)
-{
-	char *path, *text;
-	size_t len = 0;
-	int fd[2];
-
-	if (images_in_store(g->e) && *chain)
-		return istore_layer_fd(g->e, chain, g->err);
-	if (images_in_store(g->e)) {
-		text = blob_text(g->e, digest, MANIFEST_MAX, &len);
-		if (!text || pipe2(fd, O_CLOEXEC) < 0) {
-			free(text);
-			return -1;
-		}
-		*size = len;
-		// A config is small; what a pipe doesn't hold of it is refused.
-		fcntl(fd[1], F_SETPIPE_SZ, 1 << 20);
-		fcntl(fd[1], F_SETFL, O_NONBLOCK);
-		ssize_t put = write(fd[1], text, len);
-		close(fd[1]);
-		free(text);
-		if (put == (ssize_t)len)
-			return fd[0];
-		close(fd[0]);
-		return -1;
-	}
-	path = blob_path(g->e, digest);
-	fd[0] = open(path, O_RDONLY | O_CLOEXEC);
-	free(path);
-	if (fd[0] >= 0 && !blob_exists(g->e, digest, size)) {
-		close(fd[0]);
-		return -1;
-	}
-	return fd[0];
-}
-
-// CHAIN: of a layer, "" for a config. SIZE is set unless it is a layer of an image store, whose
-// size the caller knows.
-static int push_blob(struct reg *g, const char *digest, const char *chain, uint64_t *size)
-{
-	struct http_call call;
-	struct url u, at;
-	int rc = blob_known(g, digest), fd;
-
-	fd = rc < 0 ? -1 : open_blob(g, digest, chain, size);
-	if (rc >= 0 && fd < 0)
-		return err_set(g->err, 500, "blob %s is missing", digest);
-	if (rc == 0) {
-		rc = reg_url(g, &u, "/v2/%s/blobs/uploads/", g->r->path);
-		if (rc == 0)
-			rc = call_path(g, "POST", &u, NULL, NULL, &call);
-		if (rc == 0) {
-			const char *to = http_header(&call.h, "Location");
-			if (call.h.status != 202 || !to)
-				rc = answer_error(g, &call, "an upload");
-			else
-				rc = url_join(&u, to, &at, g->err);
-			client_close(&call);
-		}
-		if (rc == 0) {
-			size_t n = strlen(at.path);
-			snprintf(at.path + n, sizeof(at.path) - n, "%cdigest=%s",
-				 strchr(at.path, '?') ? '&' : '?', digest);
-			struct http_upload up = {.fd = fd, .size = *size};
-			rc = call_path(g, "PUT", &at, NULL, &up, &call);
-			if (rc == 0) {
-				if (call.h.status != 201)
-					rc = answer_error(g, &call, digest);
-				client_close(&call);
-			}
-		}
-	} else if (rc == 1) {
-		rc = 0;
-	}
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-static json_t *push_layers(struct reg *g, struct image *im)
-{
-	json_t *layers = json_array();
-	char tag[13];
-
-	for (size_t i = 0; i < im->nlayers; i++) { // `import` is held: layers stay
-		struct layer *l = im->layers[i];
-		uint64_t size = l->blob_size;
-		short_id(l->blob, tag);
-		if (g->progress(g->ctx, tag, "Preparing", 0, 0) < 0 ||
-		    push_blob(g, l->blob, l->chain, &size) < 0 ||
-		    g->progress(g->ctx, tag, "Pushed", 0, 0) < 0) {
-			json_decref(layers);
-			return NULL;
-		}
-		json_array_append_new(layers,
-				      json_pack("{s:s, s:s, s:I}", "mediaType", l->media,
-						"digest", l->blob, "size", (json_int_t)size));
-	}
-	return layers;
-}
-
-static int push_manifest(struct reg *g, const char *id, json_t *layers,
-			 char digest[DIGEST_LEN + 1])
-{
-	static const char type[] = "application/vnd.oci.image.manifest.v1+json";
-	uint64_t size = 0;
-	struct http_call call;
-	struct url u;
-	int rc = push_blob(g, id, "", &size);
-
-	if (rc < 0)
-		return -1;
-	json_t *man =
-	    json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:O}", "schemaVersion", 2, "mediaType",
-		      type, "config", "mediaType", "application/vnd.oci.image.config.v1+json",
-		      "digest", id, "size", (json_int_t)size, "layers", layers);
-	char *text = json_dumps(man, JSON_COMPACT);
-	struct http_upload up = {.data = text, .size = strlen(text), .type = type};
-	sha256_text(text, strlen(text), digest);
-	rc = reg_url(g, &u, "/v2/%s/manifests/%s", g->r->path, g->r->tag);
-	if (rc == 0)
-		rc = call_path(g, "PUT", &u, NULL, &up, &call);
-	if (rc == 0) {
-		if (call.h.status != 201)
-			rc = answer_error(g, &call, "the manifest");
-		client_close(&call);
-	}
-	free(text);
-	json_decref(man);
-	return rc;
-}
-
-int registry_push(struct engine *e, const struct ref *r, const struct registry_auth *auth,
-		  progress_fn *progress, void *ctx, char digest[DIGEST_LEN + 1],
-		  struct err *err)
-{
-	struct reg *g = xcalloc(1, sizeof(*g));
-	char *full = ref_full(r), id[DIGEST_LEN + 1] = "";
-	struct image copy = {0};
-	int rc = 0;
-
-	*g = (struct reg){.e = e,
-			  .r = r,
-			  .auth = auth,
-			  .scope = "pull,push",
-			  .progress = progress,
-			  .ctx = ctx,
-			  .err = err};
-	import_begin(e);
-	engine_lock(e);
-	struct image *im = image_find_locked(e, full, NULL);
-	if (im) {
-		strcpy(id, im->id);
-		copy.nlayers = im->nlayers;
-		copy.layers = xcalloc(im->nlayers + 1, sizeof(void *));
-		memcpy(copy.layers, im->layers, im->nlayers * sizeof(void *));
-	}
-	engine_unlock(e);
-	if (!im)
-		rc =
-		    err_set(err, 404, "An image does not exist locally with the tag: %s", full);
-	if (rc == 0)
-		rc = reg_open(g, r->domain);
-	json_t *layers = rc == 0 ? push_layers(g, &copy) : NULL;
-	if (rc == 0)
-		rc = layers ? push_manifest(g, id, layers, digest) : -1;
-	if (rc < 0 && err->status == 401)
-		err_set(err, 500,
-			"push access denied, repository does not exist or may require "
-			"authorization: "
-			"authorization failed");
-	import_end(e);
-	json_decref(layers);
-	free(copy.layers);
-	free(full);
 	free(g);
 	return rc;
 }

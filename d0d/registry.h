@@ -24,9 +24,14 @@ void registry_auth_parse(const char *header, struct registry_auth *a);
 int registry_pull(struct engine *e, const struct ref *r, const struct registry_auth *auth,
 		  progress_fn *progress, void *ctx, char digest[DIGEST_LEN + 1], bool *fresh,
 		  struct err *err);
+struct push_result {
+	char digest[DIGEST_LEN + 1]; // the manifest's
+	size_t size;
+};
+// Pushes an image by its tag. What was pulled leaves under the digest it had, if the registry
+// has its layers already or they compress to what they were (push.c).
 int registry_push(struct engine *e, const struct ref *r, const struct registry_auth *auth,
-		  progress_fn *progress, void *ctx, char digest[DIGEST_LEN + 1],
-		  struct err *err);
+		  progress_fn *progress, void *ctx, struct push_result *out, struct err *err);
 // Checks a login (docker login).
 int registry_login(struct engine *e, const char *server, const struct registry_auth *auth,
 		   struct err *err);

@@ -2,13 +2,18 @@
 """A registry in memory: pull and push over the OCI distribution API, in clear and without
 accounts, with a log of what was asked."""
 
+import gzip
 import hashlib
 import http.server
 import json
 import re
 import threading
+import zlib
+
+from d0d_lib import busybox_layer, image_config, tar_of
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
 def digest(data):
@@ -119,3 +124,57 @@ class MemoryRegistry:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+def squeezed(data):
+    """Gzip as d0d makes it."""
+    z = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return z.compress(data) + z.flush()
+
+
+def check_push(docker, hub, reg, keeps_bytes):
+    """A push gives back what was pulled; KEEPS_BYTES: d0d has the compressed layers themselves."""
+    def repo_digests(name):
+        return json.loads(docker.out("image", "inspect", "-f", "{{json .RepoDigests}}", name))
+
+    def forget(repo):
+        docker.run("rmi", "-f", docker.out("images", "-q", repo).split()[0])
+
+    def push(name):
+        reg.log.clear()
+        docker.run("tag", f"{hub}/team/box:1", f"{hub}/{name}")
+        out = docker.out("push", f"{hub}/{name}")
+        sent = [x for x in reg.log if x[0] == "PUT" and "/blobs/" in x[1]]
+        return out.split("digest: ")[1].split()[0], sent, out
+
+    layers = [tar_of([("added", "f", b"yes" * 1000, 0o644)]), busybox_layer()]
+    config = image_config(layers, {"Cmd": ["cat", "/added"]})
+    was = reg.add_image("team/box", "1", config, [gzip.compress(x, 1) for x in layers], OCI_GZIP)
+    docker.run("pull", f"{hub}/team/box:1")
+    assert repo_digests(f"{hub}/team/box:1") == [f"{hub}/team/box@{was}"]
+    got, sent, out = push("team/box:2")
+    assert got == was and not sent and "Layer already exists" in out
+    assert f"size: {len(reg.manifests[('team/box', '1')][1])}" in out
+    got, sent, out = push("other/box:1")  # taken over from the sister, but for the config
+    assert got == was and len(sent) == 1 and "Mounted from team/box" in out
+    assert repo_digests(f"{hub}/team/box:1") == [f"{hub}/team/box@{was}", f"{hub}/other/box@{was}"]
+    assert f"{hub}/other/box" in docker.out("images", "--digests") and was in docker.out("images", "--digests")
+    reg.repos.clear()  # another registry
+    got, sent, _ = push("third/box:1")
+    assert (len(sent), got == was) == (3, keeps_bytes)
+    man = json.loads(reg.manifests[("third/box", "1")][1])
+    assert all(x["mediaType"] == OCI_GZIP and gzip.decompress(reg.blobs[x["digest"]]) == layers[i]
+               for i, x in enumerate(man["layers"]))
+    again, sent, _ = push("third/box:2")
+    assert again == got and not sent
+    forget(f"{hub}/team/box")
+    docker.run("pull", f"{hub}/third/box:1")
+    assert docker.out("run", "--rm", f"{hub}/third/box:1") == "yes" * 1000
+    forget(f"{hub}/third/box")
+    # Where the bytes come out as they were, so does the digest.
+    was = reg.add_image("team/box", "1", config, [squeezed(x) for x in layers], OCI_GZIP)
+    docker.run("pull", f"{hub}/team/box:1")
+    reg.repos.clear()
+    got, sent, _ = push("fourth/box:1")
+    assert got == was and len(sent) == 3
+    forget(f"{hub}/team/box")

@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import make_archive
 from d0d_lib import busybox_layer, docker_archive, docker_cli, image_config, tar_of
-from d0d_registry import MemoryRegistry
+from d0d_registry import MemoryRegistry, check_push
 from machine import BUILD, PATIENCE, TOP, Qemu
 from test_d0d_cli import wait_for
 from test_d0d_cli_on_d0 import OnD0
@@ -112,6 +112,10 @@ def test_a_hundred_clients_at_once(docker, slow):
     assert created == [201] + [409] * 39
     assert docker.out("ps", "-a", "--format", "{{.Names}}") == "one"
     docker.run("rm", "one")
+
+
+def test_a_push_gives_back_what_was_pulled(docker):
+    check_push(docker, docker.host.hub, docker.host.registry, False)
 
 
 def test_a_full_disk_ends_a_load(docker, slow):

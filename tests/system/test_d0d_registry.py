@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from d0d_registry import MemoryRegistry, check_push
 from d0d_lib import Docker, Host, busybox_layer, docker_archive, docker_cli, image_config, sha
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not docker_cli(),
@@ -189,6 +190,14 @@ def test_push_and_pull_with_debians_registry(docker, tmp_path):
     finally:
         registry.kill()
         registry.wait()
+
+
+def test_a_push_gives_back_what_was_pulled(docker):
+    reg = in_namespace(docker.host.init, MemoryRegistry)
+    try:
+        check_push(docker, f"127.0.0.1:{reg.port}", reg, True)
+    finally:
+        reg.stop()
 
 
 def test_sha_helper_agrees():
