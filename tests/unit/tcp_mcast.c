@@ -14,6 +14,7 @@ static const uint8_t group[4] = {239, 1, 2, 3};
 /* The latest IGMP message of each host. */
 static struct {
 	unsigned count;
+	uint64_t at, asked;
 	uint8_t m[64];
 	uint32_t len;
 } igmp[2];
@@ -24,6 +25,7 @@ static bool watch(struct sim *s, unsigned from, uint8_t *f, uint32_t len)
 
 	if (f[12] == 8 && !f[13] && f[23] == 2) {
 		igmp[from].count++;
+		igmp[from].at = s->now;
 		igmp[from].len = len - at;
 		memcpy(igmp[from].m, f + at, len - at < 64 ? len - at : 64);
 	}
@@ -96,7 +98,7 @@ static void a_group_is_joined_and_left(void **x)
 	assert_int_equal(option(Q, q, 35, NULL), 0);
 	assert_int_equal(option(Q, q, 35, NULL), -98); /* EADDRINUSE */
 	sim_run(&s, S);
-	assert_int_equal(igmp[1].count, 1);
+	assert_int_equal(igmp[1].count, 2); /* once more within a second */
 	assert_int_equal(igmp[1].m[0], 0x22);
 	assert_int_equal(igmp[1].m[8], 4); /* CHANGE_TO_EXCLUDE {} */
 	assert_memory_equal(igmp[1].m + 12, group, 4);
@@ -227,7 +229,8 @@ static uint16_t sum(const uint8_t *p, uint32_t n)
 	return (uint16_t)~t;
 }
 
-static void query(struct sim *s, uint32_t len)
+/* A general query to host 1, and what follows from it in `ns`. */
+static void query_for(struct sim *s, uint32_t len, uint64_t ns)
 {
 	uint8_t f[14 + 24 + 12] = {1,    0, 0x5e, 0, 0, 1, 2,    0, 0, 0, 0,    9,  8,  0,
 				   0x46, 0, 0,    0, 0, 0, 0,    0, 1, 2, 0,    0,  10, 0,
@@ -239,8 +242,14 @@ static void query(struct sim *s, uint32_t len)
 	uint16_t c = sum(f + 38, len);
 	f[40] = (uint8_t)(c >> 8);
 	f[41] = (uint8_t)c;
+	igmp[1].asked = s->now;
 	sim_inject(s, 1, f, 38 + len);
-	sim_run(s, S);
+	sim_run(s, ns);
+}
+
+static void query(struct sim *s, uint32_t len)
+{
+	query_for(s, len, 11 * S); /* 100 tenths of a second, and the wire */
 }
 
 static void queriers_are_answered(void **x)
@@ -258,6 +267,7 @@ static void queriers_are_answered(void **x)
 	igmp[1].count = 0;
 	query(&s, 12);
 	assert_int_equal(igmp[1].count, 1);
+	assert_in_range(igmp[1].at, igmp[1].asked, igmp[1].asked + 10 * S);
 	assert_int_equal(igmp[1].m[8], 1); /* MODE_IS_INCLUDE {other} */
 	assert_memory_equal(igmp[1].m + 16, other, 4);
 	assert_int_equal(option(Q, q, 35, NULL), 0);
@@ -266,6 +276,43 @@ static void queriers_are_answered(void **x)
 	query(&s, 8);                      /* of version 2 */
 	assert_int_equal(igmp[1].m[0], 0x16);
 	assert_memory_equal(igmp[1].m + 4, group, 4);
+	sim_free(&s);
+}
+
+/* Answers come at times of their own, a join and its opposite don't cross, both to the end. */
+static void reports_are_spread_and_superseded(void **x)
+{
+	uint64_t first = 0, other = 0;
+	struct sim s;
+	int q;
+
+	begin(&s);
+	q = bound(Q, 5000);
+	assert_int_equal(option(Q, q, 35, NULL), 0);
+	sim_run(&s, 2 * S);
+	for (int i = 0; i < 8; i++) {
+		igmp[1].count = 0;
+		query(&s, 12);
+		assert_int_equal(igmp[1].count, 1);
+		first = i ? first : igmp[1].at - igmp[1].asked;
+		other = igmp[1].at - igmp[1].asked;
+		if (other != first)
+			break;
+	}
+	assert_int_not_equal(first, other);
+	/* Two queries before the first is answered: one answer. */
+	igmp[1].count = 0;
+	query_for(&s, 12, 0);
+	query(&s, 12);
+	assert_int_equal(igmp[1].count, 1);
+	/* Left and joined and left within the second: the last word is repeated, no other. */
+	igmp[1].count = 0;
+	assert_int_equal(option(Q, q, 36, NULL), 0);
+	assert_int_equal(option(Q, q, 35, NULL), 0);
+	assert_int_equal(option(Q, q, 36, NULL), 0);
+	sim_run(&s, 3 * S);
+	assert_int_equal(igmp[1].count, 4);
+	assert_int_equal(igmp[1].m[8], 3);
 	sim_free(&s);
 }
 
@@ -311,6 +358,7 @@ int main(void)
 	    cmocka_unit_test(group_req),
 	    cmocka_unit_test(a_sender_hears_itself_unless_told),
 	    cmocka_unit_test(queriers_are_answered),
+	    cmocka_unit_test(reports_are_spread_and_superseded),
 	    cmocka_unit_test(raw_checksums_of_ipv6),
 	};
 

@@ -9,9 +9,12 @@
  * As on Linux, a socket without any membership in a group gets what others joined
  * (IP_MULTICAST_ALL); one that has some gets what they allow.
  *
- * Reports are IGMPv3's and MLDv2's, sent once at each change and in answer to queries; an older
- * querier gets what it understands. The sources of a group are collected from the sockets
- * when they are asked for.
+ * Reports are IGMPv3's and MLDv2's, sent at each change, once more within a second, and in
+ * answer to queries at a random time within what the querier allows; an older querier gets what
+ * it understands. The sources of a group are collected from the sockets when they are asked
+ * for. Reports to come are in a table of MAX_GROUP: a change takes the place of an earlier one
+ * of the same group, an answer waits for nothing but its time. If the table is full a change is
+ * not repeated and a query is answered at once.
  */
 #include "mcast.h"
 
@@ -94,6 +97,51 @@ static void report(struct tp_stack *st, unsigned ifi, const struct ipa *group, u
 		mld_send(st, ifi, &to, m, at);
 }
 
+/* ---- reports to come ---- */
+
+#define REPEAT_US 1000000u /* RFC 3376 section 8.11, RFC 3810 section 9.11 */
+
+/* Some time within the next `within`. */
+static void report_later(struct tp_stack *st, struct mreport *r, uint32_t within)
+{
+	r->at = st->now + 1 + tp_random32(st) % MAX(within, 1u);
+	slow_arm(st, r->at);
+}
+
+static struct mreport *report_room(struct tp_stack *st)
+{
+	for (struct mreport *r = st->mreport; r < st->mreport + MAX_GROUP; r++) {
+		if (!r->at)
+			return r;
+	}
+	return NULL;
+}
+
+/* A change is told at once and, since reports get lost, again (robustness 2). */
+static void report_change(struct tp_stack *st, unsigned ifi, const struct ipa *group,
+			  uint8_t type, const struct ipa *source)
+{
+	struct mreport *r;
+
+	if (!ifi)
+		return;
+	report(st, ifi, group, type, source, source ? 1 : 0);
+	for (r = st->mreport; r < st->mreport + MAX_GROUP; r++) {
+		if (r->at && r->type && r->ifi == ifi && ipa_eq(&r->group, group) &&
+		    (!source || (r->sources && ipa_eq(&r->source, source))))
+			r->at = 0; /* not so any more */
+	}
+	r = report_room(st);
+	if (!r)
+		return;
+	*r = (struct mreport){.group = *group, .ifi = (uint16_t)ifi, .type = type};
+	if (source) {
+		r->source = *source;
+		r->sources = 1;
+	}
+	report_later(st, r, REPEAT_US);
+}
+
 /* ---- the stack's groups ---- */
 
 static struct group *group_find(struct tp_stack *st, unsigned ifi, const struct ipa *a)
@@ -134,9 +182,9 @@ int group_join(struct tp_stack *st, unsigned ifi, const struct ipa *a, const str
 	if (!g)
 		return -TE_NOBUFS;
 	if (!source && g->any == 1)
-		report(st, ifi, a, TO_EXCLUDE, NULL, 0);
+		report_change(st, ifi, a, TO_EXCLUDE, NULL);
 	else if (source && !g->any)
-		report(st, ifi, a, ALLOW_SOURCES, source, 1);
+		report_change(st, ifi, a, ALLOW_SOURCES, source);
 	return 0;
 }
 
@@ -182,11 +230,11 @@ void group_leave(struct tp_stack *st, unsigned ifi, const struct ipa *a,
 		return;
 	g->refs--;
 	if (!source && !--g->any) {
-		report(st, ifi, a, TO_INCLUDE, NULL, 0);
+		report_change(st, ifi, a, TO_INCLUDE, NULL);
 		if (g->refs)
 			still_wanted(st, g);
 	} else if (source && !g->any) {
-		report(st, ifi, a, BLOCK_SOURCES, source, 1);
+		report_change(st, ifi, a, BLOCK_SOURCES, source);
 		if (g->refs) /* another socket may want that source still */
 			still_wanted(st, g);
 	}
@@ -213,33 +261,100 @@ void mcast_link_up(struct tp_stack *st, unsigned ifi)
 
 /* ---- queries ---- */
 
-static bool asked_for(const struct pkt *p, const struct group *g)
+/* The group that is asked for, unspecified: any. */
+static struct ipa asked_for(const struct pkt *p)
 {
 	struct ipa q = ipa_from4(0);
 
-	if (g->ifi != p->ifi || ipa_is4(&g->addr) != p->is4)
-		return false;
 	if (p->is4)
 		memcpy(&q.w[3], p->data + 4, 4);
 	else if (p->len >= 24)
 		q = ipa_from6(p->data + 8);
-	return ipa_any(&q) || ipa_zero6(&q) || ipa_eq(&q, &g->addr);
+	return ipa_zero6(&q) ? ipa_from4(0) : q;
 }
 
-void mcast_answer(struct tp_stack *st, const struct pkt *p, bool v3)
+/* A code of `bits` bits: large times have a mantissa and an exponent (RFC 3376 section 4.1.1).
+ */
+static uint32_t code_value(uint32_t code, unsigned bits)
+{
+	unsigned mant = bits == 8 ? 4 : 12;
+
+	if (!(code >> (bits - 1)))
+		return code;
+	return ((code & ((1u << mant) - 1)) | 1u << mant) << ((code >> mant & 7) + 3);
+}
+
+/* How long the querier waits for answers, us. */
+static uint32_t time_to_answer(const struct pkt *p, bool v3)
+{
+	uint32_t code = p->is4 ? p->data[1] : get16(p->data + 4);
+
+	if (p->is4 && !v3) /* RFC 2236; one of RFC 1112 leaves it 0 */
+		return (code ? code : 100) * 100000u;
+	if (p->is4)
+		return code_value(code, 8) * 100000u;
+	return MIN(v3 ? code_value(code, 16) : code, 8000000u / 2) * 1000u;
+}
+
+static void answer(struct tp_stack *st, const struct mreport *r)
 {
 	for (struct group *g = st->group; g < st->group + MAX_GROUP; g++) {
-		if (!g->refs || !asked_for(p, g) || !icmp_allow(st))
+		uint8_t m[8] = {0x16};
+
+		if (!g->refs || g->ifi != r->ifi || ipa_is4(&g->addr) != r->is4 ||
+		    (!ipa_any(&r->group) && !ipa_eq(&r->group, &g->addr)) || !icmp_allow(st))
 			continue;
-		if (v3) {
+		if (!r->v2) {
 			still_wanted(st, g);
 		} else { /* RFC 2236: a report to the group itself */
-			uint8_t m[8] = {0x16};
-
 			memcpy(m + 4, g->addr.b + 12, 4);
 			igmp_send(st, g->ifi, &g->addr, m, sizeof(m));
 		}
 	}
+}
+
+void mcast_answer(struct tp_stack *st, const struct pkt *p, bool v3)
+{
+	struct mreport q = {
+	    .group = asked_for(p), .ifi = p->ifi, .v2 = !v3 && p->is4, .is4 = p->is4};
+	struct mreport *r, *end = st->mreport + MAX_GROUP;
+	uint64_t at;
+
+	for (r = st->mreport; r < end; r++) {
+		/* To be answered with all that there is, or with this group. */
+		if (r->at && !r->type && r->ifi == q.ifi && r->is4 == q.is4 && r->v2 == q.v2 &&
+		    (ipa_any(&r->group) || ipa_eq(&r->group, &q.group)))
+			break;
+	}
+	at = r < end ? r->at : NEVER;
+	if (r == end)
+		r = report_room(st);
+	if (!r) {
+		answer(st, &q);
+		return;
+	}
+	if (at == NEVER)
+		*r = q;
+	report_later(st, r, time_to_answer(p, v3));
+	r->at = MIN(r->at, at); /* whichever is sooner */
+}
+
+uint64_t mcast_tick(struct tp_stack *st)
+{
+	uint64_t next = NEVER;
+
+	for (struct mreport *r = st->mreport; r < st->mreport + MAX_GROUP; r++) {
+		if (r->at && r->at <= st->now) {
+			r->at = 0;
+			if (r->type)
+				report(st, r->ifi, &r->group, r->type, &r->source, r->sources);
+			else
+				answer(st, r);
+		}
+		if (r->at)
+			next = MIN(next, r->at);
+	}
+	return next;
 }
 
 void igmp_input(struct tp_stack *st, struct pkt *p)

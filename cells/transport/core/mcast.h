@@ -45,7 +45,10 @@ void mcast_link_up(struct tp_stack *st, unsigned ifi); /* tells the link what is
 void mcast_revive(struct tp_stack *st, struct sock *s);
 
 void igmp_input(struct tp_stack *st, struct pkt *p);
-/* Reports every group of the interface that the query p asks for. v3: IGMPv3, MLDv2. */
+/* Sends what is due; the time (us) of what comes next, NEVER: nothing. */
+uint64_t mcast_tick(struct tp_stack *st);
+/* Every group of the interface that the query p asks for will be reported. v3: IGMPv3, MLDv2.
+ */
 void mcast_answer(struct tp_stack *st, const struct pkt *p, bool v3);
 
 struct ipa solicited_node(const struct ipa *a); /* route.c */

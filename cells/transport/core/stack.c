@@ -567,6 +567,7 @@ static void slow_run(struct tp_stack *st)
 	at = MIN(at, addr_tick(st));
 	at = MIN(at, nd_tick(st));
 	at = MIN(at, dhcp_tick(st));
+	at = MIN(at, mcast_tick(st));
 	slow_arm(st, at);
 	state_seal_net(st);
 }

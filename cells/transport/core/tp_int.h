@@ -198,6 +198,15 @@ struct group {
 	uint16_t ifi, refs, any; /* any: of them, without a source */
 };
 
+/* A report that is to be sent: a change told once more, or the answer to a query. */
+struct mreport {
+	struct ipa group, source; /* group unspecified: all of the interface's */
+	uint64_t at;              /* us; 0: none */
+	uint16_t ifi;
+	uint8_t type; /* of the change's record; 0: the answer to a query */
+	uint8_t sources, v2, is4;
+};
+
 struct fragq {
 	struct ipa src, dst;
 	uint32_t id;
@@ -280,6 +289,7 @@ struct tp_stack {
 	uint32_t pend_order[MAX_PEND], pend_seq;
 	struct pmtu pmtu[MAX_PMTU];
 	struct group group[MAX_GROUP];
+	struct mreport mreport[MAX_GROUP];
 	struct fragq *frag;
 	struct udpflow flow[MAX_UDPFLOW];
 	uint64_t map_at[MAX_SHAREMAP]; /* us of last use */
