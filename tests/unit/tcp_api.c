@@ -336,6 +336,34 @@ static void info_and_options(void **x)
 	sim_free(&s);
 }
 
+/* As on Linux: it outlives the cork, and pushes what waits behind it now. */
+static void nodelay_pushes_what_is_corked(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	int one = 1, none = 0;
+	char b[16];
+
+	open_sim(&s, &c, 14);
+	assert_int_equal(pvs_setopt(P, c.a, 6, 3, &one, 4), 0);
+	assert_int_equal(pvs_send(P, c.a, "abc", 3), 3);
+	sim_run(&s, S / 20);
+	assert_int_equal(pvs_recv(Q, c.b, b, 16), -11);
+	assert_int_equal(pvs_setopt(P, c.a, 6, 1, &one, 4), 0);
+	sim_run(&s, S / 20);
+	assert_int_equal(pvs_recv(Q, c.b, b, 16), 3);
+	assert_int_equal(pvs_send(P, c.a, "def", 3), 3);
+	sim_run(&s, S / 20);
+	assert_int_equal(pvs_recv(Q, c.b, b, 16), -11); /* corked still */
+	assert_int_equal(pvs_setopt(P, c.a, 6, 3, &none, 4), 0);
+	sim_run(&s, S / 20);
+	assert_int_equal(pvs_recv(Q, c.b, b, 16), 3);
+	/* Fast Open is asked for in vain, but not refused. */
+	assert_int_equal(pvs_setopt(Q, c.listener, 6, 23, &one, 4), 0);
+	assert_int_equal(pvs_setopt(P, c.a, 6, 30, &one, 4), 0);
+	sim_free(&s);
+}
+
 static void datagrams(void **x)
 {
 	struct tp_config cfg = {.max_socks = 16};
@@ -635,6 +663,7 @@ int main(void)
 	    cmocka_unit_test(keepalive_and_user_timeout),
 	    cmocka_unit_test(rings_grow_under_way),
 	    cmocka_unit_test(info_and_options),
+	    cmocka_unit_test(nodelay_pushes_what_is_corked),
 	    cmocka_unit_test(datagrams),
 	    cmocka_unit_test(ping_raw_packet),
 	    cmocka_unit_test(loopback),

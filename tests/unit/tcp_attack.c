@@ -390,13 +390,43 @@ static void arp_flood(void **x)
 	sim_free(&s);
 }
 
+/* A segment that acknowledges what was never sent has no say in timestamps either (PAWS). */
+static void a_false_ack_does_not_age_the_connection(void **x)
+{
+	static const uint8_t late[12] = {1, 1, 8, 10, 0x20, 0, 0, 0, 0, 0, 0, 1};
+	struct sim s;
+	struct sim_conn c;
+
+	start(&s, &c);
+	for (int fin = 0; fin < 2; fin++) {
+		struct forge f = {.src = 0x0a000001,
+				  .sport = seen.sport[0],
+				  .dport = seen.dport[0],
+				  .seq = seen.seq[0],
+				  .ack = seen.ack[0] + 5000,
+				  .flags = fin ? 0x11 : 0x10,
+				  .opts = late,
+				  .optlen = sizeof(late)};
+
+		forge_tcp(&s, &f);
+		sim_run(&s, 1000000000);
+		alive(&s, &c, fin ? "ping" : "helloping");
+	}
+	assert_int_equal(stat_of(&s, 1, "Tcp.PAWSEstab"), 0);
+	sim_free(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(syn_flood),   cmocka_unit_test(blind_attacks),
-	    cmocka_unit_test(exact_reset), cmocka_unit_test(nonsense),
-	    cmocka_unit_test(fragments),   cmocka_unit_test(port_scan),
+	    cmocka_unit_test(syn_flood),
+	    cmocka_unit_test(blind_attacks),
+	    cmocka_unit_test(exact_reset),
+	    cmocka_unit_test(nonsense),
+	    cmocka_unit_test(fragments),
+	    cmocka_unit_test(port_scan),
 	    cmocka_unit_test(arp_flood),
+	    cmocka_unit_test(a_false_ack_does_not_age_the_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

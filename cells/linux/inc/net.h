@@ -27,6 +27,7 @@
 #define MSG_ERRQUEUE_K     0x2000u
 #define MSG_NOSIGNAL_K     0x4000u
 #define MSG_MORE_K         0x8000u
+#define MSG_FASTOPEN_K     0x20000000u
 #define MSG_CMSG_CLOEXEC_K 0x40000000u
 
 #define SOL_SOCKET_K 1

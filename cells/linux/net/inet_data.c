@@ -466,7 +466,17 @@ static ssize dgram_recv(struct isock *i, struct msg *m)
 
 ssize inet_send(struct sock *s, struct msg *m)
 {
-	return s->type == SOCK_STREAM_K ? stream_send(is(s), m) : dgram_send(is(s), m);
+	int r;
+
+	if (s->type != SOCK_STREAM_K)
+		return dgram_send(is(s), m);
+	/* Without a cookie for the peer, and there never is one: connect, then send. */
+	if ((m->flags & MSG_FASTOPEN_K) && m->name_len && !is(s)->connected) {
+		r = s->ops->connect(s, m->name, m->name_len, m->flags & MSG_DONTWAIT_K);
+		if (r)
+			return r;
+	}
+	return stream_send(is(s), m);
 }
 ssize inet_recv(struct sock *s, struct msg *m)
 {

@@ -61,7 +61,9 @@ enum {
 	TCP_QUICKACK_,
 	TCP_CONGESTION_,
 	TCP_USER_TIMEOUT_ = 18,
-	TCP_NOTSENT_LOWAT_ = 25
+	TCP_FASTOPEN_ = 23,
+	TCP_NOTSENT_LOWAT_ = 25,
+	TCP_FASTOPEN_CONNECT_ = 30
 };
 
 static uint32_t get_u32(const uint8_t *v, uint32_t len)
@@ -177,6 +179,20 @@ static int set_socket(struct tp_stack *st, struct sock *s, uint32_t name, const 
 	return -TE_NOPROTOOPT;
 }
 
+/* What the client has written goes now, corked or not: Linux does that when NODELAY is set. */
+static void push_now(struct tp_stack *st, struct sock *s)
+{
+	uint32_t held = s->t.flags & (TF_CORK | TF_MORE);
+
+	if (!held || (s->state != TS_ESTABLISHED && s->state != TS_CLOSE_WAIT)) {
+		tcp_output_later(st, s);
+		return;
+	}
+	s->t.flags &= ~held;
+	tcp_output(st, s);
+	s->t.flags |= held;
+}
+
 static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
 		   uint32_t len)
 {
@@ -200,7 +216,7 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 	case TCP_NODELAY_:
 		tflag(s, TF_NODELAY, x);
 		if (x)
-			tcp_output_later(st, s);
+			push_now(st, s);
 		return 0;
 	case TCP_MAXSEG_:
 		if (x < 88 || x > 32767)
@@ -244,6 +260,8 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 	case TCP_DEFER_ACCEPT_:
 		t->defer = (uint8_t)MIN(x, 255u);
 		return 0;
+	case TCP_FASTOPEN_: /* as on Linux where no cookie is known: a handshake, then data */
+	case TCP_FASTOPEN_CONNECT_:
 	case TCP_LINGER2_:
 	case TCP_WINDOW_CLAMP_:
 	case TCP_NOTSENT_LOWAT_:

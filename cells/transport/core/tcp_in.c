@@ -565,12 +565,12 @@ static void segment_input(struct tp_stack *st, struct sock *s, struct pkt *p, st
 	}
 	if (!(in->flags & TH_ACK))
 		return;
-	ts_update(st, t, in);
 	if (s->state == TS_SYN_RCVD && !syn_rcvd_ack(st, s, p, in))
 		return;
 	ecn_input(s, p, in);
 	if (!tcp_ack(st, s, in))
 		return;
+	ts_update(st, t, in); /* not by what acknowledges data that we never sent */
 	after_ack(st, s);
 	if (s->kind == SK_FREE || s->state == TS_CLOSED)
 		return;
