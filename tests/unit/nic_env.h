@@ -25,8 +25,9 @@ struct env_card {
 	struct netdev nd;
 	struct env_frame sent[ENV_FRAMES];
 	unsigned count;
-	unsigned room; /* frames it takes before it says it is full */
-	bool hold;     /* completions wait for env_card_complete */
+	unsigned room;    /* frames it takes before it says it is full */
+	unsigned filters; /* how often its filter was set */
+	bool hold;        /* completions wait for env_card_complete */
 	struct net_txbuf *held[ENV_FRAMES];
 	unsigned helds;
 };

@@ -624,6 +624,30 @@ static void filter_follows_the_ports(void **state)
 	end();
 }
 
+/* A cell that asks for other groups in every pass must not keep the card busy with that. */
+static void filters_are_not_set_all_the_time(void **state)
+{
+	uint8_t group[1][6] = {{1, 0, 0x5e, 0, 0, 1}};
+	uint64_t t = 1ull << 40;
+	unsigned before;
+
+	world(plain_card, ARGS_A, ARGS_B);
+	nic_run(&nic, t);
+	before = card.filters;
+	for (unsigned i = 0; i < 100; i++) {
+		group[0][5] = (uint8_t)i;
+		vnet_port_rx_mode(&a.drv, 0, group, 1);
+		vnet_port_kick(&a.drv);
+		nic_run(&nic, t += 100000);
+		assert_true(!nic.filter_stale || nic.wake_ns <= t + 10000000);
+	}
+	assert_in_range(card.filters - before, 1, 2);
+	nic_run(&nic, t + 10000000);
+	assert_false(nic.filter_stale);
+	assert_int_equal(card.nd.filter.mc[0][5], 99);
+	end();
+}
+
 static void refuses_bad_offloads(void **state)
 {
 	world(plain_card, ARGS_A, ARGS_B);
@@ -712,6 +736,7 @@ int main(void)
 	    cmocka_unit_test(removal_waits_for_frames_in_flight),
 	    cmocka_unit_test(link_and_mtu_reach_the_driver),
 	    cmocka_unit_test(filter_follows_the_ports),
+	    cmocka_unit_test(filters_are_not_set_all_the_time),
 	    cmocka_unit_test(refuses_bad_offloads),
 	    cmocka_unit_test(hostile_port_harms_only_itself),
 	};

@@ -39,6 +39,7 @@
 #include "libcell/log.h"
 #include "libcell/panic.h"
 
+#define FILTER_NS   10000000ull /* between two settings of the cards' filters */
 #define PORT_BUDGET 64u
 #define RX_BUDGET   64u
 #define ARP_WAIT_NS (3ull * 1000000000ull)
@@ -674,6 +675,17 @@ static void flush_touched(struct nic *nic)
 	}
 }
 
+/* Commands to a card are slow, and a cell may change its mind in every pass. */
+static void refresh_filters(struct nic *nic)
+{
+	if (nic->now_ns >= nic->filter_due) {
+		nic_update_filters(nic);
+		nic->filter_due = nic->now_ns + FILTER_NS;
+	} else if (nic->filter_due < nic->wake_ns) {
+		nic->wake_ns = nic->filter_due;
+	}
+}
+
 unsigned nic_run(struct nic *nic, uint64_t now_ns)
 {
 	unsigned work = 0;
@@ -687,7 +699,7 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 		for (uint64_t set = nic->active[w]; set; set &= set - 1)
 			work += serve_place(nic, w * 64 + (unsigned)__builtin_ctzll(set));
 	if (nic->filter_stale)
-		nic_update_filters(nic);
+		refresh_filters(nic);
 	for (unsigned i = 0; i < nic->uplinks; i++)
 		for (unsigned q = 0; q < nic->uplink[i]->txqs && !nic->uplink[i]->failed; q++)
 			nic->uplink[i]->driver->tx_flush(nic->uplink[i], q);

@@ -89,6 +89,7 @@ struct nic {
 	uint64_t wake_ns; /* earliest time a limited port may go on, D0_NEVER: none */
 	bool want_room;   /* something waits for room in a transmit queue */
 	bool hash_stale, filter_stale;
+	uint64_t filter_due; /* the cards' filters are not set before */
 	unsigned promisc_ports;
 	const char *args; /* the cell's, where named rule lists are */
 	struct nic_stats stats;
