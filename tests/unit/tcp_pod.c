@@ -272,6 +272,29 @@ static void nobody_takes_everything(void **x)
 	guest_end(&g);
 }
 
+/* A client that begins anew and never gets ready must not keep the stack from sleeping. */
+static void half_begun(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	struct guest g;
+	struct pvs_addr at = loopback(80);
+	struct pvs_header *h;
+
+	pod_start(&s, &c, &g);
+	listen_on(&g.c, &at);
+	h = g.region;
+	h->magic = 0;
+	h->client_gen++;
+	tp_poll(g.h->st);
+	assert_int_equal(tp_idle_begin(g.h->st), 1);
+	tp_idle_end(g.h->st);
+	listen_on(&s.host[1].c, &at); /* what it had is free */
+	talk(&s, &s.host[0].c, c.a, &s.host[1].c, c.b);
+	sim_free(&s);
+	guest_end(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +304,7 @@ int main(void)
 	    cmocka_unit_test(one_leaves),
 	    cmocka_unit_test(both_are_adopted),
 	    cmocka_unit_test(nobody_takes_everything),
+	    cmocka_unit_test(half_begun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

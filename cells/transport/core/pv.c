@@ -100,8 +100,13 @@ static void setup(struct tp_stack *st, struct pv *pv)
 
 	if (pv->up && load(&pv->hdr->client_gen) == pv->gen)
 		return;
-	if (!pv->hdr || __atomic_load_n(&pv->hdr->magic, __ATOMIC_ACQUIRE) != PVS_MAGIC)
+	if (!pv->hdr)
 		return;
+	if (__atomic_load_n(&pv->hdr->magic, __ATOMIC_ACQUIRE) != PVS_MAGIC) {
+		if (pv->up) /* else it would be looked at again and again */
+			pv_reset(st, pv);
+		return;
+	}
 	memcpy(&h, pv->hdr, 64);
 	if ((pv->up && h.client_gen == pv->gen) ||
 	    (pv->last_bad && h.client_gen == pv->last_bad))
@@ -488,7 +493,8 @@ static bool pending(const struct pv *pv)
 	if (load(&pv->hdr->req_prod) != pv->req_cons && rsp_room(pv) &&
 	    pv->rel_cons == pv->rel_prod)
 		return true;
-	for (uint32_t i = 0; i * 4096 < pv->nslots; i++) {
+	/* As kicks_poll(): a bit that nobody clears would keep us awake for ever. */
+	for (uint32_t i = 0; i * 4096 < MIN(pv->nslots, pv->map_size); i++) {
 		if (__atomic_load_n(&pv->kick->sum[i], __ATOMIC_SEQ_CST))
 			return true;
 	}
