@@ -552,6 +552,7 @@ void nets_open(struct d0_backend *b, const char *dir, const char *near)
 	struct d0_nets *k = xcalloc(1, sizeof(*k));
 
 	pthread_mutex_init(&k->lock, NULL);
+	pthread_mutex_init(&k->closing, NULL);
 	k->dir = xstrdup(dir);
 	k->nic = find_nic(b);
 	if (*near && inet_pton(AF_INET, near, &k->near) != 1)
@@ -570,6 +571,7 @@ void nets_close(struct d0_backend *b)
 		free(s);
 	}
 	pthread_mutex_destroy(&k->lock);
+	pthread_mutex_destroy(&k->closing);
 	free(k->dir);
 	free(k);
 	b->nets = NULL;

@@ -50,6 +50,7 @@ struct box_net {
 // Of the backend; `lock` guards all of it and is taken alone.
 struct d0_nets {
 	pthread_mutex_t lock;
+	pthread_mutex_t closing; // ports: the nic says how many it closed, not which
 	char *dir;
 	uint32_t nic; // the nic cell
 	struct in_addr host, gateway;

@@ -355,10 +355,10 @@ static unsigned net_channels(struct d0_backend *b, uint32_t cell)
 // at work on memory that is gone. One that does not answer is being restarted.
 static void end(struct d0_backend *b, uint32_t cell)
 {
-	uint64_t want = nic_closes(b);
+	pthread_mutex_lock(&b->nets->closing);
+	uint64_t want = nic_closes(b) + net_channels(b, cell);
 	int64_t until = mono_ms() + NIC_LETS_GO_MS;
 
-	want += net_channels(b, cell);
 	cell_do(b, D0_CTL_cell_stop, cell, 1, NULL);
 	while (nic_closes(b) < want && mono_ms() < until)
 		usleep(200);
@@ -366,6 +366,7 @@ static void end(struct d0_backend *b, uint32_t cell)
 		struct d0_ctl_channel_destroy r = {.h.cell = cell, .channel = i};
 		ctl_call(b, &r, D0_CTL_channel_destroy, sizeof(r), NULL);
 	}
+	pthread_mutex_unlock(&b->nets->closing);
 	cell_do(b, D0_CTL_cell_destroy, cell, 0, NULL);
 }
 
