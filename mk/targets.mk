@@ -33,8 +33,9 @@ fuzz: $(FUZZ_TARGETS) ## run every fuzz target for FUZZ_SECONDS (default 60) eac
 
 bench: $(addprefix bench-,$(BENCHES)) ## every benchmark beside its peer; writes build/bench.json
 
-check: ## format, clang-tidy, cppcheck, headers that stand alone
+check: $(FUZZ_TARGETS) ## format, clang-tidy, cppcheck, headers that stand alone, fuzz targets' seeds
 	@$(PYTHON) tools/check.py
+	@$(PYTHON) tests/fuzz/run.py --corpus $(FUZZ_TARGETS)
 
 format: ## format every source in place
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -66,6 +66,9 @@ int wait_on(struct waitq *q, u64 deadline, bool intr)
 void wake_all(struct waitq *q)
 {
 }
+void wake_one(struct waitq *q)
+{
+}
 
 /* ---- files ---- */
 struct box {
@@ -250,6 +253,16 @@ void state_text(struct text *out)
 {
 	out->buf = kalloc(16);
 	out->len = 16;
+}
+void mm_get(struct mm *mm)
+{
+}
+void mm_put(struct mm *mm)
+{
+}
+void mounts_sync(bool forget)
+{
+	fiber_yield();
 }
 void dcache_trim(u32 keep)
 {
