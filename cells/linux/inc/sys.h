@@ -53,5 +53,18 @@ int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct i
 /* The dentry of an open file, referenced; NULL if there is none or it is open for its path
  * only. */
 struct dentry *fd_dentry(int fd);
+/* What `call` returns, which is given d, the dentry of a path or a descriptor, and lets go of
+ * it; or -errno. */
+#define WITH_PATH(dfd, path, lookup, call)                         \
+	({                                                         \
+		struct dentry *d;                                  \
+		s64 wp_r = user_path((dfd), (path), (lookup), &d); \
+		wp_r ? wp_r : (call);                              \
+	})
+#define WITH_FD(fd, call)                         \
+	({                                        \
+		struct dentry *d = fd_dentry(fd); \
+		d ? (call) : -EBADF;              \
+	})
 
 #endif

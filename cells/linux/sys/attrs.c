@@ -42,23 +42,15 @@ struct dentry *fd_dentry(int fd)
 
 SYSCALL(chmod, "sx", u64 path, u32 mode)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : chmod_dentry(d, mode);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, chmod_dentry(d, mode));
 }
 SYSCALL(fchmod, "fx", int fd, u32 mode)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? chmod_dentry(d, mode) : -EBADF;
+	return WITH_FD(fd, chmod_dentry(d, mode));
 }
 SYSCALL(fchmodat, "fsx", int dfd, u64 path, u32 mode)
 {
-	struct dentry *d;
-	int r = user_path(dfd, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : chmod_dentry(d, mode);
+	return WITH_PATH(dfd, path, LOOKUP_FOLLOW, chmod_dentry(d, mode));
 }
 
 static s64 chown_dentry(struct dentry *d, u32 uid, u32 gid)
@@ -90,33 +82,21 @@ static s64 chown_dentry(struct dentry *d, u32 uid, u32 gid)
 
 SYSCALL(chown, "sdd", u64 path, u32 uid, u32 gid)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : chown_dentry(d, uid, gid);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, chown_dentry(d, uid, gid));
 }
 SYSCALL(lchown, "sdd", u64 path, u32 uid, u32 gid)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : chown_dentry(d, uid, gid);
+	return WITH_PATH(AT_FDCWD, path, 0, chown_dentry(d, uid, gid));
 }
 SYSCALL(fchown, "fdd", int fd, u32 uid, u32 gid)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? chown_dentry(d, uid, gid) : -EBADF;
+	return WITH_FD(fd, chown_dentry(d, uid, gid));
 }
 SYSCALL(fchownat, "fsddx", int dfd, u64 path, u32 uid, u32 gid, u32 flags)
 {
-	struct dentry *d;
-	int r;
-
 	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	r = user_path(dfd, path, at_flags(flags, true), &d);
-	return r ? r : chown_dentry(d, uid, gid);
+	return WITH_PATH(dfd, path, at_flags(flags, true), chown_dentry(d, uid, gid));
 }
 
 SYSCALL(umask, "x", u32 mask)
@@ -213,8 +193,6 @@ SYSCALL(utimensat, "fspx", int dfd, u64 path, u64 uts, u32 flags)
 static s64 utimes_us(int dfd, u64 path, u64 utv)
 {
 	struct __kernel_timespec ts[2];
-	struct dentry *d;
-	int r;
 
 	if (utv) {
 		if (get_user(ts, utv))
@@ -225,8 +203,7 @@ static s64 utimes_us(int dfd, u64 path, u64 utv)
 			ts[i].tv_nsec *= 1000;
 		}
 	}
-	r = user_path(dfd, path, LOOKUP_FOLLOW, &d);
-	return r ? r : set_times(d, utv ? ts : NULL);
+	return WITH_PATH(dfd, path, LOOKUP_FOLLOW, set_times(d, utv ? ts : NULL));
 }
 SYSCALL(utimes, "sp", u64 path, u64 tv)
 {
@@ -240,8 +217,6 @@ SYSCALL(utime, "sp", u64 path, u64 ubuf)
 {
 	struct __kernel_timespec ts[2] = {{0}};
 	s64 t[2];
-	struct dentry *d;
-	int r;
 
 	if (ubuf && get_user(t, ubuf))
 		return -EFAULT;
@@ -249,6 +224,5 @@ SYSCALL(utime, "sp", u64 path, u64 ubuf)
 		ts[0].tv_sec = t[0];
 		ts[1].tv_sec = t[1];
 	}
-	r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-	return r ? r : set_times(d, ubuf ? ts : NULL);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, set_times(d, ubuf ? ts : NULL));
 }

@@ -87,17 +87,11 @@ static s64 stat_dentry(struct dentry *d, u64 ust)
 
 SYSCALL(stat, "sp", u64 path, u64 ust)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : stat_dentry(d, ust);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, stat_dentry(d, ust));
 }
 SYSCALL(lstat, "sp", u64 path, u64 ust)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : stat_dentry(d, ust);
+	return WITH_PATH(AT_FDCWD, path, 0, stat_dentry(d, ust));
 }
 SYSCALL(fstat, "fp", int fd, u64 ust)
 {
@@ -112,13 +106,9 @@ SYSCALL(fstat, "fp", int fd, u64 ust)
 }
 SYSCALL(newfstatat, "fspx", int dfd, u64 path, u64 ust, u32 flags)
 {
-	struct dentry *d;
-	int r;
-
 	if (flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT))
 		return -EINVAL;
-	r = user_path(dfd, path, at_flags(flags, true), &d);
-	return r ? r : stat_dentry(d, ust);
+	return WITH_PATH(dfd, path, at_flags(flags, true), stat_dentry(d, ust));
 }
 
 static void to_statx(struct statx *x, const struct stat *s, const struct inode *i, bool root)
@@ -187,10 +177,7 @@ _Static_assert(sizeof(struct statfs_k) == 120, "struct statfs");
 
 SYSCALL(statfs, "sp", u64 path, u64 ust)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : statfs_out(d, ust);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, statfs_out(d, ust));
 }
 SYSCALL(fstatfs, "fp", int fd, u64 ust)
 {
@@ -215,11 +202,13 @@ static s64 do_access(int dfd, u64 path, u32 mode, u32 flags)
 	if (!(flags & AT_EACCESS) && (old->uid != old->fsuid || old->gid != old->fsgid)) {
 		cred_get(old);
 		c = cred_own();
-		if (c) {
-			c->fsuid = c->uid;
-			c->fsgid = c->gid;
-			c->cap_eff = c->uid ? 0 : c->cap_perm;
+		if (!c) {
+			cred_put(old);
+			return -ENOMEM;
 		}
+		c->fsuid = c->uid;
+		c->fsgid = c->gid;
+		c->cap_eff = c->uid ? 0 : c->cap_perm;
 	} else {
 		old = NULL;
 	}
@@ -362,10 +351,7 @@ static s64 set_cwd(struct dentry *d)
 
 SYSCALL(chdir, "s", u64 path)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : set_cwd(d);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, set_cwd(d));
 }
 SYSCALL(fchdir, "f", int fd)
 {

@@ -113,81 +113,49 @@ static s64 xattr_remove(struct dentry *d, u64 uname)
 
 SYSCALL(getxattr, "sspu", u64 path, u64 name, u64 buf, u64 n)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : xattr_get(d, name, buf, n);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, xattr_get(d, name, buf, n));
 }
 SYSCALL(lgetxattr, "sspu", u64 path, u64 name, u64 buf, u64 n)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : xattr_get(d, name, buf, n);
+	return WITH_PATH(AT_FDCWD, path, 0, xattr_get(d, name, buf, n));
 }
 SYSCALL(fgetxattr, "fspu", int fd, u64 name, u64 buf, u64 n)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? xattr_get(d, name, buf, n) : -EBADF;
+	return WITH_FD(fd, xattr_get(d, name, buf, n));
 }
 SYSCALL(setxattr, "sspux", u64 path, u64 name, u64 buf, u64 n, int flags)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : xattr_set(d, name, buf, n, flags);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, xattr_set(d, name, buf, n, flags));
 }
 SYSCALL(lsetxattr, "sspux", u64 path, u64 name, u64 buf, u64 n, int flags)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : xattr_set(d, name, buf, n, flags);
+	return WITH_PATH(AT_FDCWD, path, 0, xattr_set(d, name, buf, n, flags));
 }
 SYSCALL(fsetxattr, "fspux", int fd, u64 name, u64 buf, u64 n, int flags)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? xattr_set(d, name, buf, n, flags) : -EBADF;
+	return WITH_FD(fd, xattr_set(d, name, buf, n, flags));
 }
 SYSCALL(listxattr, "spu", u64 path, u64 buf, u64 n)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : xattr_list(d, buf, n);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, xattr_list(d, buf, n));
 }
 SYSCALL(llistxattr, "spu", u64 path, u64 buf, u64 n)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : xattr_list(d, buf, n);
+	return WITH_PATH(AT_FDCWD, path, 0, xattr_list(d, buf, n));
 }
 SYSCALL(flistxattr, "fpu", int fd, u64 buf, u64 n)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? xattr_list(d, buf, n) : -EBADF;
+	return WITH_FD(fd, xattr_list(d, buf, n));
 }
 SYSCALL(removexattr, "ss", u64 path, u64 name)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
-
-	return r ? r : xattr_remove(d, name);
+	return WITH_PATH(AT_FDCWD, path, LOOKUP_FOLLOW, xattr_remove(d, name));
 }
 SYSCALL(lremovexattr, "ss", u64 path, u64 name)
 {
-	struct dentry *d;
-	int r = user_path(AT_FDCWD, path, 0, &d);
-
-	return r ? r : xattr_remove(d, name);
+	return WITH_PATH(AT_FDCWD, path, 0, xattr_remove(d, name));
 }
 SYSCALL(fremovexattr, "fs", int fd, u64 name)
 {
-	struct dentry *d = fd_dentry(fd);
-
-	return d ? xattr_remove(d, name) : -EBADF;
+	return WITH_FD(fd, xattr_remove(d, name));
 }
