@@ -132,6 +132,10 @@ u64 sock_deadline(u64 timeo)
 {
 	return NEVER;
 }
+int sock_wait(struct sock *s, const struct msg *m, u64 deadline)
+{
+	return wait_on(&s->wait, deadline, true);
+}
 void scm_free(struct scm *c)
 {
 	free(c);

@@ -96,6 +96,8 @@ struct sock *sock_alloc(size_t size, u32 family, u32 type, u32 protocol,
 void sock_put(struct sock *s);
 struct sock *file_sock(struct file *f); /* NULL if it is none */
 u64 sock_deadline(u64 timeo);
+/* Waits for an event of the socket: 0, -EAGAIN (not to wait, or too long), or a signal's. */
+int sock_wait(struct sock *s, const struct msg *m, u64 deadline);
 /* A socket's file by descriptor: referenced, *s set; or NULL and *err. */
 struct file *sock_get(int fd, struct sock **s, s64 *err);
 /* addr has SOCKADDR_MAX bytes; ulen points to the room and gets the length. */

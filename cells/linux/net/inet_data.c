@@ -182,11 +182,9 @@ static ssize stream_fill(struct isock *i, struct msg *m)
 			inet_want_out(i, true);
 			continue;
 		}
-		if (m->flags & MSG_DONTWAIT_K)
-			return done ? done : -EAGAIN;
-		r = wait_on(&i->s.wait, deadline, true);
+		r = sock_wait(&i->s, m, deadline);
 		if (r)
-			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+			return done ? done : r;
 	}
 	return done;
 }
@@ -269,11 +267,9 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 		}
 		if (!(st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING)))
 			return -ENOTCONN;
-		if (m->flags & MSG_DONTWAIT_K)
-			return done ? done : -EAGAIN;
-		r = wait_on(&i->s.wait, deadline, true);
+		r = sock_wait(&i->s, m, deadline);
 		if (r)
-			return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
+			return done ? done : r;
 	}
 	return done;
 }
@@ -313,11 +309,7 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 		r = pvs_sendto(pvs, i->id, &d, buf, n);
 		if (r != -EAGAIN)
 			break;
-		if (m->flags & MSG_DONTWAIT_K)
-			break;
-		r = wait_on(&i->s.wait, deadline, true);
-		if (r == -ETIMEDOUT)
-			r = -EAGAIN;
+		r = sock_wait(&i->s, m, deadline);
 	}
 	kfree(buf);
 	return r;
@@ -335,11 +327,9 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 			return len;
 		if (i->shut_rd)
 			return 0;
-		if (m->flags & MSG_DONTWAIT_K)
-			return -EAGAIN;
-		r = wait_on(&i->s.wait, deadline, true);
+		r = sock_wait(&i->s, m, deadline);
 		if (r)
-			return r == -ETIMEDOUT ? -EAGAIN : r;
+			return r;
 	}
 	d = kalloc(sizeof(*d) + (u32)len);
 	if (!d)

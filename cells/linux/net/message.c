@@ -256,6 +256,30 @@ static void inet_out(struct control_out *c, const struct sock *s, const struct m
 		cmsg_out(c, v4 ? 0 : 41, v4 ? 11 : 25, m->error, m->error_len);
 }
 
+/* What came besides the bytes: control messages, flags, the sender's name. */
+static int recv_out(struct sock *s, struct msg *m, struct msghdr_k *h, u64 umsg, u32 flags)
+{
+	struct control_out c = {.at = h->control, .left = h->control ? h->control_len : 0};
+	int r = 0;
+
+	if (s->passcred && m->scm) {
+		u32 cr[3] = {m->scm->pid, m->scm->uid, m->scm->gid};
+
+		cmsg_out(&c, SOL_SOCKET_K, SCM_CREDENTIALS_K, cr, 12);
+	}
+	if (m->scm && m->scm->nfds)
+		rights_out(&c, m->scm, (flags & MSG_CMSG_CLOEXEC_K) != 0);
+	inet_out(&c, s, m);
+	h->flags = m->out_flags | (c.trunc ? MSG_CTRUNC_K : 0) | (flags & MSG_CMSG_CLOEXEC_K);
+	h->control_len = c.used;
+	if (h->name && copy_out(h->name, m->name, MIN(h->name_len, m->name_len)))
+		r = -EFAULT;
+	h->name_len = h->name ? m->name_len : 0;
+	if (copy_out(umsg + 8, &h->name_len, 4) || copy_out(umsg + 40, &h->control_len, 12))
+		r = -EFAULT;
+	return r;
+}
+
 static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 {
 	struct iovec_k small[8], *heap = NULL;
@@ -290,7 +314,6 @@ static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 {
 	struct iovec_k small[8], *heap = NULL;
-	struct control_out c = {0};
 	struct msghdr_k h;
 	struct uio u;
 	struct msg *m;
@@ -308,34 +331,17 @@ static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 		r = -EMSGSIZE;
 	if (!r)
 		r = s->ops->recv ? s->ops->recv(s, m) : -EOPNOTSUPP;
-	if (r >= 0) {
-		c.at = h.control;
-		c.left = h.control ? h.control_len : 0;
-		if (s->passcred && m->scm) {
-			u32 cr[3] = {m->scm->pid, m->scm->uid, m->scm->gid};
-
-			cmsg_out(&c, SOL_SOCKET_K, SCM_CREDENTIALS_K, cr, 12);
-		}
-		if (m->scm && m->scm->nfds)
-			rights_out(&c, m->scm, (flags & MSG_CMSG_CLOEXEC_K) != 0);
-		inet_out(&c, s, m);
-		h.flags =
-		    m->out_flags | (c.trunc ? MSG_CTRUNC_K : 0) | (flags & MSG_CMSG_CLOEXEC_K);
-		h.control_len = c.used;
-		if (h.name && copy_out(h.name, m->name, MIN(h.name_len, m->name_len)))
-			r = -EFAULT;
-		h.name_len = h.name ? m->name_len : 0;
-		if (copy_out(umsg + 8, &h.name_len, 4) ||
-		    copy_out(umsg + 40, &h.control_len, 12))
-			r = -EFAULT;
-	}
+	if (r >= 0 && recv_out(s, m, &h, umsg, flags))
+		r = -EFAULT;
 	scm_free(m->scm);
 	kfree(heap);
 	kfree(m);
 	return r;
 }
 
-SYSCALL(sendmsg, "fpx", int fd, u64 umsg, u32 flags)
+typedef s64 message_fn(struct file *f, struct sock *s, u64 umsg, u32 flags);
+
+static s64 one_message(int fd, u64 umsg, u32 flags, message_fn *call)
 {
 	struct sock *s;
 	s64 r;
@@ -343,78 +349,65 @@ SYSCALL(sendmsg, "fpx", int fd, u64 umsg, u32 flags)
 
 	if (!f)
 		return r;
-	r = do_sendmsg(f, s, umsg, flags);
+	r = call(f, s, umsg, flags);
 	file_put(f);
 	return r;
+}
+
+SYSCALL(sendmsg, "fpx", int fd, u64 umsg, u32 flags)
+{
+	return one_message(fd, umsg, flags, do_sendmsg);
 }
 SYSCALL(recvmsg, "fpx", int fd, u64 umsg, u32 flags)
 {
-	struct sock *s;
-	s64 r;
-	struct file *f = sock_get(fd, &s, &r);
-
-	if (!f)
-		return r;
-	r = do_recvmsg(f, s, umsg, flags);
-	file_put(f);
-	return r;
+	return one_message(fd, umsg, flags, do_recvmsg);
 }
 
-#define MMSG_SIZE 64
-SYSCALL(sendmmsg, "fpux", int fd, u64 uvec, u32 n, u32 flags)
+#define MMSG_SIZE    64
+#define MMSG_MAX     1024u
+#define MSG_WAIT_ONE 0x10000u /* MSG_WAITFORONE of recvmmsg */
+
+/* As on Linux the time is looked at between messages. */
+static s64 many_messages(int fd, u64 uvec, u32 n, u32 flags, u64 deadline, message_fn *call)
 {
+	u32 i = 0, rest = flags & MSG_WAIT_ONE ? MSG_DONTWAIT_K : 0;
 	struct sock *s;
 	s64 r;
 	struct file *f = sock_get(fd, &s, &r);
-	u32 i;
 
 	if (!f)
 		return r;
-	n = MIN(n, 1024u);
-	for (i = 0, r = 0; i < n; i++) {
-		r = do_sendmsg(f, s, uvec + i * MMSG_SIZE, flags);
+	r = 0;
+	flags &= ~MSG_WAIT_ONE;
+	while (i < MIN(n, MMSG_MAX) && (!i || deadline == NEVER || clock_now() < deadline)) {
+		u64 at = uvec + i * MMSG_SIZE;
+
+		r = call(f, s, at, flags | (i ? rest : 0));
+		if (r >= 0 && put_user((u32){(u32)r}, at + 56))
+			r = -EFAULT;
 		if (r < 0)
 			break;
-		if (put_user((u32){(u32)r}, uvec + i * MMSG_SIZE + 56)) {
-			r = -EFAULT;
-			break;
-		}
+		i++;
 	}
 	file_put(f);
 	return i ? (s64)i : r;
+}
+
+SYSCALL(sendmmsg, "fpux", int fd, u64 uvec, u32 n, u32 flags)
+{
+	return many_messages(fd, uvec, n, flags & ~MSG_WAIT_ONE, NEVER, do_sendmsg);
 }
 SYSCALL(recvmmsg, "fpuxp", int fd, u64 uvec, u32 n, u32 flags, u64 uts)
 {
-	struct sock *s;
-	s64 r;
-	struct file *f = sock_get(fd, &s, &r);
 	struct __kernel_timespec ts;
 	u64 deadline = NEVER;
-	u32 i;
 
-	if (!f)
-		return r;
-	r = uts && get_user(ts, uts) ? -EFAULT : uts && !ts_valid(&ts) ? -EINVAL : 0;
-	if (r) {
-		file_put(f);
-		return r;
-	}
-	if (uts)
+	if (uts) {
+		if (get_user(ts, uts))
+			return -EFAULT;
+		if (!ts_valid(&ts))
+			return -EINVAL;
 		deadline = deadline_after(ts_to_ns(&ts));
-	n = MIN(n, 1024u);
-	/* As on Linux the time is looked at between messages; MSG_WAITFORONE waits once. */
-	for (i = 0; i < n && (!i || clock_now() < deadline); i++) {
-		bool one = (flags & 0x10000) && i;
-
-		r = do_recvmsg(f, s, uvec + i * MMSG_SIZE,
-			       (flags & ~0x10000u) | (one ? MSG_DONTWAIT_K : 0));
-		if (r < 0)
-			break;
-		if (put_user((u32){(u32)r}, uvec + i * MMSG_SIZE + 56)) {
-			r = -EFAULT;
-			break;
-		}
 	}
-	file_put(f);
-	return i ? (s64)i : r;
+	return many_messages(fd, uvec, n, flags, deadline, do_recvmsg);
 }

@@ -51,6 +51,13 @@ u64 sock_deadline(u64 timeo)
 	return timeo == NEVER ? NEVER : deadline_after(timeo);
 }
 
+int sock_wait(struct sock *s, const struct msg *m, u64 deadline)
+{
+	int r = m->flags & MSG_DONTWAIT_K ? -EAGAIN : wait_on(&s->wait, deadline, true);
+
+	return r == -ETIMEDOUT ? -EAGAIN : r;
+}
+
 /* ---- As a file ---- */
 static ssize sf_read(struct file *f, struct uio *u, u64 *pos)
 {

@@ -224,10 +224,7 @@ static int wait_data(struct usock *u, struct msg *m, u64 deadline)
 	}
 	if (u->shut_rd || (u->s.type != SOCK_DGRAM_K && (!u->peer || u->peer->shut_wr)))
 		return 1; /* end of file */
-	if (m->flags & MSG_DONTWAIT_K)
-		return -EAGAIN;
-	r = wait_on(&u->s.wait, deadline, true);
-	return r == -ETIMEDOUT ? -EAGAIN : r;
+	return sock_wait(&u->s, m, deadline);
 }
 
 /* From the first buffer, which is held; *end: nothing more belongs to this read. */
