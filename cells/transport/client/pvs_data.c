@@ -68,15 +68,19 @@ int pvs_error(struct pvs_client *c, int s)
 	return (int)(c->slot[s].error & 0xfff);
 }
 
+/* How much of n bytes from an index on lies in one piece of a ring, and where in it. */
+static uint32_t piece(uint32_t size, uint32_t idx, uint32_t n, uint32_t *at)
+{
+	*at = size ? idx & (size - 1) : 0;
+	return n < size - *at ? n : size - *at;
+}
+
 uint32_t pvs_send_space(struct pvs_client *c, int s, void **p)
 {
-	uint32_t size = tx_size(c, s), n = tx_free(c, s), at;
+	uint32_t at, n = piece(tx_size(c, s), c->sock[s].tx_prod, tx_free(c, s), &at);
 
-	if (!size)
-		return 0;
-	at = c->sock[s].tx_prod & (size - 1);
 	*p = c->base + c->sock[s].rings.tx_off + at;
-	return n < size - at ? n : size - at;
+	return n;
 }
 
 void pvs_send_put(struct pvs_client *c, int s, uint32_t n)
@@ -135,13 +139,10 @@ int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n)
 
 uint32_t pvs_recv_data(struct pvs_client *c, int s, const void **p)
 {
-	uint32_t size = rx_size(c, s), n = rx_used(c, s), at;
+	uint32_t at, n = piece(rx_size(c, s), c->sock[s].rx_cons, rx_used(c, s), &at);
 
-	if (!size)
-		return 0;
-	at = c->sock[s].rx_cons & (size - 1);
 	*p = c->base + c->sock[s].rings.rx_off + at;
-	return n < size - at ? n : size - at;
+	return n;
 }
 
 void pvs_recv_done(struct pvs_client *c, int s, uint32_t n)
