@@ -79,6 +79,18 @@ struct env_l4 {
 	uint8_t proto, tcp_flags, ip6;
 	uint32_t seq;
 };
+/* From 10.0.0.1 to 10.0.0.2. */
+static inline struct env_l4 env_flow(const uint8_t *dmac, const uint8_t *smac, uint16_t sport,
+				     uint16_t dport, uint8_t proto)
+{
+	return (struct env_l4){.dmac = dmac,
+			       .smac = smac,
+			       .sip = 0x0a000001,
+			       .dip = 0x0a000002,
+			       .sport = sport,
+			       .dport = dport,
+			       .proto = proto};
+}
 uint32_t env_build(uint8_t *buf, const struct env_l4 *l4, uint32_t payload, bool partial_csum);
 uint32_t env_build_arp(uint8_t *buf, const uint8_t *smac, uint32_t sip, uint32_t tip);
 /* True if every checksum in the frame holds. */

@@ -84,13 +84,7 @@ static void reads_arguments(void **state)
 static void stops_spoofed_sources(void **state)
 {
 	struct policy p = parsed("ip=10.0.0.1,fd00::1");
-	struct env_l4 l = {.dmac = peer,
-			   .smac = me,
-			   .sip = 0x0a000001,
-			   .dip = 0x0a000002,
-			   .sport = 1000,
-			   .dport = 80,
-			   .proto = IPPROTO_N_TCP};
+	struct env_l4 l = env_flow(peer, me, 1000, 80, IPPROTO_N_TCP);
 
 	assert_int_equal(out(&p, env_build(buf, &l, 10, false)), POLICY_PASS);
 	l.sip++;

@@ -91,6 +91,19 @@ static void talk(struct sim *s, struct pvs_client *p, int a, struct pvs_client *
 	assert_memory_equal(buf, "to a", 4);
 }
 
+/* A client connects to the guest's listener: its end; *b: the guest's. */
+static int connect_to(struct sim *s, struct pvs_client *p, const struct pvs_addr *at,
+		      struct guest *g, int l, int *b)
+{
+	int a = pvs_socket(p, IN4, STREAM, 0, 12, 12);
+
+	assert_int_equal(pvs_connect(p, a, at), -115);
+	sim_run(s, S);
+	*b = pvs_accept(&g->c, l, 12, 12, NULL);
+	assert_true(*b >= 0);
+	return a;
+}
+
 static void loopback_and_ports_are_common(void **x)
 {
 	struct sim s;
@@ -104,11 +117,7 @@ static void loopback_and_ports_are_common(void **x)
 	l = pvs_socket(&g.c, IN4, STREAM, 0, 0, 0);
 	assert_int_equal(pvs_bind(&g.c, l, &taken), -98);
 	l = listen_on(&g.c, &at);
-	a = pvs_socket(&s.host[1].c, IN4, STREAM, 0, 12, 12);
-	assert_int_equal(pvs_connect(&s.host[1].c, a, &at), -115);
-	sim_run(&s, S);
-	b = pvs_accept(&g.c, l, 12, 12, NULL);
-	assert_true(b >= 0);
+	a = connect_to(&s, &s.host[1].c, &at, &g, l, &b);
 	talk(&s, &s.host[1].c, a, &g.c, b);
 	talk(&s, &s.host[0].c, c.a, &s.host[1].c, c.b);
 	/* What one closes, the other sees; neither sees the other's slots. */
@@ -130,11 +139,7 @@ static void from_outside(void **x)
 
 	pod_start(&s, &c, &g);
 	l = listen_on(&g.c, &at);
-	a = pvs_socket(&s.host[0].c, IN4, STREAM, 0, 12, 12);
-	assert_int_equal(pvs_connect(&s.host[0].c, a, &at), -115);
-	sim_run(&s, S);
-	b = pvs_accept(&g.c, l, 12, 12, NULL);
-	assert_true(b >= 0);
+	a = connect_to(&s, &s.host[0].c, &at, &g, l, &b);
 	talk(&s, &s.host[0].c, a, &g.c, b);
 	sim_free(&s);
 	guest_end(&g);
@@ -229,10 +234,7 @@ static void both_are_adopted(void **x)
 
 	pod_start(&s, &c, &g);
 	l = listen_on(&g.c, &at);
-	a = pvs_socket(&s.host[1].c, IN4, STREAM, 0, 12, 12);
-	assert_int_equal(pvs_connect(&s.host[1].c, a, &at), -115);
-	sim_run(&s, S);
-	b = pvs_accept(&g.c, l, 12, 12, NULL);
+	a = connect_to(&s, &s.host[1].c, &at, &g, l, &b);
 	assert_int_equal(pvs_send(&g.c, b, "kept", 4), 4);
 	restart(&s, &g);
 	assert_int_equal(tp_adopted(s.host[1].st), 5);
