@@ -54,6 +54,20 @@ static void call(struct ctl *c, const char *method, const char *path,
 	exit(1);
 }
 
+static json_t *take_json(struct ctl *c, struct http_call *out)
+{
+	char *text = client_text(out, 64 << 20, NULL, &c->err);
+
+	if (!text)
+		fail(c->err.msg);
+	json_t *o = *text ? json_loads(text, JSON_DECODE_ANY, NULL) : json_null();
+	if (!o)
+		fail("the answer isn't JSON");
+	client_close(out);
+	free(text);
+	return o;
+}
+
 static json_t *call_json(struct ctl *c, const char *method, const char *path,
 			 const json_t *body)
 {
@@ -63,14 +77,7 @@ static json_t *call_json(struct ctl *c, const char *method, const char *path,
 	struct http_call out;
 
 	call(c, method, path, sent ? &up : NULL, &out);
-	char *text = client_text(&out, 64 << 20, NULL, &c->err);
-	if (!text)
-		fail(c->err.msg);
-	json_t *o = *text ? json_loads(text, JSON_DECODE_ANY, NULL) : json_null();
-	if (!o)
-		fail("the answer isn't JSON");
-	client_close(&out);
-	free(text);
+	json_t *o = take_json(c, &out);
 	free(sent);
 	return o;
 }
@@ -112,7 +119,9 @@ static void images(struct ctl *c)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *o = json_array_get(list, i);
 		const char *tag = json_string_value(json_array_get(ja(o, "RepoTags"), 0));
-		printf("%-44s%-16.12s%lld\n", tag ? tag : "<none>", js(o, "Id", "sha256:") + 7,
+		const char *id = js(o, "Id", "");
+		printf("%-44s%-16.12s%lld\n", tag ? tag : "<none>",
+		       strncmp(id, "sha256:", 7) == 0 ? id + 7 : id,
 		       (long long)ji(o, "Size", 0));
 	}
 	json_decref(list);
@@ -160,6 +169,9 @@ static void load(struct ctl *c, const char *file)
 	char *text = client_text(&out, 1 << 20, NULL, &c->err), *save = NULL;
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
 		json_t *o = json_loads(l, 0, NULL);
+		const char *error = js(o, "error", NULL);
+		if (error)
+			fail(error);
 		fputs(js(o, "stream", ""), stdout);
 		json_decref(o);
 	}
@@ -212,7 +224,10 @@ static int verb(struct ctl *c, const char *word, const char *name)
 		json_decref(
 		    call_json(c, "DELETE", path_of("/containers/*?force=1", name), NULL));
 	} else if (strcmp(word, "wait") == 0) {
-		json_t *o = call_json(c, "POST", path_of("/containers/*/wait", name), NULL);
+		struct http_call out;
+		call(c, "POST", path_of("/containers/*/wait", name), NULL, &out);
+		out.c.timeout_ms = -1;
+		json_t *o = take_json(c, &out);
 		code = (int)ji(o, "StatusCode", 1);
 		printf("%d\n", code);
 	} else if (strcmp(word, "logs") == 0) {

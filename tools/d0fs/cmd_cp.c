@@ -496,4 +496,4 @@ static int cp(int argc, char **argv)
 	return c.code;
 }
 D0FS_COMMAND(cp, "cp", "[-r] VOLUME SOURCE TARGET",
-	     "copy between host and volume; one side is PFS:/path", cp);
+	     "copy between host and volume, or inside it; PFS:/path is in the volume", cp);
