@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Counters a cell exports: the nucleus, the monitor, the warden and d0d read them by name.
+ * Counters a cell exports: the nucleus, the monitor and d0d read them by name.
  * At most D0_COUNTERS_MAX; names up to 23 bytes, "rx_packets" style. Gauges are counters
  * that also go down.
  */
