@@ -60,6 +60,49 @@ static s64 prctl_ambient(u64 op, u64 cap)
 	return 0;
 }
 
+static s64 prctl_bounding(bool drop, u64 cap)
+{
+	struct cred *c = current->cred;
+
+	if (cap > CAP_LAST_CAP)
+		return -EINVAL;
+	if (!drop)
+		return (s64)(c->cap_bset >> cap & 1);
+	if (!capable(CAP_SETPCAP))
+		return -EPERM;
+	c = cred_own();
+	if (!c)
+		return -ENOMEM;
+	c->cap_bset &= ~(1ull << cap);
+	return 0;
+}
+
+/* What nothing depends on here: accepted, or answered always the same. */
+static s64 prctl_fixed(int op, u64 a, u64 b, u64 c, u64 d)
+{
+	switch (op) {
+	case PR_GET_TSC:
+		return put_user((int){1}, a);
+	case PR_SET_TSC:
+		return a == 1 ? 0 : -EINVAL;
+	case PR_GET_THP_DISABLE:
+		return a || b || c || d ? -EINVAL : 1;
+	case PR_SET_THP_DISABLE:
+		return b || c || d ? -EINVAL : 0;
+	case PR_SET_VMA:
+		return -EINVAL;
+	case PR_SET_MM:
+		return prctl_mm(a);
+	case PR_TASK_PERF_EVENTS_DISABLE:
+	case PR_TASK_PERF_EVENTS_ENABLE:
+		return 0;
+	case PR_MCE_KILL:
+	case PR_MCE_KILL_GET:
+		return 0;
+	}
+	return -EINVAL;
+}
+
 SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 {
 	struct thread *t = current;
@@ -106,20 +149,8 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 	case PR_GET_CHILD_SUBREAPER:
 		return put_user((int){t->proc->reaper}, a);
 	case PR_CAPBSET_READ:
-		return a > CAP_LAST_CAP ? -EINVAL : (s64)(t->cred->cap_bset >> a & 1);
-	case PR_CAPBSET_DROP: {
-		struct cred *cr;
-
-		if (a > CAP_LAST_CAP)
-			return -EINVAL;
-		if (!capable(CAP_SETPCAP))
-			return -EPERM;
-		cr = cred_own();
-		if (!cr)
-			return -ENOMEM;
-		cr->cap_bset &= ~(1ull << a);
-		return 0;
-	}
+	case PR_CAPBSET_DROP:
+		return prctl_bounding(op == PR_CAPBSET_DROP, a);
 	case PR_CAP_AMBIENT:
 		return prctl_ambient(a, b);
 	case PR_GET_SECUREBITS:
@@ -137,24 +168,6 @@ SYSCALL(prctl, "dxxxx", int op, u64 a, u64 b, u64 c, u64 d)
 		return seccomp_mode();
 	case PR_SET_SECCOMP:
 		return a == 1 ? seccomp_set(0, 0, 0) : a == 2 ? seccomp_set(1, 0, b) : -EINVAL;
-	case PR_GET_TSC:
-		return put_user((int){1}, a);
-	case PR_SET_TSC:
-		return a == 1 ? 0 : -EINVAL;
-	case PR_GET_THP_DISABLE:
-		return a || b || c || d ? -EINVAL : 1;
-	case PR_SET_THP_DISABLE:
-		return b || c || d ? -EINVAL : 0;
-	case PR_SET_VMA:
-		return -EINVAL;
-	case PR_SET_MM:
-		return prctl_mm(a);
-	case PR_TASK_PERF_EVENTS_DISABLE:
-	case PR_TASK_PERF_EVENTS_ENABLE:
-		return 0;
-	case PR_MCE_KILL:
-	case PR_MCE_KILL_GET:
-		return 0;
 	}
-	return -EINVAL;
+	return prctl_fixed(op, a, b, c, d);
 }
