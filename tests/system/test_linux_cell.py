@@ -116,12 +116,12 @@ def test_python_and_sockets(archive, boot, tree):
     add_python(tree)
     shutil.copy(os.path.join(HERE, "selftest.py"), tree / "selftest.py")
     build_c(tree, "sockets")
-    conf = ("cell t image=transport heap=4M state=256K stack=64K channels=4 priority=5\n" +
+    conf = ("cell t image=transport heap=8M state=2M stack=64K channels=4 priority=5\nargs t socks=512\n" +
             cell("c1", shell("/bin/sockets && exec /usr/bin/python3 /selftest.py net"), user="160M", vcpus=2) +
             "channel t c1 protocol=socket ring=4M label=sock\n")
     vm = boot(archive(conf, cells=["transport"], high=["linux"], data={"root.tar": pack(tree)}),
               mem="512M")
-    vm.expect(r"^c1: sockets passed 15$", timeout=60, absent="FAIL")
+    vm.expect(r"^c1: sockets passed 18$", timeout=60, absent="FAIL")
     vm.expect(r"c1: selftest passed (\d+)", timeout=120, absent="FAIL|Traceback")
     vm.expect(r"cell c1 ended: code 0")
 

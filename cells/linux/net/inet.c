@@ -25,8 +25,7 @@ struct pvs_client *pvs;
 static u32 pvs_channel;
 static bool cmd_locked, pvs_failed;
 static struct waitq cmd_wait, rsp_wait;
-static struct isock **by_slot;
-static u32 data_order;
+struct isock **by_slot;
 static const struct sock_ops inet_ops;
 
 /* ---- The connection to the transport cell ---- */
@@ -67,7 +66,7 @@ static int pvs_start(void)
 	if (!ring || size > 0xffffffffu)
 		return -ENETDOWN;
 	nslots = size >= 8u << 20 ? 1024 : size >= 2u << 20 ? 512 : 128;
-	data_order = size >= 16u << 20 ? 16 : size >= 4u << 20 ? 15 : 13;
+	rings_init(size);
 	pvs = kalloc(sizeof(*pvs));
 	mem = kalloc(pvs_memory((u32)size, nslots));
 	by_slot = kalloc(nslots * sizeof(*by_slot));
@@ -181,15 +180,6 @@ static void adopt(struct isock *i, int id)
 	inet_want_out(i, true);
 }
 
-static int rings_for(int (*fn)(u32 order, void *arg), void *arg)
-{
-	int r = -ENOMEM;
-
-	for (u32 order = data_order; order >= 12 && r == -ENOMEM; order--)
-		r = fn(order, arg);
-	return r;
-}
-
 struct make_args {
 	u32 family, type, protocol;
 	struct isock *i;
@@ -235,7 +225,7 @@ static int inet_create_family(u32 family, u32 type, u32 protocol, struct sock **
 	if (type == SOCK_STREAM_K)
 		id = CMD(pvs_socket(pvs, (int)family, (int)type, (int)protocol, 0, 0));
 	else
-		id = rings_for(make_dgram, &m);
+		id = rings_for(make_dgram, &m, true);
 	if (id < 0) {
 		kfree(i);
 		return id;
@@ -345,7 +335,7 @@ static int inet_connect(struct sock *s, const u8 *addr, u32 len, bool nonblock)
 		if (i->connected)
 			return -EISCONN;
 		if (!pvs->sock[i->id].rings.tx_order) {
-			r = rings_for(grow_both, i);
+			r = rings_for(grow_both, i, false);
 			if (r)
 				return r == -ENOMEM ? -ENOBUFS : r;
 		}
@@ -394,7 +384,7 @@ static int inet_accept(struct sock *s, struct sock **out, bool nonblock)
 	if (!i->listening)
 		return s->type == SOCK_STREAM_K ? -EINVAL : -EOPNOTSUPP;
 	for (;;) {
-		id = rings_for(make_accept, &m);
+		id = rings_for(make_accept, &m, false);
 		if (id != -EAGAIN)
 			break;
 		if (nonblock)

@@ -36,6 +36,15 @@ static inline u32 state_of(const struct isock *i)
 	return __atomic_load_n(&pvs->slot[i->id].state, __ATOMIC_ACQUIRE);
 }
 
+extern struct isock **by_slot;
+
+/* inet_rings.c: the sizes of rings. rings_for tries orders of a new socket's until one fits. */
+void rings_init(u64 region);
+int rings_for(int (*fn)(u32 order, void *arg), void *arg, bool dgram);
+bool ring_nearly_full(const struct isock *i);
+void ring_grow(struct isock *i, bool tx);
+void ring_settle(struct isock *i); /* wait for the end of an exchange */
+
 /* Commands to the transport cell: one at a time. */
 void pvs_cmd_lock(void);
 void pvs_cmd_unlock(void);

@@ -4,44 +4,6 @@
 #include "cells/linux/inc/sys.h"
 
 /* ---- Streams ---- */
-/*
- * Rings begin small and double while they hold a stream up, up to RING_MAX and as long as the
- * region has plenty: the window the peer sees is the receive ring's free space. The exchange
- * is a command that waits for its answer, so nobody may be copying meanwhile.
- */
-#define RING_MAX 18u
-
-static void ring_grow(struct isock *i, bool tx)
-{
-	const struct pvs_rings *r = &pvs->sock[i->id].rings;
-	u32 order = (tx ? r->tx_order : r->rx_order) + 1u;
-
-	if (order <= 1 || order > RING_MAX || i->copying || i->moving ||
-	    pvs_heap_left(pvs) < (pvs->size >> 1) + (1u << order))
-		return;
-	i->moving = true;
-	CMD(pvs_grow(pvs, i->id, tx ? order : 0, tx ? 0 : order));
-	i->moving = false;
-	wake_all(&i->s.wait);
-}
-
-static u32 ring_used(const struct isock *i)
-{
-	return __atomic_load_n(&pvs->slot[i->id].rx_prod, __ATOMIC_ACQUIRE) -
-	       pvs->sock[i->id].rx_cons;
-}
-
-static u32 ring_size(const struct isock *i)
-{
-	return 1u << pvs->sock[i->id].rings.rx_order;
-}
-
-static void ring_settle(struct isock *i)
-{
-	while (i->moving)
-		wait_on(&i->s.wait, NEVER, false);
-}
-
 int inet_take_error(struct isock *i)
 {
 	int e = i->s.error;
@@ -215,7 +177,7 @@ static ssize ring_take(struct isock *i, struct msg *m, bool *full)
 		n = -EFAULT;
 	i->copying--;
 	if (n > 0 && !(m->flags & MSG_PEEK_K)) {
-		*full |= ring_used(i) > ring_size(i) / 4 * 3;
+		*full |= ring_nearly_full(i);
 		pvs_recv_done(pvs, i->id, (u32)n);
 		if (m->flags & MSG_TRUNC_K)
 			m->u->left -= (u64)n;

@@ -143,8 +143,48 @@ static void test_cork(void)
 	close(s);
 }
 
+/* Connections that rest take little room, and one among them moves data as ever. */
+static void test_many(int n)
+{
+	static char in[200000], out[200000];
+	int(*ends)[2] = calloc((size_t)n, sizeof(*ends)), made = 0, alive = 0;
+	struct sockaddr_in a;
+	int l = listener(&a);
+	char b = 0;
+
+	for (; made < n; made++) {
+		ends[made][0] = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(ends[made][0], (void *)&a, sizeof(a)))
+			break;
+		ends[made][1] = accept(l, NULL, NULL);
+		if (ends[made][1] < 0)
+			break;
+	}
+	check(made == n, "so many connections");
+	memset(out, 'x', sizeof(out));
+	if (!fork()) {
+		send(ends[n / 2][0], out, sizeof(out), 0);
+		_exit(0);
+	}
+	check(recv(ends[n / 2][1], in, sizeof(in), MSG_WAITALL) == sizeof(in) &&
+		  !memcmp(in, out, sizeof(in)),
+	      "one of them is busy");
+	for (int i = 0; i < made; i++)
+		alive += send(ends[i][i & 1], "y", 1, 0) == 1 &&
+			 recv(ends[i][~i & 1], &b, 1, 0) == 1 && b == 'y';
+	check(alive == n, "all of them are alive");
+	for (int i = 0; i < made; i++) {
+		close(ends[i][0]);
+		close(ends[i][1]);
+	}
+	wait(NULL);
+	close(l);
+	free(ends);
+}
+
 int main(void)
 {
+	test_many(200);
 	test_connect();
 	test_cork();
 	printf("sockets passed %d\n", passed);
