@@ -121,7 +121,7 @@ def test_python_and_sockets(archive, boot, tree):
             "channel t c1 protocol=socket ring=4M label=sock\n")
     vm = boot(archive(conf, cells=["transport"], high=["linux"], data={"root.tar": pack(tree)}),
               mem="512M")
-    vm.expect(r"^c1: sockets passed 18$", timeout=60, absent="FAIL")
+    vm.expect(r"^c1: sockets passed 36$", timeout=60, absent="FAIL")
     vm.expect(r"c1: selftest passed (\d+)", timeout=120, absent="FAIL|Traceback")
     vm.expect(r"cell c1 ended: code 0")
 

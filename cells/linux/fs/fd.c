@@ -224,6 +224,7 @@ struct file *file_new(const struct file_ops *ops, u32 flags)
 	f->refs = 1;
 	f->ops = ops;
 	f->flags = flags;
+	f->owner_type = F_OWNER_PID;
 	files_open++;
 	return f;
 }
@@ -238,6 +239,8 @@ void file_put(struct file *f)
 	if (--f->refs)
 		return;
 	f->refs = 1; /* releasing may look at the file again */
+	if (f->async)
+		file_async_end(f);
 	if (!list_empty(&f->epolls))
 		epoll_file_gone(f);
 	locks_release_file(f);

@@ -90,6 +90,7 @@ struct sock {
 	u32 rcvlowat;
 	int error;
 	struct inode *inode; /* of its file, not counted */
+	struct file *file;   /* likewise; NULL before and after */
 };
 struct sock *sock_alloc(size_t size, u32 family, u32 type, u32 protocol,
 			const struct sock_ops *ops);

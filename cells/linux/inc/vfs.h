@@ -241,8 +241,11 @@ struct file {
 	struct inode *inode;
 	struct dentry *dentry;
 	void *priv;
-	u32 owner; /* F_SETOWN */
+	u32 owner; /* F_SETOWN: a number of owner_type, set by who had these ids */
+	u32 owner_uid, owner_euid;
+	u8 owner_type; /* F_OWNER_* */
 	u32 sig;
+	struct async *async;   /* fs/async.c */
 	struct list epolls;    /* epoll items that watch this file */
 	u64 ra_next, ra_pages; /* read-ahead */
 	u64 fh;                /* FUSE */
@@ -435,6 +438,14 @@ void notify_unlinked(struct dentry *d);
 void notify_inode_gone(struct inode *i);
 #define NOTIFY_ACTIVE (inotify_watches != 0)
 extern u32 inotify_watches, inotify_limits[3];
+
+/* fs/async.c: O_ASYNC and who is told */
+int file_async(struct file *f, int fd, bool on);
+void file_async_end(struct file *f);
+s64 file_setown(struct file *f, s32 who); /* a process, or -group */
+s32 file_getown(const struct file *f);
+s64 file_owner_ex(struct file *f, u64 arg, bool set); /* struct f_owner_ex */
+void file_sigurg(struct file *f);                     /* NULL: nobody */
 
 /* fs/epoll.c */
 void epoll_file_gone(struct file *f);

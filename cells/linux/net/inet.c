@@ -13,6 +13,7 @@
 #include "cells/linux/net/inet.h"
 #include <asm/ioctls.h>
 #include <asm/socket.h>
+#include <asm/sockios.h>
 #include <linux/capability.h>
 #include <linux/tcp.h>
 
@@ -45,8 +46,11 @@ static void pvs_event(void *arg)
 
 	do {
 		while ((n = pvs_next_event(pvs)) >= 0)
-			if (by_slot[n])
+			if (by_slot[n]) {
+				if (urgent_news(by_slot[n]))
+					file_sigurg(by_slot[n]->s.file);
 				wake_all(&by_slot[n]->s.wait);
+			}
 		wake_all(&rsp_wait);
 	} while (!pvs_idle_begin(pvs)); /* what came meanwhile was not announced */
 }
@@ -438,7 +442,7 @@ static u32 inet_poll(struct sock *s, struct poll_table *pt)
 		m |= POLLIN | POLLRDNORM;
 	if (ev & PVS_EV_OUT)
 		m |= POLLOUT | POLLWRNORM;
-	if (ev & PVS_EV_PRI)
+	if (urgent_waits(i))
 		m |= POLLPRI;
 	if ((ev & PVS_EV_ERR) || s->error)
 		m |= POLLERR;
@@ -557,6 +561,9 @@ static s64 inet_ioctl(struct sock *s, u32 cmd, u64 arg)
 		} else {
 			n = (int)(slot->rx_prod - pvs->sock[i->id].rx_cons);
 		}
+		return put_user(n, arg);
+	case SIOCATMARK:
+		n = urgent_stops(i);
 		return put_user(n, arg);
 	case TIOCOUTQ:
 		n = (int)(pvs->sock[i->id].tx_prod - slot->tx_cons);

@@ -22,6 +22,15 @@ struct isock {
 	bool cork, told_more, wants_out;
 	u32 untold;
 	struct ktimer hold;
+	/* inet_urgent.c: the byte at that index, not yet passed; or kept, when it was. */
+	u32 urgent_at;
+	bool urgent_ahead;
+	u8 urgent_state, urgent_byte; /* URGENT_* */
+};
+enum {
+	URGENT_NONE, /* or had already */
+	URGENT_NEW,
+	URGENT_KEPT,
 };
 
 extern struct pvs_client *pvs; /* the one connection to the transport cell */
@@ -44,6 +53,15 @@ int rings_for(int (*fn)(u32 order, void *arg), void *arg, bool dgram);
 bool ring_nearly_full(const struct isock *i);
 void ring_grow(struct isock *i, bool tx);
 void ring_settle(struct isock *i); /* wait for the end of an exchange */
+
+/* inet_urgent.c. Has the transport told of a new urgent byte? */
+bool urgent_news(struct isock *i);
+/* How many of n bytes may be read: up to the mark; at it what lies there, if it is inline. */
+u32 urgent_limit(struct isock *i, u32 n);
+bool urgent_skip(struct isock *i);        /* at the mark: take the byte out; false: it is not */
+bool urgent_stops(const struct isock *i); /* reading is at the mark */
+bool urgent_waits(struct isock *i);       /* a byte can be had, or will */
+ssize urgent_recv(struct isock *i, struct msg *m);
 
 /* Commands to the transport cell: one at a time. */
 void pvs_cmd_lock(void);

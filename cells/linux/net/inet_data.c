@@ -171,7 +171,9 @@ static ssize ring_take(struct isock *i, struct msg *m, bool *full)
 
 	klock_take(&i->receiving);
 	ring_settle(i);
+	urgent_skip(i);
 	n = (ssize)MIN((u64)pvs_recv_data(pvs, i->id, &p), m->u->left);
+	n = urgent_limit(i, (u32)n);
 	i->copying++;
 	if (n && !(m->flags & MSG_TRUNC_K) && uio_out(m->u, p, (u64)n))
 		n = -EFAULT;
@@ -196,7 +198,7 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 	if (m->flags & MSG_ERRQUEUE_K)
 		return -EAGAIN; /* a stream has none */
 	if (m->flags & MSG_OOB_K)
-		return -EINVAL;
+		return urgent_recv(i, m);
 	while (m->u->left) {
 		const void *p;
 		ssize n = ring_take(i, m, &full);
@@ -206,7 +208,7 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 			return done ? done : n;
 		if (n) {
 			done += n;
-			if (m->flags & MSG_PEEK_K)
+			if ((m->flags & MSG_PEEK_K) || urgent_stops(i))
 				break;
 			continue;
 		}

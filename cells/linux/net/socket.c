@@ -8,6 +8,7 @@
 #include "cells/linux/inc/sys.h"
 #include <asm/socket.h>
 #include <asm/ioctls.h>
+#include <asm/sockios.h>
 #include <linux/capability.h>
 
 static const struct family *const families[] = {&family_unix, &family_inet, &family_inet6,
@@ -109,7 +110,16 @@ static u32 sf_poll(struct file *f, struct poll_table *pt)
 static s64 sf_ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	struct sock *s = f->priv;
+	s32 who;
 
+	switch (cmd) {
+	case FIOSETOWN:
+	case SIOCSPGRP:
+		return get_user(who, arg) ? -EFAULT : file_setown(f, who);
+	case FIOGETOWN:
+	case SIOCGPGRP:
+		return put_user(file_getown(f), arg);
+	}
 	return s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
 }
 
@@ -118,6 +128,7 @@ static void sf_release(struct file *f)
 	struct sock *s = f->priv;
 
 	s->inode = NULL;
+	s->file = NULL;
 	sock_put(s);
 }
 static const struct file_ops sock_fops = {.read = sf_read,
@@ -137,6 +148,7 @@ static struct file *sock_file(struct sock *s, u32 flags)
 	f = anon_file(name, &sock_fops, s, O_RDWR | (flags & O_NONBLOCK), S_IFSOCK | 0777);
 	if (f)
 		s->inode = f->inode;
+	s->file = f;
 	return f;
 }
 

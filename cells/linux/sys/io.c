@@ -257,7 +257,7 @@ SYSCALL(dup3, "fdx", int fd, int to, u32 flags)
 	return flags & ~(u32)O_CLOEXEC ? -EINVAL : do_dup3(fd, to, flags, false);
 }
 
-#define SETFL_MASK (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC)
+#define SETFL_MASK (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
 
 static s64 fcntl_dup(struct file *f, u64 arg, bool cloexec)
 {
@@ -324,6 +324,9 @@ SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 		r = f->flags;
 		break;
 	case F_SETFL:
+		r = file_async(f, fd, (arg & FASYNC) != 0);
+		if (r)
+			break;
 		f->flags = (f->flags & ~(u32)SETFL_MASK) | ((u32)arg & SETFL_MASK);
 		break;
 	case F_GETLK:
@@ -335,10 +338,14 @@ SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 		r = fcntl_lock(f, (int)cmd, arg);
 		break;
 	case F_SETOWN:
-		f->owner = (u32)arg;
+		r = file_setown(f, (s32)arg);
 		break;
 	case F_GETOWN:
-		r = f->owner;
+		r = file_getown(f);
+		break;
+	case F_SETOWN_EX:
+	case F_GETOWN_EX:
+		r = file_owner_ex(f, arg, cmd == F_SETOWN_EX);
 		break;
 	case F_SETSIG:
 		if (arg > NSIGS)
@@ -398,6 +405,8 @@ SYSCALL(ioctl, "fxx", int fd, u32 cmd, u64 arg)
 		break;
 	case FIOASYNC:
 		r = get_user(v, arg);
+		if (!r)
+			r = file_async(f, fd, v != 0);
 		break;
 	case FIONREAD:
 		if (is_reg(f->inode)) {

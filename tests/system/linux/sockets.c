@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/sendfile.h>
@@ -143,6 +144,84 @@ static void test_cork(void)
 	close(s);
 }
 
+/* Returns when the signal is there: it is blocked meanwhile. */
+static int told(int sig, siginfo_t *info)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	return sigtimedwait(&set, info, &(struct timespec){10, 0});
+}
+
+static void block(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void test_urgent(void)
+{
+	char b[16];
+	int c, s, on = 1, mark = -1;
+
+	pair(&c, &s);
+	block(SIGURG);
+	fcntl(s, F_SETOWN, getpid());
+	check(fcntl(s, F_GETOWN) == getpid(), "the owner");
+	send(c, "abc", 3, 0);
+	send(c, "!", 1, MSG_OOB);
+	send(c, "def", 3, 0);
+	check(told(SIGURG, NULL) == SIGURG, "its signal");
+	check(ready(s, POLLPRI) == POLLPRI, "poll knows");
+	while (ready(s, POLLIN) && recv(s, b, 16, MSG_PEEK) < 3)
+		;
+	check(recv(s, b, 16, 0) == 3 && !memcmp(b, "abc", 3), "a read stops at the mark");
+	check(!ioctl(s, SIOCATMARK, &mark) && mark == 1, "it is there");
+	check(recv(s, b, 16, MSG_OOB) == 1 && *b == '!', "the byte");
+	check(recv(s, b, 16, MSG_OOB) == -1 && errno == EINVAL, "once only");
+	check(recv(s, b, 3, MSG_WAITALL) == 3 && !memcmp(b, "def", 3),
+	      "it is not in the stream");
+	setsockopt(s, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+	send(c, "?", 1, MSG_OOB);
+	check(recv(s, b, 1, 0) == 1 && *b == '?', "or inline");
+	close(c);
+	close(s);
+}
+
+static void test_async(void)
+{
+	int p[2], c, s, on = 1;
+	siginfo_t info;
+	char b;
+
+	setpgid(0, 0);
+	block(SIGIO);
+	block(SIGRTMIN);
+	check(!pipe(p) && !fcntl(p[0], F_SETOWN, getpid()) && !fcntl(p[0], F_SETFL, O_ASYNC),
+	      "a pipe");
+	check((fcntl(p[0], F_GETFL) & O_ASYNC) != 0, "it is asked for");
+	check(write(p[1], "x", 1) == 1 && told(SIGIO, NULL) == SIGIO, "input");
+	fcntl(p[0], F_SETSIG, SIGRTMIN);
+	check(write(p[1], "x", 1) == 1 && told(SIGRTMIN, &info) == SIGRTMIN, "another signal");
+	check(info.si_fd == p[0] && info.si_code == POLL_IN && (info.si_band & POLLIN),
+	      "which one it is");
+	check(fcntl(p[0], F_SETOWN, 0x7ffffff) == -1 && errno == ESRCH,
+	      "an owner that is none");
+	pair(&c, &s);
+	fcntl(s, F_SETOWN, -getpgrp());
+	check(!ioctl(s, FIOASYNC, &on), "a socket");
+	check(send(c, "y", 1, 0) == 1 && told(SIGIO, NULL) == SIGIO, "its data");
+	check(recv(s, &b, 1, 0) == 1, "is read");
+	close(p[0]);
+	close(p[1]);
+	close(c);
+	close(s);
+}
+
 /* Connections that rest take little room, and one among them moves data as ever. */
 static void test_many(int n)
 {
@@ -187,6 +266,8 @@ int main(void)
 	test_many(200);
 	test_connect();
 	test_cork();
+	test_urgent();
+	test_async();
 	printf("sockets passed %d\n", passed);
 	return 0;
 }
