@@ -53,7 +53,6 @@ struct box {
 	int ctl;             // its device, -1 closed
 	bool reading, gone, paused;
 	uint64_t memory;
-	int64_t nano_cpus;
 	char tree[256];
 	struct box_mount *mount;
 	size_t nmounts;
@@ -92,6 +91,9 @@ int box_send(struct box *x, uint32_t type, uint32_t id, uint32_t arg, uint32_t f
 int box_sync(struct box *x, bool forget);
 // New limits: 0, what the cell said (ENOMEM, EBUSY, ...), EAGAIN paused, EIO no answer.
 int box_limits(struct box *x, const struct d0_con_limits *l);
+// What of a cell's CPU time the limits mean for each of its vCPUs (d0_ctl_cell_create).
+void cpu_limits(const struct be_limits *l, uint32_t vcpus, uint32_t *budget_us,
+		uint32_t *slice_us);
 // The cell's list of processes (d0/conctl.h), to be freed; NULL if it doesn't answer.
 char *box_tasks(struct box *x);
 // n bytes. When none came for timeout_ms (<0: no limit) it fails, or asks on(ctx) whether to

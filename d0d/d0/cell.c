@@ -19,6 +19,12 @@
 #define MEM_LEAST     (16ull << 20)
 #define CHANNELS_MAX  64u // of a container's cell
 #define VCPUS_DEFAULT 2
+// Shares are turns on a CPU in proportion, as far as the nucleus' scheduler is fair to who
+// waits.
+#define SHARES_DEFAULT 1024
+#define SLICE_US       10000
+#define SLICE_LEAST_US 500
+#define SLICE_MOST_US  40000
 
 static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint32_t flags,
 		   struct err *e)
@@ -31,6 +37,20 @@ static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint3
 static void cell_name(const char *id, char out[D0_NAME_MAX])
 {
 	snprintf(out, D0_NAME_MAX, BOX_PREFIX "%.12s", id);
+}
+
+void cpu_limits(const struct be_limits *l, uint32_t vcpus, uint32_t *budget_us,
+		uint32_t *slice_us)
+{
+	int64_t slice = SLICE_US * l->cpu_shares / SHARES_DEFAULT;
+
+	*budget_us = 0;
+	if (l->nano_cpus > 0 && l->nano_cpus < (int64_t)vcpus * 1000000000)
+		*budget_us = (uint32_t)(l->nano_cpus / vcpus / (1000000000 / D0_CTL_PERIOD_US));
+	*slice_us = slice <= 0               ? 0
+		    : slice < SLICE_LEAST_US ? SLICE_LEAST_US
+		    : slice > SLICE_MOST_US  ? SLICE_MOST_US
+					     : (uint32_t)slice;
 }
 
 // Two vCPUs where the machine has as many CPUs; with --cpus as many as it takes to use so
@@ -47,8 +67,7 @@ static void cpus_set(struct d0_backend *b, const struct be_spec *s,
 	r->vcpus = nano > 0 ? (uint32_t)((nano + 999999999) / 1000000000) : VCPUS_DEFAULT;
 	if (r->vcpus > most)
 		r->vcpus = most;
-	if (nano > 0 && nano < (long long)r->vcpus * 1000000000)
-		r->budget_us = (uint32_t)(nano / r->vcpus / 10000);
+	cpu_limits(&s->limits, r->vcpus, &r->budget_us, &r->slice_us);
 }
 
 static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
@@ -59,7 +78,6 @@ static int cell_make(struct box *x, const struct be_spec *s, struct err *e)
 				       .priority = 3,
 				       .restart = D0_RESTART_NEVER};
 
-	x->nano_cpus = s->limits.nano_cpus;
 	x->memory = s->limits.memory > 0 ? (uint64_t)s->limits.memory : MEM_DEFAULT;
 	if (x->memory < MEM_LEAST)
 		return err_set(
@@ -211,7 +229,6 @@ int box_adopt(struct d0_backend *b, const struct be_spec *s, struct box **out)
 		return 0;
 	x = box_alloc(b, s);
 	x->cell = cell;
-	x->nano_cpus = s->limits.nano_cpus;
 	x->memory = s->limits.memory > 0 ? (uint64_t)s->limits.memory : MEM_DEFAULT;
 	x->mount = xcalloc(s->nmounts + 1, sizeof(*x->mount));
 	for (size_t i = 0; i < s->nmounts; i++)

@@ -190,15 +190,33 @@ int d0_resize(struct be_proc *p, uint16_t rows, uint16_t cols, struct err *e)
 	return 0;
 }
 
+// Its vCPUs are as many as it was started with, so it can't get more CPUs than that.
+static int cpu_request(struct box *x, const struct be_limits *l, struct d0_ctl_cell_cpu *r,
+		       struct err *e)
+{
+	struct d0_ctl_cell_status s = {.h.cell = x->cell};
+	struct d0_ctl_system_status sys = {0};
+
+	if (ctl_call(x->b, &s, D0_CTL_cell_status, sizeof(s), e) < 0 ||
+	    ctl_call(x->b, &sys, D0_CTL_system_status, sizeof(sys), e) < 0)
+		return -1;
+	if (s.vcpus < sys.cpus && l->nano_cpus > (int64_t)s.vcpus * 1000000000)
+		return err_set(
+		    e, 400, "the container was started with %u CPUs: stop it, then update it",
+		    s.vcpus);
+	*r = (struct d0_ctl_cell_cpu){.h.cell = x->cell};
+	cpu_limits(l, s.vcpus, &r->budget_us, &r->slice_us);
+	return 0;
+}
+
 int d0_update(struct be_proc *p, const struct be_limits *l, struct err *e)
 {
 	struct box *x = p->box;
 	struct d0_con_limits c = {0};
+	struct d0_ctl_cell_cpu cpu;
 
-	if (l->nano_cpus != x->nano_cpus)
-		return err_set(e, 501,
-			       "a running container keeps its share of CPU time: stop it, then "
-			       "update it");
+	if (cpu_request(x, l, &cpu, e) < 0)
+		return -1;
 	if (l->memory > 0 && (uint64_t)l->memory != x->memory)
 		c.memory = (uint64_t)l->memory;
 	c.pids = l->pids > 0 && l->pids < UINT32_MAX ? (uint32_t)l->pids : UINT32_MAX;
@@ -206,7 +224,7 @@ int d0_update(struct be_proc *p, const struct be_limits *l, struct err *e)
 	case 0:
 		if (c.memory)
 			x->memory = c.memory;
-		return 0;
+		return ctl_call(x->b, &cpu, D0_CTL_cell_cpu, sizeof(cpu), e);
 	case ENOMEM:
 		return err_set(e, 400,
 			       "a running container's memory can't grow beyond what it was "

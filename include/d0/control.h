@@ -24,6 +24,7 @@
 	X(7, channel_create, "connect two cells, running or not")                  \
 	X(8, channel_destroy, "disconnect")                                        \
 	X(9, device_grant, "give a device to a stopped cell")                      \
+	X(10, cell_cpu, "change how much CPU time a cell's vCPUs get")             \
 	X(11, channel_status, "[R] one channel of a cell, as that cell sees it")   \
 	X(16, cell_status, "[R] one cell")                                         \
 	X(17, cell_regions, "[R] its regions")                                     \
@@ -46,6 +47,8 @@ struct d0_ctl {
 	uint32_t cell; /* the cell it is about; in or out */
 };
 
+#define D0_CTL_PERIOD_US 100000u /* of budgets; the longest slice */
+
 enum d0_restart_policy {
 	D0_RESTART_NEVER,
 	D0_RESTART_ON_FAILURE,
@@ -67,13 +70,22 @@ struct d0_ctl_cell_create {
 	uint32_t budget_us; /* CPU time of each vCPU per 100 ms at that priority; 0: no limit */
 	uint32_t restart;   /* enum d0_restart_policy */
 	uint32_t caps;      /* only what the caller itself holds, never D0_CAP_CONTROL */
-	char data[48];      /* file of the boot archive to map read-only, or empty */
+	uint32_t slice_us;  /* longest turn on a CPU, at most a period; 0: 10 ms. Who waits at
+			       the  same priority gets time in proportion to it */
+	uint32_t pad;
+	char data[48]; /* file of the boot archive to map read-only, or empty */
 };
 
 struct d0_ctl_cell_op { /* cell_start, cell_stop, cell_restart, cell_destroy, cell_pause */
 	struct d0_ctl h;
 	uint32_t flags; /* cell_stop: 1 = force; cell_pause: 1 = pause, 0 = resume */
 	uint32_t pad;
+};
+
+struct d0_ctl_cell_cpu { /* as in cell_create; from each vCPU's next turn on */
+	struct d0_ctl h;
+	uint32_t budget_us;
+	uint32_t slice_us;
 };
 
 struct d0_ctl_channel_create {

@@ -7,9 +7,10 @@
  *
  * Model: one set of queues for all CPUs: queue 0 for vCPUs that have used up their
  * budget, queue p+1 for priority p. A CPU takes the first of the highest queue, runs it for at
- * most a slice, and puts it at the end of its queue. A budget is CPU time per 100 ms at the
- * cell's priority; beyond it a vCPU runs only when nobody else wants to. A vCPU that has waited
- * for STARVED is taken first whatever its queue, so that priority is never starvation.
+ * most a slice, and puts it at the end of its queue. Slices may differ from cell to cell: among
+ * those that never rest time is shared in proportion to them. A budget is CPU time per 100 ms
+ * at the cell's priority; beyond it a vCPU runs only when nobody else wants to. A vCPU that has
+ * waited for STARVED is taken first whatever its queue, so that priority is never starvation.
  *
  * Hand-over: a vCPU that is woken by another one waits in its queue for the waker's CPU,
  * because a cell that notifies its peer is as a rule about to wait itself. The peer then runs
@@ -42,8 +43,8 @@
 #include "nucleus/verify/verify.h"
 
 #define QUEUES       9
-#define SLICE        10000000ull  /* ns */
-#define PERIOD       100000000ull /* of budgets */
+#define SLICE        10000000ull                  /* ns */
+#define PERIOD       (D0_CTL_PERIOD_US * 1000ull) /* of budgets */
 #define STARVED      50000000ull
 #define HANDOVER_MIN 10000ull /* ns: how long a woken vCPU waits for its waker's CPU */
 #define HANDOVER_MAX 3000000ull
@@ -270,8 +271,8 @@ static void timer_until(struct cpu *cpu, u64 wake)
 /* Run one vCPU until it blocks, ends, or its slice is over. */
 static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 {
-	u64 end = now + SLICE, since = now;
 	struct cell *cell = v->cell;
+	u64 end = now + (cell->config.slice_us * 1000ull ?: SLICE), since = now;
 	renew_budget(v, now);
 	if (cell->config.budget_us && v->queue)
 		end = MIN(end, now + cell->config.budget_us * 1000ull -
@@ -332,11 +333,7 @@ static void on_timer(u32 vector, void *arg)
 static void on_serial(u32 vector, void *arg)
 {
 	nucleus_lock();
-	for (u32 i = 0; i < cell_slots(); i++) {
-		struct cell *cell = cell_by_number(i);
-		if (cell && (cell->config.caps & D0_CAP_CONSOLE))
-			cell_raise_flags(cell, 0, D0_EV_CONSOLE);
-	}
+	cells_tell(D0_CAP_CONSOLE, D0_EV_CONSOLE);
 	nucleus_unlock();
 }
 

@@ -106,6 +106,16 @@ static int ctl_cell_pause(struct cell *caller, struct cell *cell, void *arg)
 	return cell == caller ? D0_EINVAL : cell_set_paused(cell, r->flags & 1);
 }
 
+static int ctl_cell_cpu(struct cell *caller, struct cell *cell, void *arg)
+{
+	const struct d0_ctl_cell_cpu *r = arg;
+	if (r->budget_us > D0_CTL_PERIOD_US || r->slice_us > D0_CTL_PERIOD_US)
+		return D0_EINVAL;
+	cell->config.budget_us = r->budget_us;
+	cell->config.slice_us = r->slice_us;
+	return D0_OK;
+}
+
 static int ctl_channel_create(struct cell *caller, struct cell *server, void *arg)
 {
 	struct d0_ctl_channel_create *r = arg;
@@ -272,6 +282,7 @@ static const struct {
     CTL_AS(cell_restart, cell_op, D0_CAP_CONTROL | D0_CAP_HEAL, true),
     CTL_AS(cell_destroy, cell_op, D0_CAP_CONTROL, true),
     CTL_AS(cell_pause, cell_op, D0_CAP_CONTROL, true),
+    CTL(cell_cpu, D0_CAP_CONTROL, true),
     CTL(channel_create, D0_CAP_CONTROL, true),
     CTL(channel_destroy, D0_CAP_CONTROL, true),
     CTL(channel_status, D0_CAP_INSPECT, true),

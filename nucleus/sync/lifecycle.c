@@ -255,7 +255,7 @@ int cell_start(struct cell *cell)
 	if (cell->stat.starts == 1)
 		journal(D0_EVENT_cell_started, cell->number, 0, "%s (cell %u, %lu KiB)",
 			cell->config.name, cell->number, cell->memory_frames * 4);
-	cells_changed();
+	cells_tell(D0_CAP_INSPECT | D0_CAP_CONTROL, D0_EV_CELLS);
 	return D0_OK;
 }
 
@@ -275,7 +275,7 @@ void cell_end(struct cell *cell, u32 state, s64 code, const char *reason)
 		n_snprintf(cell->stat.reason, sizeof(cell->stat.reason), "%s", reason);
 	tear_down(cell);
 	tell_peers(cell, false);
-	cells_changed();
+	cells_tell(D0_CAP_INSPECT | D0_CAP_CONTROL, D0_EV_CELLS);
 }
 
 static void plan_restart(struct cell *cell, bool failed)
@@ -350,7 +350,7 @@ int cell_set_paused(struct cell *cell, bool paused)
 	if (paused)
 		cell_quiesce(cell);
 	cell->state = paused ? D0_CELL_PAUSED : D0_CELL_RUNNING;
-	cells_changed();
+	cells_tell(D0_CAP_INSPECT | D0_CAP_CONTROL, D0_EV_CELLS);
 	return D0_OK;
 }
 
@@ -372,12 +372,11 @@ u64 lifecycle_tick(u64 now)
 	return next;
 }
 
-void cells_changed(void)
+void cells_tell(u32 caps, u64 flags)
 {
 	for (u32 i = 0; i < cell_slots(); i++) {
 		struct cell *cell = cell_by_number(i);
-		if (cell && cell->state == D0_CELL_RUNNING &&
-		    (cell->config.caps & (D0_CAP_INSPECT | D0_CAP_CONTROL)))
-			cell_raise_flags(cell, 0, D0_EV_CELLS);
+		if (cell && (cell->config.caps & caps))
+			cell_raise_flags(cell, 0, flags);
 	}
 }

@@ -66,7 +66,8 @@ static int check_config(const struct d0_ctl_cell_create *c)
 		return D0_EINVAL;
 	if (!c->vcpus || c->vcpus > D0_VCPUS_MAX || !c->channels ||
 	    c->channels > D0_CHANNELS_MAX || c->priority > 7 ||
-	    c->restart > D0_RESTART_ALWAYS || c->budget_us > 100000)
+	    c->restart > D0_RESTART_ALWAYS || c->budget_us > D0_CTL_PERIOD_US ||
+	    c->slice_us > D0_CTL_PERIOD_US)
 		return D0_EINVAL;
 	if (c->heap > 4 * GiB || c->state > GiB || c->user > 64 * GiB || c->stack > 16 * MiB ||
 	    c->stack < PAGE_SIZE)
@@ -150,10 +151,9 @@ static bool take_memory(struct cell *cell)
 static struct cell *allocate(const struct d0_ctl_cell_create *config, u32 number,
 			     const struct image *image)
 {
-	u64 at = ALIGN_UP(sizeof(struct cell), 64);
-	u64 vcpus = at, size = at + config->vcpus * sizeof(struct vcpu);
-	u64 channel_slots = size;
-	size += config->channels * sizeof(struct channel_slot);
+	u64 vcpus = ALIGN_UP(sizeof(struct cell), 64);
+	u64 channel_slots = vcpus + config->vcpus * sizeof(struct vcpu);
+	u64 size = channel_slots + config->channels * sizeof(struct channel_slot);
 	hpa_t run = frames_alloc_run(PAGES(size));
 	if (!hpa_valid(run))
 		return NULL;
@@ -204,7 +204,7 @@ struct cell *cell_new(const struct d0_ctl_cell_create *config, int *err)
 	*err = D0_OK;
 	journal(D0_EVENT_cell_created, number, 0, "%s from image %s", config->name,
 		config->image);
-	cells_changed();
+	cells_tell(D0_CAP_INSPECT | D0_CAP_CONTROL, D0_EV_CELLS);
 	return cell;
 }
 
@@ -253,7 +253,7 @@ int cell_destroy(struct cell *cell)
 	} else {
 		destroy_now(cell);
 	}
-	cells_changed();
+	cells_tell(D0_CAP_INSPECT | D0_CAP_CONTROL, D0_EV_CELLS);
 	return D0_OK;
 }
 

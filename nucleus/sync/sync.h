@@ -38,7 +38,7 @@ void cell_exited(struct cell *cell, s64 code, const char *reason);
 u64 lifecycle_tick(u64 now);
 void regions_describe(const struct cell *cell, struct d0_region out[D0_REGIONS_MAX]);
 void cell_publish_regions(struct cell *cell); /* its region table changed */
-void cells_changed(void);                     /* D0_EV_CELLS to who may inspect */
+void cells_tell(u32 caps, u64 flags); /* an event to each that has one of those rights */
 
 /* ---- channels.c ---- */
 /* Checked but for sizes and numbers; the channel numbers are filled in. */

@@ -150,7 +150,8 @@ def test_update(docker, web):
     docker.run("exec", web, "dd", "if=/dev/zero", "of=/dev/null", "bs=1M", "count=64")
     said = docker.err("update", "-m", "512m", "--memory-swap", "512m", web)
     assert "can't grow beyond" in said and field(docker, web, "{{.HostConfig.Memory}}") == str(32 << 20)
-    assert "stop it, then update it" in docker.err("update", "--cpus", "0.5", web)
+    docker.run("update", "--cpus", "0.5", "--cpu-shares", "512", web)
+    assert field(docker, web, "{{.HostConfig.NanoCpus}} {{.HostConfig.CpuShares}}") == "500000000 512"
     docker.run("update", "--restart", "no", web)
 
 

@@ -331,6 +331,37 @@ def test_nothing_leaks(host):
     assert after[0] - figures(host)[0] < 4096
 
 
+def seconds(host):
+    return {c["name"]: c["cpu"] for c in json.loads(host.get("/status.json"))["containers"]}
+
+
+def wins(host, more, less):
+    """Waits for a second of the one's time in which the other gets less than half as much."""
+    end = time.monotonic() + 60 * PATIENCE
+    while True:
+        before, now = seconds(host), seconds(host)
+        while now[more] - before[more] < 1:
+            assert time.monotonic() < end, (before, now)
+            time.sleep(0.2)
+            now = seconds(host)
+        if now[less] - before[less] < (now[more] - before[more]) / 2:
+            return
+
+
+def test_cpu_time_changes_while_containers_run(host):
+    for name in ("one", "two"):
+        host.ok("run", "-d", "--name", name, "busybox", "sh", "-c",
+                "while :; do :; done & while :; do :; done")
+    host.ok("update", "--cpu-shares", "64", "one")
+    wins(host, "two", "one")
+    host.ok("update", "--cpu-shares", "1024", "one")
+    host.ok("update", "--cpus", "0.1", "two")
+    wins(host, "one", "two")
+    got = host.docker("run", "--name", "half", "--cpus", "0.5", "-d", "busybox", "sleep", "100")
+    got = host.docker("update", "--cpus", "2", "half")
+    assert got.returncode == 1 and "was started with 1 CPUs" in got.stderr
+
+
 @pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
 def test_under_load(host):
     serve(host, "web", "-p", "8081:80")

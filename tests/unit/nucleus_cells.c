@@ -383,8 +383,17 @@ static void control_is_for_those_who_may(void **state)
 	op.h.op = D0_CTL_cell_pause;
 	op.flags = 1;
 	assert_int_equal(ask(boss, &op, sizeof(op)), D0_OK);
+	struct d0_ctl_cell_cpu cpu = {
+	    {D0_CTL_cell_cpu, sizeof(cpu), 0, cr.h.cell}, 30000, D0_CTL_PERIOD_US + 1};
+	assert_int_equal(ask(boss, &cpu, sizeof(cpu)), D0_EINVAL);
+	cpu.slice_us = 5000;
+	assert_int_equal(ask(other, &cpu, sizeof(cpu)), D0_EPERM);
+	assert_int_equal(ask(boss, &cpu, sizeof(cpu)), D0_OK);
+	assert_int_equal(cell_by_number(cr.h.cell)->config.budget_us, 30000);
+	assert_int_equal(cell_by_number(cr.h.cell)->config.slice_us, 5000);
 	op.h.op = D0_CTL_cell_destroy;
 	assert_int_equal(ask(boss, &op, sizeof(op)), D0_OK);
+	assert_int_equal(ask(boss, &cpu, sizeof(cpu)), D0_ENOENT);
 	op.h.cell = boss->number;
 	assert_int_equal(ask(boss, &op, sizeof(op)), D0_EINVAL);
 	memset(cr.name, 'a', sizeof(cr.name));
@@ -402,7 +411,7 @@ static void control_requests_with_anything(void **state)
 	    sizeof(struct d0_ctl_channel_create), sizeof(struct d0_ctl_channel_destroy),
 	    sizeof(struct d0_ctl_cell_regions),   sizeof(struct d0_ctl_cell_counters),
 	    sizeof(struct d0_ctl_system_status),  sizeof(struct d0_ctl_events_read),
-	    sizeof(struct d0_ctl_device_list)};
+	    sizeof(struct d0_ctl_device_list),    sizeof(struct d0_ctl_cell_cpu)};
 	static u32 request[2048];
 	for (u32 i = 0; i < 20000; i++) {
 		u32 n = size[random_u64() % ARRAY_SIZE(size)];

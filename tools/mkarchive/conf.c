@@ -6,7 +6,8 @@
  * machine (memory, devices) the nucleus finds out.
  *
  *	cell NAME image=IMG [heap=64K] [stack=16K] [state=0] [user=0] [vcpus=1] [channels=8]
- *	     [priority=3] [budget=0] [restart=never|on-failure|always] [caps=inspect,...]
+ *	     [priority=3] [budget=0] [slice=0] [restart=never|on-failure|always]
+ *[caps=inspect,...]
  *	     [data=FILE]	a file of the archive, mapped read-only as a region of that name
  *	args NAME the rest of the line
  *	channel SERVER CLIENT protocol=P [ring=16K] [label=L] [server_args=A] [client_args=A]
@@ -254,7 +255,9 @@ static const char *cell_numbers(struct conf *c, struct d0_ctl_cell_create *r)
 	if (!err)
 		err = get_u32(c, "priority", 3, 7, &r->priority);
 	if (!err)
-		err = get_u32(c, "budget", 0, 100000, &r->budget_us);
+		err = get_u32(c, "budget", 0, D0_CTL_PERIOD_US, &r->budget_us);
+	if (!err)
+		err = get_u32(c, "slice", 0, D0_CTL_PERIOD_US, &r->slice_us);
 	if (!err)
 		err = get_choice(c, "restart", policy, 3, &r->restart);
 	return err ? err : get_caps(c, &r->caps);
@@ -263,9 +266,9 @@ static const char *cell_numbers(struct conf *c, struct d0_ctl_cell_create *r)
 static const char *do_cell(struct conf *c)
 {
 	struct d0_ctl_cell_create r = {.h = {D0_CTL_cell_create, sizeof(r), 0, 0}};
-	const char *err =
-	    check_keys(c, "image heap stack state user vcpus channels priority budget restart "
-			  "caps data");
+	const char *err = check_keys(
+	    c, "image heap stack state user vcpus channels priority budget slice restart "
+	       "caps data");
 
 	if (!err)
 		err = cell_names(c, &r);
