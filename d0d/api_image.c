@@ -105,18 +105,6 @@ static void list(struct http_req *r)
 }
 ROUTE("GET", "/images/json", list);
 
-static json_t *familiar(char **v)
-{
-	json_t *a = json_array();
-
-	for (; *v; v++) {
-		char *f = ref_familiar(*v);
-		json_array_append_new(a, jstr(f));
-		free(f);
-	}
-	return a;
-}
-
 static json_t *inspect_json(struct image *im)
 {
 	json_t *diffs = json_array(), *cfg = jo(im->config, "config");
@@ -127,14 +115,14 @@ static json_t *inspect_json(struct image *im)
 	return json_pack(
 	    "{s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:{s:s, s:n}, "
 	    "s:{s:s, s:o}, s:{s:o}}",
-	    "Id", im->id, "RepoTags", familiar(im->tags), "RepoDigests", familiar(im->digests),
-	    "Parent", "", "Comment", js(im->config, "comment", ""), "Created",
-	    js(im->config, "created", "0001-01-01T00:00:00Z"), "DockerVersion", "", "Author",
-	    js(im->config, "author", ""), "Config", cfg ? json_incref(cfg) : json_object(),
-	    "Architecture", js(im->config, "architecture", "amd64"), "Os",
-	    js(im->config, "os", "linux"), "Size", size, "VirtualSize", size, "GraphDriver",
-	    "Name", "h2", "Data", "RootFS", "Type", "layers", "Layers", diffs, "Metadata",
-	    "LastTagTime", jtime(im->tagged_ns));
+	    "Id", im->id, "RepoTags", image_names(im->tags), "RepoDigests",
+	    image_names(im->digests), "Parent", "", "Comment", js(im->config, "comment", ""),
+	    "Created", js(im->config, "created", "0001-01-01T00:00:00Z"), "DockerVersion", "",
+	    "Author", js(im->config, "author", ""), "Config",
+	    cfg ? json_incref(cfg) : json_object(), "Architecture",
+	    js(im->config, "architecture", "amd64"), "Os", js(im->config, "os", "linux"),
+	    "Size", size, "VirtualSize", size, "GraphDriver", "Name", "h2", "Data", "RootFS",
+	    "Type", "layers", "Layers", diffs, "Metadata", "LastTagTime", jtime(im->tagged_ns));
 }
 
 static void inspect(struct http_req *r)
@@ -182,7 +170,7 @@ static json_t *history_json(struct image *im)
 	json_t *top = json_array_get(out, 0);
 	if (top) {
 		json_object_set_new(top, "Id", json_string(im->id));
-		json_object_set_new(top, "Tags", familiar(im->tags));
+		json_object_set_new(top, "Tags", image_names(im->tags));
 	}
 	return out;
 }

@@ -241,6 +241,7 @@ void import_end(struct engine *e);
 uint64_t image_size(const struct image *im);
 const char *image_parent_chain(const struct image *im); // its top layer, "" if it has none
 json_t *image_summary(struct engine *e, struct image *im, bool shared);
+json_t *image_names(char **v); // as users write them
 
 // ---- blob.c ----
 struct blob_writer {

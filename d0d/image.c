@@ -652,7 +652,7 @@ int image_remove(struct engine *e, const char *name, bool force, json_t *out, st
 
 // ---- JSON ----
 
-static json_t *familiar_list(char **v)
+json_t *image_names(char **v)
 {
 	json_t *a = json_array();
 
@@ -681,7 +681,7 @@ json_t *image_summary(struct engine *e, struct image *im, bool shared)
 		n += strcmp(c->image_id, im->id) == 0;
 	return json_pack(
 	    "{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:O?, s:I}", "Id", im->id, "ParentId", "",
-	    "RepoTags", familiar_list(im->tags), "RepoDigests", familiar_list(im->digests),
+	    "RepoTags", image_names(im->tags), "RepoDigests", image_names(im->digests),
 	    "Created", (json_int_t)(image_created(im) / 1000000000), "Size", (json_int_t)size,
 	    "VirtualSize", (json_int_t)size, "SharedSize", (json_int_t)(shared ? 0 : -1),
 	    "Labels", labels, "Containers", (json_int_t)n);

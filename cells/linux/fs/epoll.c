@@ -181,16 +181,15 @@ static void mask_end(s64 r)
 static int deadline_of(u64 uts, u64 *deadline)
 {
 	struct __kernel_timespec ts;
+	int r;
 
 	*deadline = NEVER;
 	if (!uts)
 		return 0;
-	if (get_user(ts, uts))
-		return -EFAULT;
-	if (!ts_valid(&ts))
-		return -EINVAL;
-	*deadline = ts_to_ns(&ts) ? deadline_after(ts_to_ns(&ts)) : 0;
-	return 0;
+	r = timespec_in(&ts, uts);
+	if (!r)
+		*deadline = ts_to_ns(&ts) ? deadline_after(ts_to_ns(&ts)) : 0;
+	return r;
 }
 
 static void time_left(u64 uts, u64 deadline)
@@ -637,12 +636,14 @@ out:
 	return r;
 }
 
+static u64 deadline_ms(int ms)
+{
+	return ms < 0 ? NEVER : ms ? deadline_after((u64)ms * 1000000) : 0;
+}
+
 SYSCALL(epoll_wait, "fpdd", int epfd, u64 uev, int max, int ms)
 {
-	return do_epoll_wait(epfd, uev, max,
-			     ms < 0    ? NEVER
-			     : ms == 0 ? 0
-				       : deadline_after((u64)ms * 1000000));
+	return do_epoll_wait(epfd, uev, max, deadline_ms(ms));
 }
 SYSCALL(epoll_pwait, "fpddpu", int epfd, u64 uev, int max, int ms, u64 umask, u64 size)
 {
@@ -650,10 +651,7 @@ SYSCALL(epoll_pwait, "fpddpu", int epfd, u64 uev, int max, int ms, u64 umask, u6
 
 	if (r)
 		return r;
-	r = do_epoll_wait(epfd, uev, max,
-			  ms < 0    ? NEVER
-			  : ms == 0 ? 0
-				    : deadline_after((u64)ms * 1000000));
+	r = do_epoll_wait(epfd, uev, max, deadline_ms(ms));
 	mask_end(r);
 	return r;
 }

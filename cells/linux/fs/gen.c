@@ -263,13 +263,7 @@ static int sysfs_mount(const char *source, const char *options, struct super **s
 	if (!s)
 		return -ENOMEM;
 	s->revalidate = true;
-	*root = gen_inode(s, &sys_root, 1, 0);
-	if (!*root) {
-		super_put(s);
-		return -ENOMEM;
-	}
-	*sb = s;
-	return 0;
+	return super_root(s, gen_inode(s, &sys_root, 1, 0), sb, root);
 }
 static const struct fs_type sysfs_type = {"sysfs", sysfs_mount, true};
 FS_TYPE(sysfs_type);

@@ -38,6 +38,17 @@ void super_put(struct super *sb)
 	kfree(sb);
 }
 
+int super_root(struct super *s, struct inode *root, struct super **sb, struct inode **out)
+{
+	if (!root) {
+		super_put(s);
+		return -ENOMEM;
+	}
+	*sb = s;
+	*out = root;
+	return 0;
+}
+
 struct inode *inode_new(struct super *sb, u32 mode)
 {
 	struct inode *i = kalloc(sizeof(*i));

@@ -469,13 +469,8 @@ static int procfs_mount(const char *source, const char *options, struct super **
 	if (!s)
 		return -ENOMEM;
 	s->revalidate = true;
-	*root = node_inode(s, S_IFDIR | 0555, 1, 0, 0, 0, &root_ops, &root_fops);
-	if (!*root) {
-		super_put(s);
-		return -ENOMEM;
-	}
-	*sb = s;
-	return 0;
+	return super_root(s, node_inode(s, S_IFDIR | 0555, 1, 0, 0, 0, &root_ops, &root_fops),
+			  sb, root);
 }
 static const struct fs_type procfs_type = {"proc", procfs_mount, true};
 FS_TYPE(procfs_type);

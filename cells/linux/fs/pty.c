@@ -288,19 +288,17 @@ static int devpts_mount(const char *source, const char *options, struct super **
 			struct inode **root)
 {
 	struct super *s = super_new("devpts", NULL, 0x1cd1);
+	struct inode *i;
 
 	if (!s)
 		return -ENOMEM;
 	s->revalidate = true;
-	*root = inode_new(s, S_IFDIR | 0755);
-	if (!*root) {
-		super_put(s);
-		return -ENOMEM;
+	i = inode_new(s, S_IFDIR | 0755);
+	if (i) {
+		i->ops = &pts_dir_ops;
+		i->fops = &pts_dir_fops;
 	}
-	(*root)->ops = &pts_dir_ops;
-	(*root)->fops = &pts_dir_fops;
-	*sb = s;
-	return 0;
+	return super_root(s, i, sb, root);
 }
 static const struct fs_type devpts_type = {"devpts", devpts_mount, true};
 FS_TYPE(devpts_type);

@@ -583,6 +583,7 @@ static int tmpfs_mount(const char *source, const char *options, struct super **s
 		       struct inode **root)
 {
 	struct super *s = super_new("tmpfs", &tmpfs_sops, 0x01021994);
+	struct inode *i;
 	const char *m = options ? strstr(options, "mode=") : NULL;
 	u32 mode = 01777;
 
@@ -594,14 +595,10 @@ static int tmpfs_mount(const char *source, const char *options, struct super **s
 		for (m += 5; *m >= '0' && *m <= '7'; m++)
 			mode = mode * 8 + (u32)(*m - '0');
 	}
-	*root = tmpfs_inode(s, S_IFDIR | (mode & 07777), 0);
-	if (!*root) {
-		super_put(s);
-		return -ENOMEM;
-	}
-	(*root)->nlink = 2;
-	*sb = s;
-	return 0;
+	i = tmpfs_inode(s, S_IFDIR | (mode & 07777), 0);
+	if (i)
+		i->nlink = 2;
+	return super_root(s, i, sb, root);
 }
 
 static const struct fs_type tmpfs_type = {"tmpfs", tmpfs_mount, true};

@@ -376,6 +376,8 @@ static inline struct __kernel_timespec ns_to_ts(u64 ns)
 {
 	return (struct __kernel_timespec){ns / NS_PER_SEC, ns % NS_PER_SEC};
 }
+/* From the program: 0, -EFAULT, or -EINVAL when it is none. */
+int timespec_in(struct __kernel_timespec *ts, u64 uts);
 static inline u64 deadline_after(u64 ns)
 {
 	u64 now = clock_now();

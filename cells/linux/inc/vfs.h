@@ -295,6 +295,8 @@ int inode_permission(struct inode *i, u32 mask); /* MAY_* */
 int inode_setattr(struct inode *i, struct inode_attr *a);
 int inode_truncate(struct inode *i, u64 size);
 void inode_stat(struct inode *i, struct stat *st);
+/* The end of a mount: with a root it is done, without one s goes again (-ENOMEM). */
+int super_root(struct super *s, struct inode *root, struct super **sb, struct inode **out);
 struct super *super_new(const char *type, const struct super_ops *ops, u64 magic);
 void super_put(struct super *sb);
 u64 anon_dev(void);

@@ -312,14 +312,14 @@ static int deadline_in(u64 uts, u64 *deadline)
 {
 	struct __kernel_timespec ts;
 	u64 now = wall_now(), ns;
+	int r;
 
 	*deadline = NEVER;
 	if (!uts)
 		return 0;
-	if (get_user(ts, uts))
-		return -EFAULT;
-	if (!ts_valid(&ts))
-		return -EINVAL;
+	r = timespec_in(&ts, uts);
+	if (r)
+		return r;
 	ns = ts_to_ns(&ts);
 	*deadline = deadline_after(ns > now ? ns - now : 0);
 	return 0;

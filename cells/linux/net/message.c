@@ -403,10 +403,10 @@ SYSCALL(recvmmsg, "fpuxp", int fd, u64 uvec, u32 n, u32 flags, u64 uts)
 	u64 deadline = NEVER;
 
 	if (uts) {
-		if (get_user(ts, uts))
-			return -EFAULT;
-		if (!ts_valid(&ts))
-			return -EINVAL;
+		int r = timespec_in(&ts, uts);
+
+		if (r)
+			return r;
 		deadline = deadline_after(ts_to_ns(&ts));
 	}
 	return many_messages(fd, uvec, n, flags, deadline, do_recvmsg);

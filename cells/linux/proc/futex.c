@@ -217,14 +217,14 @@ int futex_timeout(u64 uts, u32 op, bool absolute, u64 *deadline)
 {
 	struct __kernel_timespec ts;
 	u64 ns;
+	int r;
 
 	*deadline = NEVER;
 	if (!uts)
 		return 0;
-	if (get_user(ts, uts))
-		return -EFAULT;
-	if (!ts_valid(&ts))
-		return -EINVAL;
+	r = timespec_in(&ts, uts);
+	if (r)
+		return r;
 	ns = ts_to_ns(&ts);
 	if (absolute) {
 		u64 now = op & FUTEX_CLOCK_REALTIME ? wall_now() : clock_now();

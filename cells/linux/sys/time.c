@@ -70,6 +70,13 @@ int clock_value(int id, u64 *ns)
 	return -EINVAL;
 }
 
+int timespec_in(struct __kernel_timespec *ts, u64 uts)
+{
+	if (get_user(*ts, uts))
+		return -EFAULT;
+	return ts_valid(ts) ? 0 : -EINVAL;
+}
+
 SYSCALL(clock_gettime, "dp", int id, u64 uts)
 {
 	u64 ns;

@@ -36,10 +36,25 @@ static void wheel_unlink(struct tp_stack *st, struct sock *s)
 	s->wnext = s->wprev = NIL;
 }
 
+static void slot_link(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t at)
+{
+	struct wheel *w = &st->wheel;
+	uint32_t i = sock_index(st, s);
+
+	s->wslot = (uint16_t)(level * SLOTS + (at >> 6 * level) % SLOTS);
+	s->wexp = at;
+	s->wprev = NIL;
+	s->wnext = w->head[s->wslot];
+	if (s->wnext)
+		SOCK(st, s->wnext)->wprev = i;
+	w->head[s->wslot] = i;
+	w->map[level] |= 1ull << s->wslot % SLOTS;
+}
+
 static void wheel_link(struct tp_stack *st, struct sock *s, uint32_t at)
 {
 	struct wheel *w = &st->wheel;
-	uint32_t delta, level = 0, i = sock_index(st, s);
+	uint32_t delta, level = 0;
 
 	if ((int32_t)(at - w->now) <= 0)
 		at = w->now + 1;
@@ -53,14 +68,7 @@ static void wheel_link(struct tp_stack *st, struct sock *s, uint32_t at)
 		delta /= SLOTS;
 		level++;
 	}
-	s->wslot = (uint16_t)(level * SLOTS + (at >> 6 * level) % SLOTS);
-	s->wexp = at;
-	s->wprev = NIL;
-	s->wnext = w->head[s->wslot];
-	if (s->wnext)
-		SOCK(st, s->wnext)->wprev = i;
-	w->head[s->wslot] = i;
-	w->map[level] |= 1ull << s->wslot % SLOTS;
+	slot_link(st, s, level, at);
 }
 
 void timer_set(struct tp_stack *st, struct sock *s, unsigned which, uint32_t at_ms)
@@ -119,14 +127,7 @@ static void wheel_cascade(struct tp_stack *st, unsigned level)
 		s->wexp = 0;
 		/* Due in this very tick: link to the slot that is fired next. */
 		if (at == w->now) {
-			s->wslot = (uint16_t)(at % SLOTS);
-			s->wexp = at;
-			s->wprev = NIL;
-			s->wnext = w->head[s->wslot];
-			if (s->wnext)
-				SOCK(st, s->wnext)->wprev = i;
-			w->head[s->wslot] = i;
-			w->map[0] |= 1ull << s->wslot;
+			slot_link(st, s, 0, at);
 		} else {
 			wheel_link(st, s, at);
 		}
