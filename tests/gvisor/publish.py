@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: ISC
 """Writes docs/gvisor.md from results of run.py: publish.py VERSION RESULTS HOST-RESULTS."""
 
-import json
 import os
 import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "suite"))
+import batches  # noqa: E402
+
 HEAD = """\
 # gVisor's system-call tests in a linux cell
 
@@ -21,11 +22,9 @@ Made by `tests/gvisor/publish.py` from runs of `tests/gvisor/run.py`.
   `make gvisor GVISOR=/that/folder`, and once more with `GVISOR_ARGS=--host` for the host's kernel in namespaces of its
   own (or `--peer`: Debian's kernel in the same QEMU). `GVISOR_ARGS="--only REGEX"` runs some of them. Results are merged into build/gvisor.json.
 - How they run: as LTP does ([ltp.md](ltp.md)): QEMU (TCG), many per boot, root in memory, every capability, one vCPU. A
-  program has {seconds} s; one that ends amid a case or hangs in it is run again without that case. The machine was shared by
-  many emulators at that time: of the programs with thousands of cases (sockets over every kind of address)
-  a part of the cases was not reached.
-- What fails or is skipped on the host's Linux (6.18), or was not reached there, does not count. The programs were run over a
-  few hours, with fixes in between: those with a fix were run again, the others not with the last build.
+  case has {seconds} s; a program that ends amid a case or hangs in it goes on with the cases after it. The machine was shared by
+  other emulators at that time.
+- What fails or is skipped on the host's Linux (6.18), or was not reached there, does not count.
 - Left out from the start, both here and there: cgroup, fuse, iptables, io_uring, kcov, landlock, packet_mmap, tuntap.
 
 | | cases |
@@ -41,16 +40,6 @@ Programs of which no case was run: {left}.
 """
 
 
-def rules():
-    found = []
-    with open(os.path.join(HERE, "reasons.txt"), encoding="utf-8") as f:
-        for line in f:
-            if line.strip() and line[0] != "#":
-                kind, pattern, reason = line.rstrip("\n").split("\t")
-                found.append((kind, re.compile(pattern), reason))
-    return found
-
-
 def short(case):
     """Without the parameter's number: one name for all of them."""
     return re.sub(r"/\d+$", "", case)
@@ -62,49 +51,63 @@ def said(lines):
     return text[:150]
 
 
+class Count(dict):
+    KEYS = ("ok", "design", "open", "skipped", "missing")
+
+    def __init__(self):
+        super().__init__(dict.fromkeys(self.KEYS, 0))
+
+    def add(self, other):
+        for key in self.KEYS:
+            self[key] += other[key]
+
+
+def judge(name, cases, good, groups):
+    """The cases of a program that pass on Linux, counted; what does not pass goes to the groups."""
+    count = Count()
+    for case in good:
+        v = cases.get(case)
+        label = f"{name[:-5]} {short(case)}"
+        if v is None:
+            count["missing"] += 1
+        elif v[0] == "~":
+            count["skipped"] += 1
+            groups.found.setdefault("skipped", {}).setdefault("the test says so", {})[label] = []
+        elif v[0] == "+":
+            count["ok"] += 1
+        else:
+            text = f"{name} {case} {v[0]} {' '.join(v[1:])}"
+            count[groups.add(label, text, v[1:] or ["hangs or ends the program"])] += 1
+    return count
+
+
+TITLES = (("open", "Fail: missing or wrong"), ("design", "Fail: refused on purpose, or this emulator"))
+
+
 def main():
-    version = sys.argv[1]
-    ours, theirs = (json.load(open(p, encoding="utf-8")) for p in sys.argv[2:4])
-    table, groups, programs, total = rules(), {}, [], {"ok": 0, "design": 0, "open": 0, "skipped": 0, "missing": 0}
-    for name, program in sorted(ours.items()):
-        base = {c: v[0] for c, v in theirs.get(name, {}).get("cases", {}).items()}
-        good = [c for c, sign in base.items() if sign == "+"]
-        count = dict.fromkeys(total, 0)
-        for case in good:
-            v = program["cases"].get(case)
-            if v is None or v[0] == "~":
-                count["skipped" if v else "missing"] += 1
-            elif v[0] == "+":
-                count["ok"] += 1
-            else:
-                text = f"{name} {case} {v[0]} {' '.join(v[1:])}"
-                kind, reason = next((k, r) for k, p, r in table if p.search(text))
-                count[kind] += 1
-                groups.setdefault((kind, reason), {}).setdefault(f"{name[:-5]} {short(case)}", v[1:] or ["hangs or ends the program"])
-        for key in total:
-            total[key] += count[key]
-        if good:
-            programs.append((name[:-5], len(good), count))
+    version, ours, theirs = sys.argv[1], batches.load(sys.argv[2]), batches.load(sys.argv[3])
+    groups, total, programs = batches.Groups(HERE), Count(), []
+    for name in sorted(theirs):
+        good = [c for c, v in theirs[name].get("cases", {}).items() if v[0] == "+"]
+        if not good:
+            continue
+        count = judge(name, ours.get(name, {}).get("cases", {}), good, groups)
+        total.add(count)
+        programs.append((name[:-5], len(good), count))
     apply = total["ok"] + total["design"] + total["open"]
-    left = sorted(n[:-5] for n in theirs if n not in ours and n.endswith("_test"))
+    left = [n for n, _, c in programs if c["missing"] and not any(c[k] for k in ("ok", "design", "open", "skipped"))]
     out = HEAD.format(version=version, seconds=90, apply=apply, share=100 * total["ok"] / apply,
                       left=" ".join(left) or "none", **total)
-    for kind, title in (("open", "Fail: missing or wrong"), ("design", "Fail: refused on purpose, or this emulator")):
-        out += f"\n## {title}\n\n| reason | cases (of which several parameters count as one) |\n|---|---|\n"
-        for (k, reason), cases in sorted(groups.items(), key=lambda g: -len(g[1])):
-            if k == kind:
-                out += f"| {reason} | {', '.join(sorted(cases))} |\n"
+    out += groups.tables(TITLES, "cases (of which several parameters count as one)", ", ")
+    out += groups.tables((("skipped", "Skipped here"),), "cases", ", ")
     out += "\n## Programs\n\n| program | cases that pass on Linux | pass | fail | skipped | not reached |\n|---|---|---|---|---|---|\n"
     for name, n, c in programs:
         out += f"| {name} | {n} | {c['ok']} | {c['open'] + c['design']} | {c['skipped']} | {c['missing']} |\n"
     out += "\n## What they said\n\n"
-    for (kind, _), cases in sorted(groups.items()):
-        if kind == "open":
-            for case, lines in sorted(cases.items()):
-                out += f"- {case}: {said(lines)}\n"
-    with open(os.path.join(TOP, "docs", "gvisor.md"), "w", encoding="utf-8") as f:
-        f.write(out)
-    print(out[out.index("| | cases"):out.index("Programs of")])
+    for _, cases in groups.of("open"):
+        for case, lines in sorted(cases.items()):
+            out += f"- {case}: {said(lines)}\n"
+    batches.publish("gvisor.md", out, "| | cases", "Programs of")
 
 
 if __name__ == "__main__":

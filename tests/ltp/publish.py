@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: ISC
 """Writes docs/ltp.md from the results of run.py: publish.py VERSION RESULTS [PEER-RESULTS]."""
 
-import json
 import os
 import re
 import sys
 import textwrap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "suite"))
+import batches  # noqa: E402
+
 HEAD = """\
 # LTP in a linux cell
 
@@ -41,21 +42,6 @@ gVisor's own system-call tests: [gvisor.md](gvisor.md).
 """
 
 
-def rules():
-    found = []
-    with open(os.path.join(HERE, "reasons.txt"), encoding="utf-8") as f:
-        for line in f:
-            if line.strip() and line[0] != "#":
-                kind, pattern, reason = line.rstrip("\n").split("\t")
-                found.append((kind, re.compile(pattern), reason))
-    return found
-
-
-def classify(name, result, table):
-    text = f"{name} {' '.join(result['lines'])}"
-    return next((kind, reason) for kind, pattern, reason in table if pattern.search(text))
-
-
 def passed(result):
     """A pass may come with parts that LTP leaves out (32 without 1, 2, 4)."""
     return result["code"] == "0"
@@ -70,50 +56,49 @@ def clean(line):
     return line.replace("|", "\\|")[:110]
 
 
+TITLES = (("open", "Fail: missing or wrong"), ("design", "Fail: refused on purpose"))
+
+
+def beside(results, other):
+    """What the same archive made of another kernel."""
+    theirs = sum(passed(r) for r in other.values())
+    both = [n for n, r in other.items() if passed(r) and n in results]
+    return (f"\nThe same archive under Debian's Linux 6.1 in the same QEMU, as root and not in a container: {theirs} of {len(other)}\n"
+            f"tests that were run pass; of those {sum(passed(results[n]) for n in both)} pass here.\n")
+
+
+def spoken(groups):
+    out = "\nWhat they said:\n\n"
+    for kind, _ in TITLES:
+        for _, found in groups.of(kind):
+            for name, r in sorted(found.items()):
+                said = clean(next((x for x in r["lines"] if "TFAIL" in x or "TBROK" in x),
+                                  r["lines"][0] if r["lines"] else ""))
+                out += f"- {name} ({r['code']}): {said}\n"
+    return out
+
+
 def main():
-    version, results = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
-    table = rules()
-    ok, conf, groups = [], [], {}
+    version, results = sys.argv[1], batches.load(sys.argv[2])
+    groups, ok, conf = batches.Groups(HERE), [], []
     for name, r in sorted(results.items()):
         if passed(r):
             ok.append(name)
         elif r["code"] == "32":
             conf.append(name)
         else:
-            kind, reason = classify(name, r, table)
-            groups.setdefault(kind, {}).setdefault(reason, []).append(name)
-    count = {k: sum(len(v) for v in groups.get(k, {}).values()) for k in ("none", "design", "open")}
+            groups.add(name, f"{name} {' '.join(r['lines'])}", r)
+    count = {k: sum(len(v) for _, v in groups.of(k)) for k in ("none", "design", "open")}
     apply = len(results) - len(conf) - count["none"]
-    peer = ""
-    if len(sys.argv) > 3:
-        other = json.load(open(sys.argv[3], encoding="utf-8"))
-        theirs = sum(passed(r) for r in other.values())
-        both = [n for n, r in other.items() if passed(r) and n in results]
-        peer = (f"\nThe same archive under Debian's Linux 6.1 in the same QEMU, as root and not in a container: {theirs} of "
-                f"{len(other)} tests that were run pass; of those {sum(passed(results[n]) for n in both)} pass here.")
-        peer += (" The results below are\nmerged from runs of a few hours: a test that passed once was not always run again with the last build.\n")
-    out = HEAD.format(version=version, total=len(results), conf=len(conf), none=count["none"], apply=apply,
-                      ok=len(ok), share=100 * len(ok) / apply, design=count["design"], open=count["open"],
-                      peer=peer)
-    for kind, title in (("open", "Fail: missing or wrong"), ("design", "Fail: refused on purpose")):
-        out += f"\n## {title}\n\n| reason | tests |\n|---|---|\n"
-        for reason, names in sorted(groups.get(kind, {}).items(), key=lambda g: -len(g[1])):
-            out += f"| {reason} | {' '.join(names)} |\n"
-    out += "\nWhat they said:\n\n"
-    for kind in ("open", "design"):
-        for names in groups.get(kind, {}).values():
-            for name in names:
-                r = results[name]
-                said = clean(next((x for x in r["lines"] if "TFAIL" in x or "TBROK" in x),
-                                  r["lines"][0] if r["lines"] else ""))
-                out += f"- {name} ({r['code']}): {said}\n"
+    peer = beside(results, batches.load(sys.argv[3])) if len(sys.argv) > 3 else ""
+    out = HEAD.format(version=version, total=len(results), conf=len(conf), apply=apply, ok=len(ok),
+                      share=100 * len(ok) / apply, peer=peer, **count)
+    out += groups.tables(TITLES, "tests") + spoken(groups)
     out += "\n## Do not apply: need what a container has not\n\n"
-    for reason, names in sorted(groups.get("none", {}).items(), key=lambda g: -len(g[1])):
+    for reason, names in groups.of("none"):
         out += f"{reason[0].upper()}{reason[1:]} ({len(names)}):\n\n{words(names)}\n"
     out += f"## Do not apply: LTP says so ({len(conf)})\n\n{words(conf)}\n## Pass ({len(ok)})\n\n{words(ok)}"
-    with open(os.path.join(TOP, "docs", "ltp.md"), "w", encoding="utf-8") as f:
-        f.write(out)
-    print(out[out.index("| | tests"):out.index("gVisor's")])
+    batches.publish("ltp.md", out, "| | tests", "gVisor's")
 
 
 if __name__ == "__main__":

@@ -2,23 +2,21 @@
 # SPDX-License-Identifier: ISC
 """Runs LTP's system-call tests in a linux cell, many per boot, in QEMU.
 
-run.py LTP [--only REGEX] [--batch N] [--peer] [--results FILE] [--again]
+run.py LTP [--only REGEX] [--batch N] [--peer] [--jobs N] [--results FILE] [--again]
 
 LTP is an installed Linux Test Project (the folder with runtest/ and testcases/bin/), built by the
 user for x86-64. Its programs and the libraries they need go into an archive in memory, the
 root of the cell. --peer runs the same archive under a Debian cloud kernel in the same QEMU
 instead. Results are merged into FILE (build/ltp.json, build/ltp-peer.json): name, code, time, the
-telling lines. --again leaves out what passed already."""
+telling lines. --again leaves out what passed already. --jobs: as many machines at a time."""
 
-import argparse
-import json
 import os
 import re
 import shutil
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "suite"))
+import batches  # noqa: E402
 import machines  # noqa: E402
 
 LISTS = ("syscalls", "syscalls-ipc")
@@ -88,33 +86,28 @@ def summary(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("ltp")
-    p.add_argument("--only", default="")
-    p.add_argument("--batch", type=int, default=200)
-    p.add_argument("--peer", action="store_true")
-    p.add_argument("--again", action="store_true")
-    p.add_argument("--results")
-    a = p.parse_args()
+    a = batches.options(__doc__, ("--batch", {"type": int, "default": 100}))
     path = a.results or os.path.join(machines.BUILD, "ltp-peer.json" if a.peer else "ltp.json")
-    results = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            results = json.load(f)
-    todo = [t for t in tests(a.ltp) if re.search(a.only, t[0]) and
-            not (a.again and results.get(t[0], {}).get("code") in ("0", "32"))]
-    with tempfile.TemporaryDirectory() as tmp, open(path.replace(".json", ".log"), "wb") as log:
-        root = Ltp(a.ltp, tmp)
-        while todo:
-            batch, todo = todo[:a.batch], todo[a.batch:]
+    every = {t[0]: t for t in tests(a.folder)}
+    results = batches.load(path)
+    todo = [n for n in every if re.search(a.only, n) and
+            not (a.again and results.get(n, {}).get("code") in ("0", "32"))]
+
+    def take(root, left):
+        batch = [every[n] for n in left[:a.batch]]
+        del left[:a.batch]
+        if batch:
             root.choose(batch)
-            argv = (machines.machine_peer if a.peer else machines.machine_d0)(root, tmp)
-            missed = machines.run_machine(argv, batch, results, log)
-            todo = missed + todo
-            with open(path, "w", encoding="utf-8") as f:
-                json.dump(results, f, indent=1, sort_keys=True)
-            print(f"ltp: {len(todo)} to go; {summary(results)}", flush=True)
-    for name, _, _ in tests(a.ltp):
+        return batch
+
+    def keep(new):
+        results.update(new)
+        return []
+
+    run = batches.Run(path, results, todo, lambda tmp: Ltp(a.folder, tmp),
+                      machines.machine_peer if a.peer else machines.machine_d0)
+    run.go(a.jobs, take, keep, lambda: summary(results))
+    for name in every:
         r = results.get(name)
         if r and re.search(a.only, name) and r["code"] != "0":
             print(f"{name} {r['code']} {' | '.join(r['lines'][:2])[:200]}")

@@ -4,7 +4,7 @@ it: a linux cell on D0 in QEMU, a Debian cloud kernel in the same QEMU, the host
 namespaces of their own. A runner (runner.c) is the first process; its marks on the console are
 `suite< NAME` (begins), `suite> TEXT`, `suite: NAME CODE MILLISECONDS`, `suite: end`, and for
 GoogleTest's programs one line for each case: `suite+` passes, `suite-` fails, `suite~` is
-skipped, `suite! CASE` was not through when the program ended."""
+skipped, `suite! CASE` was not through when the program ended, `suite? CASE` runs."""
 
 import gzip
 import glob
@@ -130,18 +130,21 @@ class Progress:
     """What the marks on the console said so far."""
 
     def __init__(self, results):
-        self.results, self.running, self.lines, self.cases = results, None, [], {}
+        self.results, self.running, self.lines, self.cases, self.open = results, None, [], {}, None
         self.ended, self.begun = False, time.monotonic()
 
     def line(self, line):
         """True: the test that ran has ended."""
         if m := re.search(r"suite< (\S+)$", line):
-            self.running, self.lines, self.cases, self.begun = m.group(1), [], {}, time.monotonic()
+            self.running, self.lines, self.cases, self.open = m.group(1), [], {}, None
+            self.begun = time.monotonic()
         elif m := re.search(r"suite> (.*)$", line):
             self.lines.append(m.group(1))
+        elif m := re.search(r"suite\? (\S+)$", line):
+            self.open = m.group(1)
         elif m := re.search(r"suite([-+~!]) (\S+)$", line):
             self.cases[m.group(2)] = [m.group(1)] + (self.lines if m.group(1) in "-!" else [])
-            self.lines = []
+            self.lines, self.open, self.begun = [], None, time.monotonic()
         elif m := re.search(r"suite: (\S+) (\d+|timeout) (\d+)$", line):
             self.keep(m.group(1), m.group(2), int(m.group(3)))
             self.running, self.begun = None, time.monotonic()
@@ -153,6 +156,8 @@ class Progress:
         return None
 
     def keep(self, name, code, ms):
+        if self.open:
+            self.cases[self.open] = ["!"] + self.lines
         self.results[name] = {"code": code, "ms": ms, "lines": self.lines}
         if self.cases:
             self.results[name]["cases"] = self.cases

@@ -9,8 +9,12 @@
  *	suite< NAME			begins
  *	suite: NAME CODE MILLISECONDS	CODE: exit code, 128 + signal, or "timeout"
  *	suite> TEXT
- *	suite+ CASE, suite- CASE, suite~ CASE, suite! CASE	passes, fails, skipped, not
- *through
+ *	suite? CASE			runs for a while already
+ *	suite+ CASE, suite- CASE, suite~ CASE, suite! CASE
+ *					passes, fails, is skipped, was not through at the end
+ *
+ * The cases are told as they come, so that those before the end of the whole machine are known,
+ *and the time limit is for each of them; of other programs it is for the whole.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,6 +98,9 @@ static void run_child(char **argv)
 	    in = open("/dev/null", O_RDONLY);
 
 	setsid();
+	signal(SIGINT, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
 	dup2(in, 0);
 	dup2(fd, 1);
 	dup2(fd, 2);
@@ -108,25 +115,6 @@ static void run_child(char **argv)
 	printf("cannot run %s: %s\n", path, strerror(errno));
 	fflush(stdout);
 	_exit(127);
-}
-
-/* The wait status, or -1 at the time limit. */
-static int wait_limited(pid_t pid, int seconds)
-{
-	int status = -1;
-	double end = now() + seconds * 1e3;
-
-	for (;;) {
-		pid_t got;
-
-		alarm(1);
-		got = waitpid(pid, &status, 0);
-		alarm(0);
-		if (got == pid)
-			return status;
-		if (now() > end)
-			return -1;
-	}
 }
 
 static int telling(const char *line)
@@ -166,44 +154,90 @@ static char *case_of(char *line, const char *mark)
 	return name;
 }
 
-/* Each case of a GoogleTest program, with the first lines of what failed; 0 if it is none. */
-static int show_cases(void)
+/* The cases of a GoogleTest program, as far as its output was read. */
+struct cases {
+	FILE *f;
+	char open[WIDTH + 1]; /* the case that runs; empty: none */
+	int told;             /* the open one was told */
+	int found;            /* lines of cases so far; 0: it is no GoogleTest program */
+	int shown;            /* lines of the open case's failures */
+};
+
+static void case_line(struct cases *c, char *line)
 {
 	static const struct {
 		const char *mark;
 		char sign;
 	} ends[] = {{"[       OK ] ", '+'}, {"[  FAILED  ] ", '-'}, {"[  SKIPPED ] ", '~'}};
-	char line[1024], open[WIDTH + 1] = "", *name;
-	FILE *f = fopen(OUTPUT, "r");
-	int found = 0, shown = 0;
+	char *name = case_of(line, "[ RUN      ] ");
 
-	while (f && fgets(line, sizeof(line), f)) {
-		name = case_of(line, "[ RUN      ] ");
-		if (name) {
-			snprintf(open, sizeof(open), "%.*s", WIDTH, name);
-			found = 1;
-			shown = 0;
-		}
-		for (size_t i = 0; open[0] && i < sizeof(ends) / sizeof(*ends); i++) {
-			name = case_of(line, ends[i].mark);
-			if (name) {
-				printf("suite%c %s\n", ends[i].sign, open);
-				open[0] = 0;
-			}
-		}
-		line[strcspn(line, "\n")] = 0;
-		if (open[0] && (strstr(line, ": Failure") || shown) && shown++ < 2 * SHOWN)
-			printf("suite> %.*s\n", WIDTH, line);
+	if (name) {
+		snprintf(c->open, sizeof(c->open), "%.*s", WIDTH, name);
+		c->found++;
+		c->shown = c->told = 0;
 	}
-	if (open[0])
-		printf("suite! %s\n", open);
-	if (f)
-		fclose(f);
-	return found;
+	for (size_t i = 0; c->open[0] && i < sizeof(ends) / sizeof(*ends); i++) {
+		if (case_of(line, ends[i].mark)) {
+			printf("suite%c %s\n", ends[i].sign, c->open);
+			c->open[0] = 0;
+			c->found++;
+		}
+	}
+	line[strcspn(line, "\n")] = 0;
+	if (c->open[0] && (strstr(line, ": Failure") || c->shown) && c->shown++ < 2 * SHOWN)
+		printf("suite> %.*s\n", WIDTH, line);
+}
+
+/* What came since the last call; a line without its end is left, unless the program has ended.
+ */
+static void read_cases(struct cases *c, int ended)
+{
+	char line[1024];
+	long at = 0;
+
+	if (!c->f && !(c->f = fopen(OUTPUT, "r")))
+		return;
+	clearerr(c->f);
+	while ((at = ftell(c->f)) >= 0 && fgets(line, sizeof(line), c->f)) {
+		if (!ended && !strchr(line, '\n') && strlen(line) + 1 < sizeof(line)) {
+			fseek(c->f, at, SEEK_SET);
+			break;
+		}
+		case_line(c, line);
+	}
+	if (c->open[0] && (ended || !c->told++))
+		printf("suite%c %s\n", ended ? '!' : '?', c->open);
+	fflush(stdout);
+	if (ended)
+		fclose(c->f);
+}
+
+/* The wait status, or -1 at the time limit. */
+static int wait_limited(pid_t pid, int seconds, struct cases *c)
+{
+	int status = -1, found = 0;
+	double begun = now();
+
+	for (;;) {
+		pid_t got;
+
+		alarm(1);
+		got = waitpid(pid, &status, 0);
+		alarm(0);
+		if (got == pid)
+			return status;
+		read_cases(c, 0);
+		if (c->found > found)
+			begun = now();
+		found = c->found;
+		if (now() > begun + seconds * 1e3)
+			return -1;
+	}
 }
 
 static void run_one(const char *name, int seconds, char **argv)
 {
+	struct cases cases = {0};
 	double start = now();
 	char code[16];
 	int status;
@@ -211,17 +245,19 @@ static void run_one(const char *name, int seconds, char **argv)
 
 	printf("suite< %s\n", name);
 	fflush(stdout);
+	unlink(OUTPUT);
 	pid = fork();
 	if (!pid)
 		run_child(argv);
-	status = pid < 0 ? 255 << 8 : wait_limited(pid, seconds);
+	status = pid < 0 ? 255 << 8 : wait_limited(pid, seconds, &cases);
 	if (status == -1)
 		strcpy(code, "timeout");
 	else
 		snprintf(code, sizeof(code), "%d",
 			 WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 	clean_up();
-	if (!show_cases() && status)
+	read_cases(&cases, 1);
+	if (!cases.found && status)
 		show_output(status == -1);
 	printf("suite: %s %s %.0f\n", name, code, now() - start);
 	fflush(stdout);
