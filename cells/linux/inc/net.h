@@ -48,7 +48,8 @@ struct msg {
 	u32 flags;       /* MSG_* in */
 	u32 out_flags;   /* MSG_* out */
 	struct scm *scm; /* sent or received descriptors and credentials; owned by the call */
-	bool have_cred;
+	bool have_cred;  /* cred was given by the sender: pid, uid, gid */
+	u32 cred[3];
 	/* inet: */
 	bool have_pktinfo, have_ttl, have_tos;
 	u8 local[16];
@@ -83,7 +84,7 @@ struct sock {
 	u64 rcvtimeo, sndtimeo; /* ns; NEVER: none */
 	u32 sndbuf, rcvbuf;
 	bool reuseaddr, reuseport, keepalive, broadcast, passcred, timestamp, oobinline,
-	    dontroute;
+	    dontroute, no_check;
 	bool linger_on;
 	int linger;
 	u32 mark, priority;

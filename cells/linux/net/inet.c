@@ -11,6 +11,7 @@
 #include "cells/linux/inc/gen.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/net/inet.h"
+#include "cells/linux/net/netdev.h"
 #include <asm/ioctls.h>
 #include <asm/socket.h>
 #include <asm/sockios.h>
@@ -540,8 +541,6 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	return 0;
 }
 
-s64 netdev_ioctl(u32 cmd, u64 arg);
-
 static s64 inet_ioctl(struct sock *s, u32 cmd, u64 arg)
 {
 	struct isock *i = is(s);
@@ -588,6 +587,11 @@ static const struct sock_ops inet_ops = {.bind = inet_bind,
 					 .release = inet_release};
 
 /* ---- For netlink, ioctls and /proc/net ---- */
+const struct inode *inet_inode(u32 slot)
+{
+	return pvs && slot < pvs->nslots && by_slot[slot] ? by_slot[slot]->s.inode : NULL;
+}
+
 /* Records of a kind from number `start` on: how many, or -errno. */
 int inet_list(u32 what, u32 start, void *buf, u32 len);
 int inet_list(u32 what, u32 start, void *buf, u32 len)

@@ -138,9 +138,10 @@ static int scm_creds(struct msg *m, u64 at, u64 bytes)
 	     !capable(CAP_SETUID)) ||
 	    (c[2] != current->cred->gid && c[2] != current->cred->egid && !capable(CAP_SETGID)))
 		return -EPERM;
-	m->scm->pid = c[0];
-	m->scm->uid = c[1];
-	m->scm->gid = c[2];
+	if (!proc_find(c[0]))
+		return -ESRCH;
+	memcpy(m->cred, c, sizeof(c));
+	m->have_cred = true;
 	return 0;
 }
 
@@ -153,9 +154,6 @@ static int control_in(struct msg *m, u64 at, u64 len)
 	m->scm = kalloc(sizeof(*m->scm));
 	if (!m->scm)
 		return -ENOMEM;
-	m->scm->pid = current->proc->pid;
-	m->scm->uid = current->cred->uid;
-	m->scm->gid = current->cred->gid;
 	while (!r && len >= sizeof(h)) {
 		u64 data = at + sizeof(h), n;
 
@@ -195,9 +193,12 @@ static void cmsg_out(struct control_out *c, int level, int type, const void *dat
 {
 	struct cmsghdr_k h = {sizeof(h) + n, level, type};
 
-	if (c->left < h.len) {
+	if (c->left < h.len) { /* as much as fits */
 		c->trunc = true;
-		return;
+		if (c->left < sizeof(h))
+			return;
+		h.len = c->left;
+		n = (u32)(c->left - sizeof(h));
 	}
 	if (copy_out(c->at, &h, sizeof(h)) || copy_out(c->at + sizeof(h), data, n)) {
 		c->trunc = true;

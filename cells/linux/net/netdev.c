@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What programs ask about interfaces: netlink's routing family as far as `ip addr`, `ip
- * route` and getaddrinfo need it, the old SIOCGIF* ioctls, /proc/net. Everything comes from the
- * transport cell's lists; without one there is only lo.
+ * route` and getaddrinfo need it, the old SIOCGIF* ioctls; /proc/net is in procnet.c.
+ * Everything comes from the transport cell's lists; without one there is only lo.
  */
-#include "cells/linux/inc/gen.h"
-#include "cells/linux/inc/net.h"
+#include "cells/linux/net/netdev.h"
 #include "cells/linux/inc/sys.h"
-#include "d0/pvsock.h"
 #include <asm/ioctls.h>
 #include <linux/capability.h>
 #include <linux/netlink.h>
@@ -18,11 +16,9 @@
 
 int inet_list(u32 what, u32 start, void *buf, u32 len);
 int inet_control(u32 what, u32 op, const void *rec, u32 len);
-void unix_text(struct text *t);
 
-/* Walk the records of a kind; without a transport cell, lo's. */
 #define BATCH 8
-static void each_record(u32 what, u32 size, void (*fn)(const void *rec, void *arg), void *arg)
+void netdev_each(u32 what, u32 size, void (*fn)(const void *rec, void *arg), void *arg)
 {
 	u8 *buf = kalloc(BATCH * size);
 	u32 start = 0;
@@ -53,6 +49,27 @@ static void each_record(u32 what, u32 size, void (*fn)(const void *rec, void *ar
 		fn(&a, arg);
 	}
 	kfree(buf);
+}
+
+struct name_query {
+	u32 index;
+	char name[NETDEV_NAME];
+};
+static void find_name(const void *rec, void *arg)
+{
+	const struct pvs_link *l = rec;
+	struct name_query *q = arg;
+
+	if (l->ifindex == q->index)
+		memcpy(q->name, l->name, 16);
+}
+
+void netdev_name(u32 index, char name[NETDEV_NAME])
+{
+	struct name_query q = {.index = index};
+
+	netdev_each(PVS_LIST_LINK, sizeof(struct pvs_link), find_name, &q);
+	memcpy(name, q.name, NETDEV_NAME);
 }
 
 /* ---- Netlink ---- */
@@ -167,19 +184,6 @@ static void send_link(const void *rec, void *arg)
 	msg_end(b);
 }
 
-struct name_query {
-	u32 index;
-	char name[17];
-};
-static void find_name(const void *rec, void *arg)
-{
-	const struct pvs_link *l = rec;
-	struct name_query *q = arg;
-
-	if (l->ifindex == q->index)
-		memcpy(q->name, l->name, 16);
-}
-
 static void send_addr(const void *rec, void *arg)
 {
 	const struct pvs_ifaddr *a = rec;
@@ -189,19 +193,19 @@ static void send_addr(const void *rec, void *arg)
 			      .ifa_flags = a->flags,
 			      .ifa_scope = a->scope,
 			      .ifa_index = a->ifindex};
-	struct name_query q = {.index = a->ifindex};
+	char name[NETDEV_NAME];
 	struct ifa_cacheinfo ci = {.ifa_prefered = a->preferred_s, .ifa_valid = a->valid_s};
 	u32 n = a->family == AF_INET_K ? 4 : 16, flags = a->flags;
 
-	each_record(PVS_LIST_LINK, sizeof(struct pvs_link), find_name, &q);
+	netdev_name(a->ifindex, name);
 	msg_begin(b, RTM_NEWADDR, &i, sizeof(i));
 	put_attr(b, IFA_ADDRESS, a->addr, n);
 	if (n == 4) {
 		put_attr(b, IFA_LOCAL, a->addr, n);
 		if (a->broadcast[0])
 			put_attr(b, IFA_BROADCAST, a->broadcast, n);
-		if (q.name[0])
-			put_attr(b, IFA_LABEL, q.name, (u32)strlen(q.name) + 1);
+		if (name[0])
+			put_attr(b, IFA_LABEL, name, (u32)strlen(name) + 1);
 	}
 	put_attr(b, IFA_FLAGS, &flags, 4);
 	put_attr(b, IFA_CACHEINFO, &ci, sizeof(ci));
@@ -304,16 +308,16 @@ static void answer(struct builder *b, const struct nlmsghdr *h, const u8 *body, 
 	b->flags = dump ? NLM_F_MULTI : 0;
 	switch (h->nlmsg_type) {
 	case RTM_GETLINK:
-		each_record(PVS_LIST_LINK, sizeof(struct pvs_link), send_link, b);
+		netdev_each(PVS_LIST_LINK, sizeof(struct pvs_link), send_link, b);
 		break;
 	case RTM_GETADDR:
-		each_record(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), send_addr, b);
+		netdev_each(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), send_addr, b);
 		break;
 	case RTM_GETROUTE:
-		each_record(PVS_LIST_ROUTE, sizeof(struct pvs_route), send_route, b);
+		netdev_each(PVS_LIST_ROUTE, sizeof(struct pvs_route), send_route, b);
 		break;
 	case RTM_GETNEIGH:
-		each_record(PVS_LIST_NEIGH, sizeof(struct pvs_neigh), send_neigh, b);
+		netdev_each(PVS_LIST_NEIGH, sizeof(struct pvs_neigh), send_neigh, b);
 		break;
 	case RTM_GETRULE:
 		break;
@@ -538,13 +542,13 @@ static void conf_one(const void *rec, void *arg)
 {
 	const struct pvs_ifaddr *a = rec;
 	struct dev_query *q = arg;
-	struct name_query nq = {.index = a->ifindex};
+	char name[NETDEV_NAME];
 	struct ifreq_k r = {0};
 
 	if (a->family != AF_INET_K)
 		return;
-	each_record(PVS_LIST_LINK, sizeof(struct pvs_link), find_name, &nq);
-	memcpy(r.name, nq.name, 16);
+	netdev_name(a->ifindex, name);
+	memcpy(r.name, name, 16);
 	put_sin(&r, a->addr);
 	if (q->at) {
 		if (q->left < sizeof(r))
@@ -567,12 +571,11 @@ static s64 if_conf(u64 arg)
 		return -EFAULT;
 	q.at = c.buf;
 	q.left = c.len > 0 ? (u32)c.len : 0;
-	each_record(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), conf_one, &q);
+	netdev_each(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), conf_one, &q);
 	c.len = (int)q.used;
 	return q.err ? q.err : put_user(c, arg);
 }
 
-s64 netdev_ioctl(u32 cmd, u64 arg);
 s64 netdev_ioctl(u32 cmd, u64 arg)
 {
 	struct dev_query q = {0};
@@ -589,10 +592,10 @@ s64 netdev_ioctl(u32 cmd, u64 arg)
 	memcpy(q.name, r.name, 16);
 	if (cmd == SIOCGIFNAME)
 		memcpy(&q.index, r.data, 4);
-	each_record(PVS_LIST_LINK, sizeof(struct pvs_link), find_dev, &q);
+	netdev_each(PVS_LIST_LINK, sizeof(struct pvs_link), find_dev, &q);
 	if (!q.found)
 		return -ENODEV;
-	each_record(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), find_addr, &q);
+	netdev_each(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), find_addr, &q);
 	switch (cmd) {
 	case SIOCGIFNAME:
 		memcpy(r.name, q.link.name, 16);
@@ -632,111 +635,4 @@ s64 netdev_ioctl(u32 cmd, u64 arg)
 		return -EOPNOTSUPP;
 	}
 	return put_user(r, arg);
-}
-
-/* ---- /proc/net ---- */
-struct sock_text {
-	struct text *t;
-	bool v6, tcp;
-	u32 n;
-};
-static void text_addr(struct text *t, const struct pvs_addr *a, bool v6)
-{
-	u32 w[4];
-	u16 port = (u16)(a->port << 8 | a->port >> 8);
-
-	memcpy(w, a->addr, 16);
-	if (v6)
-		text_add(t, "%08X%08X%08X%08X:%04X", w[0], w[1], w[2], w[3], port);
-	else
-		text_add(t, "%08X:%04X", w[0], port);
-}
-static void text_sock(const void *rec, void *arg)
-{
-	const struct pvs_sockinfo *i = rec;
-	struct sock_text *s = arg;
-
-	if ((i->domain == AF_INET6_K) != s->v6 || (i->type == SOCK_STREAM_K) != s->tcp)
-		return;
-	text_add(s->t, "%4u: ", s->n++);
-	text_addr(s->t, &i->local, s->v6);
-	text_add(s->t, " ");
-	text_addr(s->t, &i->peer, s->v6);
-	text_add(s->t, " %02X %08X:%08X 00:00000000 00000000     0        0 %u 1 0\n", i->state,
-		 i->txq, i->rxq, i->sock);
-}
-static void text_dev(const void *rec, void *arg)
-{
-	const struct pvs_link *l = rec;
-
-	text_add(arg,
-		 "%6.16s: %7lu %7lu %4lu %4lu    0     0          0         0 %8lu %7lu %4lu "
-		 "%4lu    0     0       0          0\n",
-		 l->name, l->rx_bytes, l->rx_packets, l->rx_errors, l->rx_dropped, l->tx_bytes,
-		 l->tx_packets, l->tx_errors, l->tx_dropped);
-}
-static void text_route(const void *rec, void *arg)
-{
-	const struct pvs_route *r = rec;
-	struct name_query q = {.index = r->ifindex};
-	u32 dst, gw, mask = r->dst_len ? __builtin_bswap32(~0u << (32 - r->dst_len)) : 0;
-
-	if (r->family != AF_INET_K || r->type != 1)
-		return;
-	memcpy(&dst, r->dst, 4);
-	memcpy(&gw, r->gateway, 4);
-	each_record(PVS_LIST_LINK, sizeof(struct pvs_link), find_name, &q);
-	text_add(arg, "%s\t%08X\t%08X\t%04X\t0\t0\t%u\t%08X\t0\t0\t0\n", q.name, dst, gw,
-		 gw ? 3 : 1, r->metric, mask);
-}
-
-/* What Linux's own DHCP client writes, in the form of resolv.conf. */
-static void text_config(const void *rec, void *arg)
-{
-	static const u8 v4[12] = {[10] = 0xff, [11] = 0xff};
-	const struct pvs_config *c = rec;
-
-	text_add(arg, "#MANUAL\n");
-	if (c->domain[0])
-		text_add(arg, "domain %.64s\n", c->domain);
-	for (u32 i = 0; i < 4; i++) {
-		const u8 *a = c->dns[i];
-
-		if (!memcmp(a, v4, 12))
-			text_add(arg, "nameserver %u.%u.%u.%u\n", a[12], a[13], a[14], a[15]);
-	}
-}
-
-void proc_net_text(struct text *t, const char *what)
-{
-	struct sock_text s = {.t = t, .v6 = strchr(what, '6') != NULL, .tcp = what[0] == 't'};
-
-	if (!strncmp(what, "tcp", 3) || !strncmp(what, "udp", 3)) {
-		text_add(t,
-			 "  sl  local_address %srem_address   st tx_queue rx_queue tr tm->when "
-			 "retrnsmt   uid  timeout inode\n",
-			 s.v6 ? "                        " : "");
-		each_record(PVS_LIST_SOCKET, sizeof(struct pvs_sockinfo), text_sock, &s);
-	} else if (!strcmp(what, "dev")) {
-		text_add(
-		    t, "Inter-|   Receive                                                |  "
-		       "Transmit\n"
-		       " face |bytes    packets errs drop fifo frame compressed "
-		       "multicast|bytes    packets errs drop fifo colls carrier compressed\n");
-		each_record(PVS_LIST_LINK, sizeof(struct pvs_link), text_dev, t);
-	} else if (!strcmp(what, "route")) {
-		text_add(t, "Iface\tDestination\tGateway "
-			    "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
-		each_record(PVS_LIST_ROUTE, sizeof(struct pvs_route), text_route, t);
-	} else if (!strcmp(what, "pnp")) {
-		each_record(PVS_LIST_CONFIG, sizeof(struct pvs_config), text_config, t);
-	} else if (!strcmp(what, "unix")) {
-		unix_text(t);
-	} else if (!strcmp(what, "sockstat")) {
-		text_add(t, "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: "
-			    "inuse 0 mem 0\n");
-	} else if (!strcmp(what, "arp")) {
-		text_add(t, "IP address       HW type     Flags       HW address            "
-			    "Mask     Device\n");
-	}
 }

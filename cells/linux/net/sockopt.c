@@ -5,6 +5,11 @@
 #include <asm/socket.h>
 #include <linux/capability.h>
 
+/* Bounds of buffers: net.core.*mem_max, and what two small messages take on Linux. */
+#define BUF_MAX    4194304u
+#define SNDBUF_MIN 4608u
+#define RCVBUF_MIN 2304u
+
 static int timeo_set(u64 *to, const void *val, u32 len)
 {
 	s64 tv[2];
@@ -22,10 +27,24 @@ static int timeo_set(u64 *to, const void *val, u32 len)
 	return 0;
 }
 
+static int buffer_set(u32 *size, u32 v, bool force, u32 min)
+{
+	if (force && !capable(CAP_NET_ADMIN))
+		return -EPERM;
+	v = MIN(v, force ? (u32)INT32_MAX / 2 : BUF_MAX);
+	*size = MAX(v * 2, min);
+	return 0;
+}
+
 static int common_set(struct sock *s, int name, const void *val, u32 len)
 {
 	int v = 0, lg[2];
 
+	if (name == SO_BINDTODEVICE) /* inet did; elsewhere only no device can be meant */
+		return !len || !*(const char *)val || s->family == AF_INET_K ||
+			       s->family == AF_INET6_K || s->family == AF_PACKET_K
+			   ? 0
+			   : -ENODEV;
 	if (len < 4)
 		return -EINVAL;
 	memcpy(&v, val, 4);
@@ -60,12 +79,10 @@ static int common_set(struct sock *s, int name, const void *val, u32 len)
 		return 0;
 	case SO_SNDBUFFORCE:
 	case SO_SNDBUF:
-		s->sndbuf = (u32)MIN(MAX(v, 2048), 4194304) * 2;
-		return 0;
+		return buffer_set(&s->sndbuf, (u32)v, name == SO_SNDBUFFORCE, SNDBUF_MIN);
 	case SO_RCVBUFFORCE:
 	case SO_RCVBUF:
-		s->rcvbuf = (u32)MIN(MAX(v, 1024), 4194304) * 2;
-		return 0;
+		return buffer_set(&s->rcvbuf, (u32)v, name == SO_RCVBUFFORCE, RCVBUF_MIN);
 	case SO_RCVLOWAT:
 		s->rcvlowat = v > 0 ? (u32)v : 1;
 		return 0;
@@ -85,8 +102,11 @@ static int common_set(struct sock *s, int name, const void *val, u32 len)
 	case SO_TIMESTAMPNS_OLD:
 		s->timestamp = v != 0;
 		return 0;
-	case SO_BINDTODEVICE:
 	case SO_NO_CHECK:
+		s->no_check = v != 0;
+		return 0;
+	case SO_DETACH_FILTER:
+		return -ENOENT; /* there never is one */
 	case SO_BUSY_POLL:
 		return 0;
 	}
@@ -124,6 +144,9 @@ static bool number_get(struct sock *s, int name, int *v)
 		break;
 	case SO_PASSCRED:
 		*v = s->passcred;
+		break;
+	case SO_NO_CHECK:
+		*v = s->no_check;
 		break;
 	case SO_OOBINLINE:
 		*v = s->oobinline;
@@ -195,9 +218,13 @@ SYSCALL(setsockopt, "fddpu", int fd, int level, int name, u64 uval, u32 len)
 		return r;
 	r = copy_in(val, uval, len);
 	if (!r) {
-		r = s->ops->setopt ? s->ops->setopt(s, level, name, val, len) : -ENOPROTOOPT;
+		r = s->ops->setopt          ? s->ops->setopt(s, level, name, val, len)
+		    : level == SOL_SOCKET_K ? -ENOPROTOOPT
+					    : -EOPNOTSUPP;
 		if (level == SOL_SOCKET_K && (r == 0 || r == -ENOPROTOOPT))
 			r = common_set(s, name, val, len);
+		if (!r)
+			wake_all(&s->wait); /* a larger buffer lets writers go on */
 	}
 	file_put(f);
 	return r;

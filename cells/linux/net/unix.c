@@ -2,13 +2,14 @@
 /*
  * Unix sockets: streams, datagrams and sequenced packets inside the container.
  *
- * Data waits at its receiver as a list of buffers made of pages; the sender waits when the
- * receiver's limit is reached. A name is an inode (its `sock` field) or an entry in the list of
- * abstract names. Descriptors and credentials travel with a buffer; a stream read never
- * runs past a buffer that carries descriptors.
+ * Data waits at its receiver as a list of buffers made of pages; a sender waits while it has as
+ * much on its way as its send buffer holds. A name is an inode (its `sock` field) or an entry
+ * in the list of abstract names. Descriptors and credentials travel with a buffer; a stream
+ * read never runs past a buffer that carries descriptors.
  */
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/gen.h"
+#include "cells/linux/net/netdev.h"
 #include "cells/linux/net/unix.h"
 #include <asm/socket.h>
 #include <asm/ioctls.h>
@@ -36,6 +37,12 @@ static int unix_create(u32 type, u32 protocol, struct sock **out)
 	u = (struct usock *)sock_alloc(sizeof(*u), AF_UNIX_K, type, 0, &unix_ops);
 	if (!u)
 		return -ENOMEM;
+	u->flow = kalloc(sizeof(*u->flow));
+	if (!u->flow) {
+		kfree(u);
+		return -ENOMEM;
+	}
+	*u->flow = (struct uflow){.refs = 1, .from = u};
 	creds_fill(u);
 	list_add_tail(&all_sockets, &u->all_link);
 	*out = &u->s;
@@ -175,6 +182,7 @@ static int connect_dgram(struct usock *u, const u8 *addr, u32 len)
 
 	if (addr[0] == 0 && addr[1] == 0) {
 		list_del(&u->dgram_link);
+		u->peer_closed = false;
 		u->peer = NULL;
 		u->connected = false;
 		return 0;
@@ -274,6 +282,7 @@ static int unix_accept(struct sock *s, struct sock **out, bool nonblock)
 	c = list_first(&u->acceptq, struct usock, accept_link);
 	list_del(&c->accept_link);
 	c->listener = NULL;
+	c->s.passcred = u->s.passcred;
 	u->pending--;
 	wake_all(&s->wait);
 	*out = &c->s;
@@ -328,10 +337,10 @@ static u32 unix_poll(struct sock *s, struct poll_table *pt)
 		m |= POLLIN | POLLRDNORM;
 	if (eof)
 		m |= POLLRDHUP;
-	if (s->type != SOCK_DGRAM_K &&
-	    ((u->connected && !u->peer) || (u->shut_rd && u->shut_wr) || (!u->connected)))
+	if ((u->shut_rd && u->shut_wr) ||
+	    (s->type != SOCK_DGRAM_K && (!u->connected || !u->peer)))
 		m |= POLLHUP;
-	if (!u->peer || u->peer->queued < u->peer->s.rcvbuf)
+	if (u->flow->bytes <= s->sndbuf / 4)
 		m |= POLLOUT | POLLWRNORM;
 	if (s->error)
 		m |= POLLERR;
@@ -349,8 +358,13 @@ static int unix_shutdown(struct sock *s, int how)
 	if (how != 0)
 		u->shut_wr = true;
 	wake_all(&s->wait);
-	if (u->peer)
-		wake_all(&u->peer->s.wait);
+	if (!u->peer)
+		return 0;
+	if (s->type != SOCK_DGRAM_K) { /* a connection's other end has it the other way round */
+		u->peer->shut_rd |= how != 0;
+		u->peer->shut_wr |= how != 1;
+	}
+	wake_all(&u->peer->s.wait);
 	return 0;
 }
 
@@ -380,8 +394,6 @@ static int unix_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	return -ENOPROTOOPT;
 }
 
-s64 netdev_ioctl(u32 cmd, u64 arg);
-
 static s64 unix_ioctl(struct sock *s, u32 cmd, u64 arg)
 {
 	struct usock *u = us(s);
@@ -398,8 +410,7 @@ static s64 unix_ioctl(struct sock *s, u32 cmd, u64 arg)
 		return put_user(n, arg);
 	}
 	if (cmd == TIOCOUTQ) {
-		n = u->peer ? (int)u->peer->queued : 0;
-		return put_user(n, arg);
+		return put_user(u->flow->bytes, arg);
 	}
 	return netdev_ioctl(cmd, arg); /* the C library asks any socket for interfaces */
 }
@@ -426,14 +437,12 @@ static void unix_release(struct sock *s)
 		o = list_first(&u->dgram_peers, struct usock, dgram_link);
 		list_del(&o->dgram_link);
 		peer_gone(o);
-		if (o != u->peer)
-			o->s.error = ECONNRESET;
 		wake_all(&o->s.wait);
 	}
 	o = u->peer;
 	if (o && o->peer == u) {
 		peer_gone(o);
-		if (unread && s->type != SOCK_DGRAM_K)
+		if ((unread || u->listener) && s->type != SOCK_DGRAM_K)
 			o->s.error = ECONNRESET;
 		wake_all(&o->s.wait);
 	}
@@ -444,6 +453,8 @@ static void unix_release(struct sock *s)
 		list_del(&b->link);
 		ubuf_free(b);
 	}
+	u->flow->from = NULL;
+	uflow_put(u->flow);
 	waitq_dissolve(&s->wait); /* senders and connectors wait here who don't hold us */
 }
 

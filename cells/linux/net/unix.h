@@ -5,8 +5,15 @@
 
 #include "cells/linux/inc/net.h"
 
+/* What a socket has on its way to others, bounded by its SO_SNDBUF; outlives it. */
+struct uflow {
+	u32 refs, bytes;
+	struct usock *from; /* NULL: closed */
+};
+
 struct ubuf {
 	struct list link;
+	struct uflow *flow;
 	u32 len, off, npages;
 	struct scm *scm;
 	u32 pid, uid, gid;
@@ -19,7 +26,7 @@ struct usock {
 	struct sock s;
 	struct usock *peer;   /* connected to; not counted, cleared by its release */
 	struct list queue;    /* of struct ubuf */
-	u32 queued;           /* bytes */
+	struct uflow *flow;   /* what others have not taken yet */
 	struct klock copying; /* its first buffer, to a program's memory: that may sleep */
 	bool binding;
 	bool listening, shut_rd, shut_wr, connected, peer_closed;
@@ -44,7 +51,9 @@ static inline struct usock *us(struct sock *s)
 	return container_of(s, struct usock, s);
 }
 
+/* Frees a message and lets its sender go on. */
 void ubuf_free(struct ubuf *b);
+void uflow_put(struct uflow *f);
 /*
  * The socket of a name, not referenced. Abstract names are apart for each type of socket:
  * another type's is not found (-ECONNREFUSED); a file's socket of another type is -EPROTOTYPE.

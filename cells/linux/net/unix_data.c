@@ -4,14 +4,28 @@
 #include "cells/linux/inc/sys.h"
 
 #define CHUNK_PAGES 16u
-#define DGRAM_MAX   212960u
+#define OVERHEAD    768u   /* what a message counts beyond its bytes, as on Linux */
+#define NOBODY      65534u /* the owner of what was sent without credentials */
+
+void uflow_put(struct uflow *f)
+{
+	if (!--f->refs)
+		kfree(f);
+}
 
 void ubuf_free(struct ubuf *b)
 {
+	struct uflow *f = b->flow;
+
 	for (u32 i = 0; i < b->npages; i++)
 		page_put(b->page[i]);
-	if (b->scm) {
+	if (b->scm)
 		scm_free(b->scm);
+	if (f) {
+		f->bytes -= b->len + OVERHEAD;
+		if (f->from)
+			wake_events(&f->from->s.wait, POLLOUT | POLLWRNORM);
+		uflow_put(f);
 	}
 	kfree(b);
 }
@@ -43,24 +57,36 @@ static int ubuf_make(struct uio *u, u32 n, struct ubuf **out)
 	return 0;
 }
 
+/* Credentials travel if either end asks for them, or nobody has accepted yet who could. */
+static void ubuf_creds(const struct usock *from, const struct usock *to, struct ubuf *b,
+		       const struct msg *m)
+{
+	if (m->have_cred) {
+		b->pid = m->cred[0];
+		b->uid = m->cred[1];
+		b->gid = m->cred[2];
+	} else if (from->s.passcred || to->s.passcred || to->listener) {
+		b->pid = current->proc->pid;
+		b->uid = current->cred->uid;
+		b->gid = current->cred->gid;
+	} else {
+		b->uid = b->gid = NOBODY;
+	}
+}
+
 static void ubuf_queue(struct usock *from, struct usock *to, struct ubuf *b, struct msg *m)
 {
-	b->pid = current->proc->pid;
-	b->uid = current->cred->uid;
-	b->gid = current->cred->gid;
-	if (m->scm) {
-		b->pid = m->scm->pid;
-		b->uid = m->scm->uid;
-		b->gid = m->scm->gid;
-		if (m->scm->nfds) {
-			b->scm = m->scm;
-			m->scm = NULL;
-		}
+	ubuf_creds(from, to, b, m);
+	if (m->scm && m->scm->nfds) {
+		b->scm = m->scm;
+		m->scm = NULL;
 	}
 	memcpy(b->from, from->name, from->name_len);
 	b->from_len = from->name_len;
+	b->flow = from->flow;
+	b->flow->refs++;
+	b->flow->bytes += b->len + OVERHEAD;
 	list_add_tail(&to->queue, &b->link);
-	to->queued += b->len + 64;
 	wake_events(&to->s.wait, POLLIN | POLLRDNORM);
 }
 
@@ -80,19 +106,18 @@ static ssize send_stream(struct usock *u, struct msg *m)
 
 		if (u->shut_wr || !u->peer || u->peer->shut_rd)
 			return done ? done : -EPIPE;
-		if (u->peer->queued >= u->peer->s.rcvbuf) {
+		if (!n)
+			break;
+		if (u->flow->bytes >= u->s.sndbuf) {
 			if (m->flags & MSG_DONTWAIT_K)
 				return done ? done : -EAGAIN;
 			r = wait_event(&u->s.wait,
-				       u->shut_wr || !u->peer ||
-					   u->peer->queued < u->peer->s.rcvbuf,
+				       u->shut_wr || !u->peer || u->flow->bytes < u->s.sndbuf,
 				       deadline);
 			if (r)
 				return done ? done : r == -ETIMEDOUT ? -EAGAIN : r;
 			continue;
 		}
-		if (!n && !m->scm)
-			break;
 		r = ubuf_make(m->u, n, &b);
 		if (r)
 			return done ? done : r;
@@ -106,6 +131,25 @@ static ssize send_stream(struct usock *u, struct msg *m)
 	return done;
 }
 
+/* Where a packet goes now; or -errno. */
+static int packet_target(struct usock *u, const struct msg *m, struct usock **to)
+{
+	int r = 0;
+
+	if (m->name_len && u->s.type == SOCK_DGRAM_K) {
+		r = unix_find(m->name, m->name_len, (u32)u->s.type, to);
+	} else {
+		*to = u->peer;
+		if (!*to && u->peer_closed && u->s.type == SOCK_DGRAM_K) {
+			u->peer_closed = u->connected = false; /* said once */
+			r = -ECONNREFUSED;
+		} else if (!*to) {
+			r = u->peer_closed ? -EPIPE : -ENOTCONN;
+		}
+	}
+	return !r && (u->shut_wr || (*to)->shut_rd) ? -EPIPE : r;
+}
+
 static ssize send_packet(struct usock *u, struct msg *m)
 {
 	u64 deadline = sock_deadline(u->s.sndtimeo);
@@ -114,32 +158,22 @@ static ssize send_packet(struct usock *u, struct msg *m)
 	u32 n = (u32)m->u->left;
 	int r;
 
-	if (m->u->left > DGRAM_MAX)
+	if (u->s.type == SOCK_SEQPACKET_K && !u->connected)
+		return -ENOTCONN;
+	if (m->u->left > u->s.sndbuf - 32)
 		return -EMSGSIZE;
-	if (m->name_len && u->s.type == SOCK_SEQPACKET_K)
-		return u->connected ? -EISCONN : -EOPNOTSUPP;
 	r = ubuf_make(m->u, n, &b);
 	if (r)
 		return r;
 	for (;;) {
-		if (m->name_len) {
-			r = unix_find(m->name, m->name_len, (u32)u->s.type, &to);
-		} else {
-			to = u->peer;
-			r = to ? 0
-			    : u->peer_closed
-				? (u->s.type == SOCK_DGRAM_K ? -ECONNREFUSED : -EPIPE)
-				: -ENOTCONN;
-		}
-		if (!r && (u->shut_wr || to->shut_rd))
-			r = -EPIPE;
-		if (r || to->queued < to->s.rcvbuf)
+		r = packet_target(u, m, &to);
+		if (r || u->flow->bytes < u->s.sndbuf)
 			break;
 		if (m->flags & MSG_DONTWAIT_K) {
 			r = -EAGAIN;
 			break;
 		}
-		r = wait_on(&to->s.wait, deadline, true);
+		r = wait_on(&u->s.wait, deadline, true);
 		if (r) {
 			r = r == -ETIMEDOUT ? -EAGAIN : r;
 			break;
@@ -179,39 +213,39 @@ static int ubuf_read(struct ubuf *b, struct uio *u, u32 off, u32 n)
 	return 0;
 }
 
-static void dequeue(struct usock *u, struct ubuf *b)
+static void dequeue(struct ubuf *b)
 {
 	list_del(&b->link);
-	u->queued -= b->len + 64;
 	ubuf_free(b);
-	wake_events(&u->s.wait, POLLOUT | POLLWRNORM);
-	if (u->peer)
-		wake_events(&u->peer->s.wait, POLLOUT | POLLWRNORM);
 }
 
+/* Descriptors and, if they are asked for, credentials of a message into m. */
 static int take_scm(struct usock *u, struct ubuf *b, struct msg *m)
 {
-	bool peek = (m->flags & MSG_PEEK_K) != 0;
+	struct scm *c = m->scm;
 
-	if (!m->scm && (b->scm || u->s.passcred)) {
-		m->scm = b->scm && !peek ? b->scm : kalloc(sizeof(*m->scm));
-		if (!m->scm)
+	if (!b->scm && !u->s.passcred)
+		return 0;
+	if (!c) {
+		c = m->scm = kalloc(sizeof(*c));
+		if (!c)
 			return -ENOMEM;
-		if (b->scm && peek) {
-			*m->scm = *b->scm;
-			for (u32 i = 0; i < m->scm->nfds; i++)
-				file_get(m->scm->fds[i]);
-		}
-		m->scm->pid = b->pid;
-		m->scm->uid = b->uid;
-		m->scm->gid = b->gid;
-		if (!peek)
-			b->scm = NULL;
+	}
+	c->pid = b->pid;
+	c->uid = b->uid;
+	c->gid = b->gid;
+	for (u32 i = 0; b->scm && i < b->scm->nfds; i++) {
+		c->fds[c->nfds++] = b->scm->fds[i];
+		file_get(b->scm->fds[i]);
+	}
+	if (!(m->flags & MSG_PEEK_K)) {
+		scm_free(b->scm);
+		b->scm = NULL;
 	}
 	return 0;
 }
 
-static int wait_data(struct usock *u, struct msg *m, u64 deadline)
+static int data_state(struct usock *u)
 {
 	int r;
 
@@ -224,55 +258,77 @@ static int wait_data(struct usock *u, struct msg *m, u64 deadline)
 	}
 	if (u->shut_rd || (u->s.type != SOCK_DGRAM_K && (!u->peer || u->peer->shut_wr)))
 		return 1; /* end of file */
-	return sock_wait(&u->s, m, deadline);
+	return 0;
 }
 
-/* From the first buffer, which is held; *end: nothing more belongs to this read. */
-static ssize stream_take(struct usock *u, struct msg *m, bool first, bool *end)
+/* Not held while it waits for data; 1: there is an end of file, or -errno. */
+static int wait_data(struct usock *u, struct msg *m, u64 deadline)
 {
-	struct ubuf *b = list_first(&u->queue, struct ubuf, link);
-	bool peek = (m->flags & MSG_PEEK_K) != 0;
-	u32 n = (u32)MIN((u64)b->len - b->off, m->u->left);
-	int r;
+	int r = data_state(u);
 
-	*end = peek || b->scm;
-	if (b->scm && !first)
-		return 0;
-	r = take_scm(u, b, m);
-	if (!r)
-		r = ubuf_read(b, m->u, b->off, n);
 	if (r)
 		return r;
-	if (!peek) {
-		b->off += n;
-		if (b->off == b->len)
-			dequeue(u, b);
-	}
-	return n;
+	klock_drop(&u->copying);
+	r = sock_wait(&u->s, m, deadline);
+	klock_take(&u->copying);
+	return r;
+}
+
+/* One read has one sender's credentials, if they are asked for. */
+static bool same_sender(const struct usock *u, const struct msg *m, const struct ubuf *b)
+{
+	return !u->s.passcred || !m->scm ||
+	       (m->scm->pid == b->pid && m->scm->uid == b->uid && m->scm->gid == b->gid);
+}
+
+/* The message after prev (NULL: the first); NULL: none. */
+static struct ubuf *queue_next(struct usock *u, struct ubuf *prev)
+{
+	struct list *l = prev ? prev->link.next : u->queue.next;
+
+	return l == &u->queue || list_empty(&u->queue) ? NULL
+						       : container_of(l, struct ubuf, link);
 }
 
 static ssize recv_stream(struct usock *u, struct msg *m)
 {
 	u64 deadline = sock_deadline(u->s.rcvtimeo);
-	ssize done = 0, n;
-	bool end = false;
+	ssize done = 0;
+	bool peek = (m->flags & MSG_PEEK_K) != 0, got_fds = false;
+	struct ubuf *seen = NULL; /* the last one that was looked at */
 
-	while (m->u->left && !end) {
-		if (list_empty(&u->queue)) {
-			if (done && !(m->flags & MSG_WAITALL_K))
+	do {
+		struct ubuf *b = queue_next(u, seen);
+		u32 n;
+		int r;
+
+		if (!b) {
+			if (done && (!(m->flags & MSG_WAITALL_K) || peek))
 				break;
-			n = wait_data(u, m, deadline);
-			if (n)
-				return done ? done : n > 0 ? 0 : n;
+			r = wait_data(u, m, deadline);
+			if (r)
+				return done ? done : r > 0 ? 0 : r;
 			continue;
 		}
-		klock_take(&u->copying);
-		n = list_empty(&u->queue) ? 0 : stream_take(u, m, !done, &end);
-		klock_drop(&u->copying);
-		if (n < 0)
-			return done ? done : n;
+		if (!same_sender(u, m, b))
+			break;
+		got_fds = b->scm != NULL;
+		r = take_scm(u, b, m);
+		n = b->len - b->off;
+		n = (u32)MIN(n, m->u->left);
+		if (!r)
+			r = ubuf_read(b, m->u, b->off, n);
+		if (r)
+			return done ? done : r;
 		done += n;
-	}
+		if (peek) {
+			seen = b;
+			continue;
+		}
+		b->off += n;
+		if (b->off == b->len)
+			dequeue(b);
+	} while (m->u->left && !got_fds);
 	m->name_len = unix_peer_name(u, m->name);
 	return done;
 }
@@ -296,34 +352,32 @@ static ssize packet_take(struct usock *u, struct msg *m)
 			n = b->len;
 	}
 	if (!(m->flags & MSG_PEEK_K))
-		dequeue(u, b);
+		dequeue(b);
 	return n;
 }
 
 static ssize recv_packet(struct usock *u, struct msg *m)
 {
 	u64 deadline = sock_deadline(u->s.rcvtimeo);
-	bool taken;
-	ssize n;
 
-	do {
-		while (list_empty(&u->queue)) {
-			int r = wait_data(u, m, deadline);
+	while (list_empty(&u->queue)) {
+		int r = wait_data(u, m, deadline);
 
-			if (r)
-				return r > 0 ? 0 : r;
-		}
-		klock_take(&u->copying);
-		taken = !list_empty(&u->queue); /* else another reader was faster */
-		n = taken ? packet_take(u, m) : 0;
-		klock_drop(&u->copying);
-	} while (!taken);
-	return n;
+		if (r)
+			return r > 0 ? 0 : r;
+	}
+	return packet_take(u, m);
 }
 
+/* One reader at a time: user memory may have to come from the store meanwhile. */
 ssize unix_recv(struct sock *s, struct msg *m)
 {
+	ssize r;
+
 	if (m->flags & MSG_OOB_K)
 		return -EINVAL;
-	return s->type == SOCK_STREAM_K ? recv_stream(us(s), m) : recv_packet(us(s), m);
+	klock_take(&us(s)->copying);
+	r = s->type == SOCK_STREAM_K ? recv_stream(us(s), m) : recv_packet(us(s), m);
+	klock_drop(&us(s)->copying);
+	return r;
 }
