@@ -287,7 +287,7 @@ static bool make_stdio(struct con_proc *c, struct start *st)
 			return false;
 		if (st->rows)
 			t->ws = (struct winsize_k){st->rows, st->cols, 0, 0};
-		t->column = 1;
+		t->was_open = true;
 		c->tty = t;
 		c->out[0] = c->in = master;
 		file_get(master);

@@ -18,23 +18,42 @@ static u32 pty_output(struct tty *t, const u8 *p, u32 n)
 	return r;
 }
 
+static bool slave_gone(const struct tty *t)
+{
+	return !t->opens && t->was_open;
+}
+
+static bool master_has(const struct tty *t)
+{
+	return ring_used(&t->out) || (t->packet && t->packet_status);
+}
+
 static ssize master_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct tty *t = f->priv;
 	ssize done = 0;
 	int r;
 
-	if (!ring_used(&t->out)) {
-		if (!t->opens && t->column)
+	if (!master_has(t)) {
+		if (slave_gone(t))
 			return -EIO;
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		r = wait_event(&t->master_wait, ring_used(&t->out) || (!t->opens && t->column),
-			       NEVER);
+		r = wait_event(&t->master_wait, master_has(t) || slave_gone(t), NEVER);
 		if (r)
 			return r;
-		if (!ring_used(&t->out))
+		if (!master_has(t))
 			return -EIO;
+	}
+	if (t->packet && u->left) {
+		u8 status = t->packet_status;
+
+		t->packet_status = 0;
+		if (uio_out(u, &status, 1))
+			return -EFAULT;
+		if (status)
+			return 1;
+		done = 1;
 	}
 	while (u->left && ring_used(&t->out)) {
 		u8 part[256];
@@ -52,6 +71,7 @@ static ssize master_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct tty *t = f->priv;
 	ssize done = 0;
+	int r;
 
 	while (u->left) {
 		u8 part[128];
@@ -59,8 +79,19 @@ static ssize master_write(struct file *f, struct uio *u, u64 *pos)
 
 		if (uio_in(u, part, n))
 			return done ? done : -EFAULT;
-		tty_input(t, part, n);
-		done += n;
+		for (u32 i = 0, went; i < n; i += went) {
+			went = ldisc_input(t, part + i, n - i);
+			done += went;
+			if (went)
+				continue;
+			if (slave_gone(t))
+				return done ? done : -EIO;
+			if (f->flags & O_NONBLOCK)
+				return done ? done : -EAGAIN;
+			r = wait_on(&t->master_wait, NEVER, true);
+			if (r)
+				return done ? done : r;
+		}
 	}
 	return done;
 }
@@ -68,12 +99,14 @@ static ssize master_write(struct file *f, struct uio *u, u64 *pos)
 static u32 master_poll(struct file *f, struct poll_table *pt)
 {
 	struct tty *t = f->priv;
-	u32 m = POLLOUT | POLLWRNORM;
+	u32 m = ring_used(&t->pending) < TTY_PENDING ? POLLOUT | POLLWRNORM : 0;
 
 	poll_wait(pt, &t->master_wait);
-	if (ring_used(&t->out))
+	if (master_has(t))
 		m |= POLLIN | POLLRDNORM;
-	if (!t->opens && t->column)
+	if (t->packet && t->packet_status)
+		m |= POLLPRI;
+	if (slave_gone(t))
 		m |= POLLHUP;
 	return m;
 }
@@ -109,19 +142,37 @@ static s64 master_ioctl(struct file *f, u32 cmd, u64 arg)
 			file_put(s);
 		return r;
 	}
-	case TIOCPKT:
+	case TCFLSH: /* its input is the slave's output; no status for itself */
+		if (arg > TCIOFLUSH)
+			return -EINVAL;
+		if (arg != TCOFLUSH)
+			t->out.tail = t->out.head;
+		if (arg != TCIFLUSH)
+			ldisc_flush(t);
+		wake_all(&t->wait);
 		return 0;
+	case TIOCPKT:
+		if (get_user(v, arg))
+			return -EFAULT;
+		if (v && !t->packet)
+			t->packet_status = 0;
+		t->packet = v != 0;
+		return 0;
+	case TIOCGPKT:
+		v = t->packet;
+		return put_user(v, arg);
 	case FIONREAD:
 		return put_user((u32){ring_used(&t->out)}, arg);
-	case TIOCGPGRP:
+	case TIOCGPGRP: /* of the slave, whoever asks */
 		return put_user((u32){t->pgrp}, arg);
+	case TIOCGSID:
+		return t->session ? put_user((u32){t->session}, arg) : -ENOTTY;
 	case TIOCSIG:
 		if (t->pgrp)
 			sig_send_pgrp(t->pgrp, (int)arg, NULL);
 		return 0;
-	case TIOCSCTTY:
-	case TIOCSPGRP:
-		return -ENOTTY;
+	case TIOCNOTTY:
+		return -ENOTTY; /* nobody's controlling terminal is a master */
 	}
 	return tty_fops.ioctl(f, cmd, arg);
 }
@@ -154,12 +205,12 @@ static struct tty *pty_new(void)
 	t = tty_new();
 	if (!t)
 		return NULL;
-	t->out.data = kalloc(TTY_BUF);
-	if (!t->out.data) {
+	if (!ring_make(&t->out, TTY_BUF)) {
 		tty_put(t);
 		return NULL;
 	}
 	t->ws = (struct winsize_k){0};
+	t->termios.cflag &= ~(u32)HUPCL;
 	t->major = 136;
 	t->number = t->minor = n;
 	t->output = pty_output;
@@ -206,7 +257,7 @@ static int slave_open(struct inode *ino, struct file *f)
 
 	if (!t || t->locked)
 		return -EIO;
-	t->column = 1; /* the slave was opened once: from now on none open means hangup */
+	t->was_open = true;
 	return tty_open_common(t, f);
 }
 static const struct file_ops slave_fops = {.open = slave_open};

@@ -1,38 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The terminal: what a byte typed or written means.
- *
- * Input passes the line discipline (termios(3)): signals, echo, line editing; finished
- * lines can be read. Output is translated and given to the terminal's own output function. Job
- * control: reading from, and with TOSTOP writing to, a terminal whose foreground group one is
- * not in stops the caller's group.
+ * The terminal as a file, and job control: reading from, and with TOSTOP writing to, a
+ * terminal whose foreground group one is not in stops the caller's group. What bytes mean is in
+ * ldisc.c; output goes to the terminal's own function.
  */
 #include "cells/linux/inc/tty.h"
 #include <asm/ioctls.h>
 #include <linux/capability.h>
-
-u32 ring_used(const struct tty_ring *r)
-{
-	return r->tail - r->head;
-}
-
-u32 ring_put(struct tty_ring *r, const u8 *p, u32 n)
-{
-	u32 i = 0;
-
-	while (i < n && ring_used(r) < TTY_BUF)
-		r->data[r->tail++ % TTY_BUF] = p[i++];
-	return i;
-}
-
-u32 ring_get(struct tty_ring *r, u8 *p, u32 n)
-{
-	u32 i = 0;
-
-	while (i < n && ring_used(r))
-		p[i++] = r->data[r->head++ % TTY_BUF];
-	return i;
-}
 
 struct tty *tty_new(void)
 {
@@ -42,14 +16,14 @@ struct tty *tty_new(void)
 	if (!t)
 		return NULL;
 	t->refs = 1;
-	t->in.data = kalloc(TTY_BUF);
-	if (!t->in.data) {
+	if (!ring_make(&t->in, TTY_BUF)) {
 		kfree(t);
 		return NULL;
 	}
 	t->termios.iflag = ICRNL | IXON;
 	t->termios.oflag = OPOST | ONLCR;
 	t->termios.cflag = B38400 | CS8 | CREAD | HUPCL;
+	t->termios.ispeed = t->termios.ospeed = 38400;
 	t->termios.lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
 	memcpy(t->termios.cc, cc, sizeof(cc));
 	t->ws = (struct winsize_k){24, 80, 0, 0};
@@ -62,162 +36,13 @@ void tty_put(struct tty *t)
 		return;
 	kfree(t->in.data);
 	kfree(t->out.data);
+	kfree(t->pending.data);
 	kfree(t);
-}
-
-/* ---- Output ---- */
-static u32 out_byte(struct tty *t, u8 c)
-{
-	static const u8 crnl[2] = {'\r', '\n'};
-
-	if ((t->termios.oflag & OPOST) && (t->termios.oflag & ONLCR) && c == '\n')
-		return t->output(t, crnl, 2) == 2;
-	return t->output(t, &c, 1);
-}
-
-static void echo(struct tty *t, u8 c)
-{
-	if (c < 32 && c != '\n' && c != '\t' && (t->termios.lflag & ECHOCTL)) {
-		u8 b[2] = {'^', c ^ 64};
-
-		t->output(t, b, 2);
-	} else if (c == 127 && (t->termios.lflag & ECHOCTL)) {
-		t->output(t, (const u8 *)"^?", 2);
-	} else {
-		out_byte(t, c);
-	}
-}
-
-/* ---- Input ---- */
-static void erase_one(struct tty *t)
-{
-	u8 c;
-
-	if (ring_used(&t->in) <= t->canon_ready)
-		return;
-	do {
-		c = t->in.data[--t->in.tail % TTY_BUF];
-	} while ((c & 0xc0) == 0x80 && (t->termios.iflag & IUTF8) &&
-		 ring_used(&t->in) > t->canon_ready);
-	if (t->termios.lflag & ECHOE) {
-		t->output(t, (const u8 *)"\b \b", 3);
-		if (c < 32 && (t->termios.lflag & ECHOCTL))
-			t->output(t, (const u8 *)"\b \b", 3);
-	}
-}
-
-static void erase_word(struct tty *t)
-{
-	while (ring_used(&t->in) > t->canon_ready &&
-	       t->in.data[(t->in.tail - 1) % TTY_BUF] == ' ')
-		erase_one(t);
-	while (ring_used(&t->in) > t->canon_ready &&
-	       t->in.data[(t->in.tail - 1) % TTY_BUF] != ' ')
-		erase_one(t);
-}
-
-static bool input_signal(struct tty *t, u8 c)
-{
-	const u8 *cc = t->termios.cc;
-	int sig = c == cc[VINTR]   ? SIGINT
-		  : c == cc[VQUIT] ? SIGQUIT
-		  : c == cc[VSUSP] ? SIGTSTP
-				   : 0;
-
-	if (!sig || !c || !(t->termios.lflag & ISIG))
-		return false;
-	if (!(t->termios.lflag & NOFLSH)) {
-		t->in.tail = t->in.head;
-		t->canon_ready = t->lines = 0;
-	}
-	if (t->termios.lflag & ECHO)
-		echo(t, c);
-	if (t->pgrp)
-		sig_send_pgrp(t->pgrp, sig, NULL);
-	return true;
-}
-
-/* A line ends: everything so far may be read. End of file is kept as a mark. */
-static void line_done(struct tty *t)
-{
-	t->canon_ready = ring_used(&t->in);
-	t->lines++;
-}
-
-static void canon_byte(struct tty *t, u8 c)
-{
-	const u8 *cc = t->termios.cc;
-	u32 lf = t->termios.lflag;
-
-	if (c && c == cc[VERASE]) {
-		erase_one(t);
-	} else if (c && c == cc[VWERASE] && (lf & IEXTEN)) {
-		erase_word(t);
-	} else if (c && c == cc[VKILL]) {
-		while (ring_used(&t->in) > t->canon_ready)
-			erase_one(t);
-	} else if (c && c == cc[VLNEXT] && (lf & IEXTEN)) {
-		t->lnext = true;
-	} else if (c && c == cc[VEOF]) {
-		u8 mark = 0xff; /* told from data by eof_at */
-
-		if (ring_used(&t->in) == t->canon_ready)
-			ring_put(&t->in, &mark, 1);
-		line_done(t);
-	} else {
-		if (ring_used(&t->in) >= TTY_BUF - 1 && c != '\n')
-			return;
-		if ((lf & ECHO) || (c == '\n' && (lf & ECHONL)))
-			echo(t, c);
-		ring_put(&t->in, &c, 1);
-		if (c == '\n' || (c && (c == cc[VEOL] || c == cc[VEOL2])))
-			line_done(t);
-	}
-}
-
-static void input_byte(struct tty *t, u8 c)
-{
-	u32 iflag = t->termios.iflag;
-
-	if (t->lnext) {
-		t->lnext = false;
-		ring_put(&t->in, &c, 1);
-		if (t->termios.lflag & ECHO)
-			echo(t, c);
-		return;
-	}
-	if (iflag & ISTRIP)
-		c &= 127;
-	if (c == '\r') {
-		if (iflag & IGNCR)
-			return;
-		if (iflag & ICRNL)
-			c = '\n';
-	} else if (c == '\n' && (iflag & INLCR)) {
-		c = '\r';
-	}
-	if (input_signal(t, c))
-		return;
-	if ((iflag & IXON) && (c == t->termios.cc[VSTART] || c == t->termios.cc[VSTOP])) {
-		t->stopped = c == t->termios.cc[VSTOP];
-		if (!t->stopped)
-			wake_all(&t->wait);
-		return;
-	}
-	if (t->termios.lflag & ICANON) {
-		canon_byte(t, c);
-		return;
-	}
-	if (t->termios.lflag & ECHO)
-		echo(t, c);
-	ring_put(&t->in, &c, 1);
 }
 
 void tty_input(struct tty *t, const u8 *p, u32 n)
 {
-	while (n--)
-		input_byte(t, *p++);
-	wake_all(&t->wait);
+	ldisc_input(t, p, n);
 }
 
 /* ---- Job control ---- */
@@ -236,42 +61,6 @@ static int job_check(struct tty *t, int sig)
 	return -ERESTARTSYS;
 }
 
-static bool readable(const struct tty *t)
-{
-	if (t->termios.lflag & ICANON)
-		return t->lines > 0;
-	return ring_used(&t->in) >= MAX((u32)t->termios.cc[VMIN], 1u);
-}
-
-static ssize read_canon(struct tty *t, struct uio *u)
-{
-	ssize done = 0;
-
-	while (u->left && t->canon_ready) {
-		u8 c = 0;
-
-		ring_get(&t->in, &c, 1);
-		t->canon_ready--;
-		if (c == 0xff && done == 0 && t->lines &&
-		    (t->canon_ready == 0 || t->lines > 1)) {
-			t->lines--;
-			return 0;
-		}
-		if (uio_out(u, &c, 1))
-			return -EFAULT;
-		done++;
-		if (c == '\n') {
-			t->lines--;
-			break;
-		}
-		if (!t->canon_ready && t->lines) {
-			t->lines = 0;
-			break;
-		}
-	}
-	return done;
-}
-
 static ssize tty_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct tty *t = f->priv;
@@ -288,12 +77,13 @@ static ssize tty_read(struct file *f, struct uio *u, u64 *pos)
 	} else if (!(t->termios.lflag & ICANON) && !t->termios.cc[VMIN]) {
 		deadline = 0;
 	}
-	if (!readable(t)) {
+	if (!ldisc_readable(t)) {
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
 		if (deadline == 0 && !ring_used(&t->in))
 			return 0;
-		r = deadline ? wait_event(&t->wait, readable(t) || t->hung_up, deadline) : 0;
+		r = deadline ? wait_event(&t->wait, ldisc_readable(t) || t->hung_up, deadline)
+			     : 0;
 		if (r && r != -ETIMEDOUT)
 			return r;
 		r = job_check(t, SIGTTIN);
@@ -303,8 +93,7 @@ static ssize tty_read(struct file *f, struct uio *u, u64 *pos)
 	if (t->hung_up)
 		return 0;
 	if (t->termios.lflag & ICANON)
-		return read_canon(t, u);
-	t->canon_ready = t->lines = 0;
+		return ldisc_read_line(t, u);
 	while (u->left && ring_used(&t->in)) {
 		u8 part[128];
 		u32 n = ring_get(&t->in, part, (u32)MIN(u->left, sizeof(part)));
@@ -312,9 +101,11 @@ static ssize tty_read(struct file *f, struct uio *u, u64 *pos)
 		if (uio_out(u, part, n))
 			return -EFAULT;
 		done += n;
+		ldisc_resume(t);
 		if (u->left && sched_breathe())
 			return done;
 	}
+	wake_all(&t->master_wait);
 	return done;
 }
 
@@ -335,20 +126,11 @@ static ssize tty_write(struct file *f, struct uio *u, u64 *pos)
 		if (uio_in(u, part, n))
 			return done ? done : -EFAULT;
 		while (i < n) {
-			u32 run = i;
+			u32 went = t->stopped ? 0 : ldisc_output(t, part + i, n - i);
 
-			if (!(t->termios.oflag & OPOST))
-				run = n;
-			while (run < n && part[run] != '\n')
-				run++;
-			if (!t->stopped && run > i) {
-				i += t->output(t, part + i, run - i);
-				if (i == run)
-					continue;
-			} else if (!t->stopped && out_byte(t, part[i])) {
-				i++;
+			i += went;
+			if (went)
 				continue;
-			}
 			if (t->hung_up)
 				return done + i ? done + (ssize)i : -EIO;
 			if (f->flags & O_NONBLOCK)
@@ -371,7 +153,7 @@ static u32 tty_poll(struct file *f, struct poll_table *pt)
 	u32 m = 0;
 
 	poll_wait(pt, &t->wait);
-	if (readable(t))
+	if (ldisc_readable(t))
 		m |= POLLIN | POLLRDNORM;
 	if (!t->stopped && (!t->out.data || ring_used(&t->out) < TTY_BUF / 2))
 		m |= POLLOUT | POLLWRNORM;
@@ -460,6 +242,8 @@ static s64 set_pgrp(struct tty *t, u64 arg)
 		return -EFAULT;
 	if (current->proc->ctty != t || t->session != current->proc->sid)
 		return -ENOTTY;
+	if (pg < 0)
+		return -EINVAL;
 	r = job_check(t, SIGTTOU);
 	if (r)
 		return r;
@@ -473,28 +257,127 @@ static s64 set_pgrp(struct tty *t, u64 arg)
 	return -ESRCH;
 }
 
-static s64 set_termios(struct tty *t, u32 cmd, u64 arg)
+/* ---- Settings ---- */
+/* The speed of a code of CBAUD, or 0. */
+static u32 speed_of(u32 code)
+{
+	static const u32 low[] = {0,   50,   75,   110,  134,  150,  200,   300,
+				  600, 1200, 1800, 2400, 4800, 9600, 19200, 38400};
+	static const u32 high[] = {57600,   115200,  230400,  460800,  500000,
+				   576000,  921600,  1000000, 1152000, 1500000,
+				   2000000, 2500000, 3000000, 3500000, 4000000};
+
+	if (code < ARRAY_SIZE(low))
+		return low[code];
+	code -= B57600;
+	return code < ARRAY_SIZE(high) ? high[code] : 0;
+}
+
+#define TERMIOS_OLD 36 /* bytes of struct termios, without the speeds of termios2 */
+
+static s64 set_termios(struct tty *t, u64 arg, bool two, bool flush)
 {
 	struct termios_k n = t->termios;
+	u32 changed;
 	int r = job_check(t, SIGTTOU);
 
 	if (r)
 		return r;
-	if (copy_in(&n, arg, 36))
+	if (copy_in(&n, arg, two ? sizeof(n) : TERMIOS_OLD))
 		return -EFAULT;
-	if (cmd == TCSETSF) {
-		t->in.tail = t->in.head;
-		t->canon_ready = t->lines = 0;
-	}
-	if ((t->termios.lflag & ICANON) && !(n.lflag & ICANON)) {
-		t->canon_ready = t->lines = 0;
-	} else if (!(t->termios.lflag & ICANON) && (n.lflag & ICANON) && ring_used(&t->in)) {
-		t->canon_ready = ring_used(&t->in);
-		t->lines = 1;
-	}
+	if (!two || (n.cflag & CBAUD) != BOTHER)
+		n.ispeed = n.ospeed = speed_of(n.cflag & CBAUD);
+	if (flush)
+		ldisc_flush(t);
+	changed = t->termios.lflag ^ n.lflag;
+	if (((t->termios.iflag ^ n.iflag) & IXON))
+		tty_packet(t, n.iflag & IXON ? TIOCPKT_DOSTOP : TIOCPKT_NOSTOP);
 	t->termios = n;
+	if (changed & ICANON)
+		ldisc_mode_changed(t);
 	wake_all(&t->wait);
 	return 0;
+}
+
+/* What a master in packet mode is told before its next data. */
+void tty_packet(struct tty *t, u8 status)
+{
+	if (!t->packet)
+		return;
+	if (status & (TIOCPKT_STOP | TIOCPKT_START))
+		t->packet_status &= (u8) ~(TIOCPKT_STOP | TIOCPKT_START);
+	if (status & (TIOCPKT_DOSTOP | TIOCPKT_NOSTOP))
+		t->packet_status &= (u8) ~(TIOCPKT_DOSTOP | TIOCPKT_NOSTOP);
+	t->packet_status |= status;
+	wake_all(&t->master_wait);
+}
+
+static s64 tty_flush(struct tty *t, u64 what)
+{
+	if (what > TCIOFLUSH)
+		return -EINVAL;
+	if (what != TCOFLUSH) {
+		ldisc_flush(t);
+		tty_packet(t, TIOCPKT_FLUSHREAD);
+		wake_all(&t->master_wait);
+	}
+	if (what != TCIFLUSH) {
+		t->out.tail = t->out.head;
+		tty_packet(t, TIOCPKT_FLUSHWRITE);
+		wake_all(&t->wait);
+	}
+	return 0;
+}
+
+static s64 tty_flow(struct tty *t, u64 what)
+{
+	const u8 *cc = t->termios.cc;
+
+	if (what > TCION)
+		return -EINVAL;
+	if (what >= TCIOFF) { /* ask the other end */
+		u8 c = cc[what == TCIOFF ? VSTOP : VSTART];
+
+		if (c)
+			t->output(t, &c, 1);
+		return 0;
+	}
+	t->stopped = what == TCOOFF;
+	tty_packet(t, t->stopped ? TIOCPKT_STOP : TIOCPKT_START);
+	wake_all(&t->wait);
+	return 0;
+}
+
+/* Settings and the state of the line; -ENOIOCTLCMD: not one of these. */
+static s64 line_ioctl(struct tty *t, u32 cmd, u64 arg)
+{
+	switch (cmd) {
+	case TCGETS:
+		return copy_out(arg, &t->termios, TERMIOS_OLD);
+	case TCGETS2:
+		return copy_out(arg, &t->termios, sizeof(t->termios));
+	case TCSETS:
+	case TCSETSW:
+	case TCSETSF:
+		return set_termios(t, arg, false, cmd == TCSETSF);
+	case TCSETS2:
+	case TCSETSW2:
+	case TCSETSF2:
+		return set_termios(t, arg, true, cmd == TCSETSF2);
+	case FIONREAD:
+		return put_user(
+		    (u32){t->termios.lflag & ICANON ? t->canon_ready : ring_used(&t->in)}, arg);
+	case TCFLSH:
+		return tty_flush(t, arg);
+	case TCXONC:
+		return tty_flow(t, arg);
+	case TCSBRK:
+	case TCSBRKP:
+	case TIOCEXCL:
+	case TIOCNXCL:
+		return 0;
+	}
+	return -ENOIOCTLCMD_K;
 }
 
 static s64 tty_ioctl(struct file *f, u32 cmd, u64 arg)
@@ -503,13 +386,11 @@ static s64 tty_ioctl(struct file *f, u32 cmd, u64 arg)
 	struct winsize_k ws;
 	u32 v;
 
+	s64 r = line_ioctl(t, cmd, arg);
+
+	if (r != -ENOIOCTLCMD_K)
+		return r;
 	switch (cmd) {
-	case TCGETS:
-		return copy_out(arg, &t->termios, 36);
-	case TCSETS:
-	case TCSETSW:
-	case TCSETSF:
-		return set_termios(t, cmd, arg);
 	case TIOCGWINSZ:
 		return put_user(t->ws, arg);
 	case TIOCSWINSZ:
@@ -534,27 +415,14 @@ static s64 tty_ioctl(struct file *f, u32 cmd, u64 arg)
 	case TIOCNOTTY:
 		if (current->proc->ctty != t)
 			return -ENOTTY;
-		if (current->proc->pid == current->proc->sid)
+		if (current->proc->pid == current->proc->sid) {
+			u32 pgrp = t->pgrp;
+
 			tty_session_end(current->proc);
-		current->proc->ctty = NULL;
-		return 0;
-	case FIONREAD:
-		v = t->termios.lflag & ICANON ? t->canon_ready : ring_used(&t->in);
-		return put_user(v, arg);
-	case TCFLSH:
-		if (arg != 1) {
-			t->in.tail = t->in.head;
-			t->canon_ready = t->lines = 0;
+			if (pgrp)
+				sig_send_pgrp(pgrp, SIGCONT, NULL);
 		}
-		return 0;
-	case TCXONC:
-		t->stopped = arg == 0;
-		wake_all(&t->wait);
-		return 0;
-	case TCSBRK:
-	case TCSBRKP:
-	case TIOCEXCL:
-	case TIOCNXCL:
+		current->proc->ctty = NULL;
 		return 0;
 	case TIOCSTI:
 		return -EIO;
