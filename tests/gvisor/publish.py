@@ -96,7 +96,7 @@ def main():
         programs.append((name[:-5], len(good), count))
     apply = total["ok"] + total["design"] + total["open"]
     left = [n for n, _, c in programs if c["missing"] and not any(c[k] for k in ("ok", "design", "open", "skipped"))]
-    out = HEAD.format(version=version, seconds=90, apply=apply, share=100 * total["ok"] / apply,
+    out = HEAD.format(version=version, seconds=60, apply=apply, share=100 * total["ok"] / apply,
                       left=" ".join(left) or "none", **total)
     out += groups.tables(TITLES, "cases (of which several parameters count as one)", ", ")
     out += groups.tables((("skipped", "Skipped here"),), "cases", ", ")

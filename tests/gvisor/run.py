@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """Runs gVisor's system-call tests in a linux cell, many programs per boot, in QEMU.
 
-run.py FOLDER [--only REGEX] [--cases FILTER] [--peer | --host] [--jobs N] [--results FILE] [--again]
+run.py FOLDER [--only REGEX] [--cases FILTER] [--peer | --host] [--jobs N] [--seconds N] [--results FILE] [--again]
 
 FOLDER holds the built, static programs (NAME_test, and the helper programs they start), made by the
 user from gVisor's sources. --host runs them with the host's own kernel, in a chroot and namespaces of
@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import batches  # noqa: E402
 import machines  # noqa: E402
 
-SECONDS = 90  # of a case
+SECONDS = 60  # of a case
 ROUNDS = 24  # of a program with cases that are not through
 BATCH = 160 << 20  # bytes of programs per boot: they are in memory twice
 
@@ -71,7 +71,7 @@ class Cases:
         batch, size = [], 0
         while todo and (not batch or size < BATCH):
             name = todo.pop(0)
-            batch.append((name, SECONDS, [name, f"--gtest_flagfile=/suite/flags/{name}"]))
+            batch.append((name, self.a.seconds, [name, f"--gtest_flagfile=/suite/flags/{name}"]))
             root.flags(name, self.filter(name))
             size += self.size[name]
         if batch:
@@ -115,7 +115,8 @@ def wanted(a, results):
 
 
 def main():
-    a = batches.options(__doc__, ("--cases", {"default": ""}), ("--host", {"action": "store_true"}))
+    a = batches.options(__doc__, ("--cases", {"default": ""}), ("--host", {"action": "store_true"}),
+                        ("--seconds", {"type": int, "default": SECONDS}))
     kind = "-peer" if a.peer else "-host" if a.host else ""
     path = a.results or os.path.join(machines.BUILD, f"gvisor{kind}{'-cases' if a.cases else ''}.json")
     machine = {"": machines.machine_d0, "-peer": machines.machine_peer, "-host": machines.machine_host}[kind]

@@ -52,14 +52,20 @@ class Run:
         try:
             with tempfile.TemporaryDirectory() as tmp, \
                     open(self.path.replace(".json", f".{number}.log"), "wb") as log:
-                root = self.make_root(tmp)
+                root, failed = self.make_root(tmp), 0
                 while True:
                     with self.lock:
                         batch = take(root, self.todo)
                     if not batch:
                         return
-                    new = {}
-                    missed = machines.run_machine(self.machine(root, tmp), batch, new, log)
+                    new, missed = {}, batch
+                    try:
+                        missed = machines.run_machine(self.machine(root, tmp), batch, new, log)
+                        failed = 0
+                    except RuntimeError:
+                        failed += 1
+                        if failed == 3:
+                            raise
                     with self.lock:
                         self.todo[:0] = [m[0] for m in missed]
                         self.todo += keep(new)

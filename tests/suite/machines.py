@@ -191,5 +191,5 @@ def run_machine(argv, batch, results, log):
         at.keep(at.running, "crash", 0)
         done.add(at.running)
     elif not done - {None}:
-        sys.exit(f"suite: the machine did not start; see {log.name}")
+        raise RuntimeError(f"the machine did not start; see {log.name}")
     return [t for t in batch if t[0] not in done]

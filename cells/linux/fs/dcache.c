@@ -69,6 +69,8 @@ static void dentry_free(struct dentry *d)
 
 	BUG_ON(d->mounted);
 	list_del(&d->sibling);
+	if (NOTIFY_ACTIVE && d->unlinked && !list_empty(&d->inode->watches))
+		notify_inode_gone(d->inode);
 	inode_put(d->inode);
 	if (d->name != d->name_buf)
 		kfree(d->name);

@@ -245,7 +245,7 @@ void file_put(struct file *f)
 		epoll_file_gone(f);
 	locks_release_file(f);
 	if (NOTIFY_ACTIVE && f->dentry && !(f->flags & O_PATH))
-		notify_dentry(f->dentry, (f->flags & O_ACCMODE) ? 8 : 16);
+		notify_path(f->dentry, (f->flags & O_ACCMODE) ? 8 : 16);
 	if (f->ops->release && !(f->flags & O_PATH))
 		f->ops->release(f);
 	if (f->write_denied)
@@ -262,6 +262,7 @@ void file_put(struct file *f)
 }
 
 /* ---- Transfers ---- */
+/* After -EFAULT what was moved before the bad address is taken off; see `left`. */
 void uio_kernel(struct uio *u, struct iovec_k *iov, void *buf, u64 n)
 {
 	*iov = (struct iovec_k){(u64)buf, n};
@@ -274,10 +275,25 @@ void uio_user(struct uio *u, struct iovec_k *iov, u64 buf, u64 n)
 	*u = (struct uio){.iov = iov, .count = 1, .left = n};
 }
 
+/* Between memory of the program and the kernel's: how many bytes were not moved. */
+static u64 user_move(u64 at, u8 *k, u64 n, bool out)
+{
+	u64 rest;
+
+	if (!user_range_ok(at, n))
+		return n;
+	rest = out ? raw_user_copy((void *)at, k, n) : raw_user_copy(k, (void *)at, n);
+	/* What it copies at a time may lie across the end of the good memory. */
+	while (rest && !(out ? raw_user_copy((void *)(at + n - rest), k + n - rest, 1)
+			     : raw_user_copy(k + n - rest, (void *)(at + n - rest), 1)))
+		rest--;
+	return rest;
+}
+
 static int uio_move(struct uio *u, void *k, u64 n, bool out)
 {
 	while (n) {
-		u64 at, take;
+		u64 at, take, rest = 0;
 
 		while (u->count && u->off >= u->iov->len) {
 			u->iov++;
@@ -290,14 +306,17 @@ static int uio_move(struct uio *u, void *k, u64 n, bool out)
 		take = MIN(n, u->iov->len - u->off);
 		if (u->kernel)
 			memcpy(out ? (void *)at : k, out ? k : (void *)at, take);
-		else if (out ? (k ? copy_out(at, k, take) : clear_user(at, take))
-			     : copy_in(k, at, take))
-			return -EFAULT;
+		else if (!k)
+			rest = clear_user(at, take) ? take : 0;
+		else
+			rest = user_move(at, k, take, out);
 		if (k)
 			k = (u8 *)k + take;
-		u->off += take;
-		u->left -= take;
+		u->off += take - rest;
+		u->left -= take - rest;
 		n -= take;
+		if (rest)
+			return -EFAULT;
 	}
 	return 0;
 }

@@ -104,7 +104,7 @@ static s64 gen_seek(struct file *f, s64 off, int whence)
 {
 	if (whence == 1)
 		off += (s64)f->pos;
-	else if (whence == 2)
+	else if (whence > 2 || (whence == 2 && !is_dir(f->inode)))
 		return -EINVAL;
 	if (off < 0)
 		return -EINVAL;

@@ -21,6 +21,7 @@ struct watch {
 	struct list in_instance, in_inode;
 	struct instance *inst;
 	struct inode *inode;
+	struct dentry *held; /* where names may change behind our back it keeps the inode */
 	int wd;
 	u32 mask;
 };
@@ -67,20 +68,26 @@ static void queue_event(struct instance *in, int wd, u32 mask, u32 cookie, const
 static void watch_free(struct watch *w)
 {
 	struct inode *i = w->inode;
+	struct dentry *held = w->held;
 
 	list_del(&w->in_instance);
 	list_del(&w->in_inode);
 	inotify_watches--;
 	kfree(w);
 	inode_put(i);
+	if (held)
+		dentry_put(held);
 }
 
-static void notify_inode(struct inode *i, u32 mask, u32 cookie, const char *name)
+/* gone: it happened through an open file that has no name any more; who asks so is not told. */
+static void notify_inode(struct inode *i, u32 mask, u32 cookie, const char *name, bool gone)
 {
 	struct watch *w, *tmp;
 
 	list_each_safe(w, tmp, &i->watches, in_inode) if (w->mask & mask & IN_ALL_EVENTS)
 	{
+		if (gone && (w->mask & IN_EXCL_UNLINK))
+			continue;
 		queue_event(w->inst, w->wd, mask, cookie, name);
 		if (w->mask & IN_ONESHOT) {
 			queue_event(w->inst, w->wd, IN_IGNORED, 0, NULL);
@@ -92,37 +99,39 @@ static void notify_inode(struct inode *i, u32 mask, u32 cookie, const char *name
 void notify_name(struct dentry *dir, const char *name, u32 mask, u32 cookie)
 {
 	if (!list_empty(&dir->inode->watches))
-		notify_inode(dir->inode, mask, cookie, name);
+		notify_inode(dir->inode, mask, cookie, name, false);
 }
 
-void notify_dentry(struct dentry *d, u32 mask)
+static void notify_both(struct dentry *d, u32 mask, bool gone)
 {
 	struct inode *i = d->inode;
 	u32 isdir = is_dir(i) && mask != IN_MOVE_SELF ? IN_ISDIR : 0;
 
 	inode_get(i);
-	if (d->parent != d && !d->unlinked && mask != IN_MOVE_SELF)
-		notify_name(d->parent, d->name, mask | isdir, 0);
+	if (d->parent != d && mask != IN_MOVE_SELF && !list_empty(&d->parent->inode->watches))
+		notify_inode(d->parent->inode, mask | isdir, 0, d->name, gone);
 	if (!list_empty(&i->watches))
-		notify_inode(i, mask | isdir, 0, NULL);
-	if (d->unlinked || !i->nlink)
-		notify_inode_gone(i);
+		notify_inode(i, mask | isdir, 0, NULL, gone);
 	inode_put(i);
 }
 
-/* A name of a file was removed: its directory's watchers were told of that. */
-void notify_unlinked(struct dentry *d)
+void notify_dentry(struct dentry *d, u32 mask)
 {
-	struct inode *i = d->inode;
-
-	inode_get(i);
-	if (!is_dir(i) && !list_empty(&i->watches))
-		notify_inode(i, IN_ATTRIB, 0, NULL);
-	notify_inode_gone(i);
-	inode_put(i);
+	notify_both(d, mask, false);
 }
 
-/* The last name is gone: watchers are told and forget. */
+void notify_path(struct dentry *d, u32 mask)
+{
+	notify_both(d, mask, d->unlinked);
+}
+
+void notify_links(struct inode *i)
+{
+	if (!is_dir(i) && !list_empty(&i->watches))
+		notify_inode(i, IN_ATTRIB, 0, NULL, false);
+}
+
+/* The last name is gone, and who had it open: watchers are told and forget. */
 void notify_inode_gone(struct inode *i)
 {
 	if (i->nlink && !i->dead_dir)
@@ -266,8 +275,9 @@ SYSCALL(inotify_init, "", void)
 	return sys_inotify_init1(0);
 }
 
-static s64 add_watch(struct instance *in, struct inode *i, u32 mask)
+static s64 add_watch(struct instance *in, struct dentry *d, u32 mask)
 {
+	struct inode *i = d->inode;
 	struct watch *w;
 
 	list_each(w, &in->watches, in_instance) if (w->inode == i)
@@ -285,6 +295,10 @@ static s64 add_watch(struct instance *in, struct inode *i, u32 mask)
 	w->inst = in;
 	w->inode = i;
 	inode_get(i);
+	if (i->sb && i->sb->revalidate) {
+		w->held = d;
+		dentry_get(d);
+	}
 	w->wd = ++in->next_wd;
 	w->mask = mask;
 	list_add_tail(&in->watches, &w->in_instance);
@@ -313,7 +327,7 @@ SYSCALL(inotify_add_watch, "fsx", int fd, u64 path, u32 mask)
 	if (!r) {
 		r = inode_permission(d->inode, MAY_READ);
 		if (!r)
-			r = add_watch(f->priv, d->inode, mask);
+			r = add_watch(f->priv, d, mask);
 		dentry_put(d);
 	}
 	file_put(f);

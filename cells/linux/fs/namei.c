@@ -383,7 +383,7 @@ int file_open_dentry(struct dentry *d, u32 flags, struct file **out)
 		return -ENXIO;
 	if (!ops) /* through /proc/N/fd to something that has no name of its own */
 		return -ENXIO;
-	f = file_new(ops, flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC));
+	f = file_new(ops, flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
 	if (!f)
 		return -ENFILE;
 	f->inode = ino;
@@ -392,6 +392,7 @@ int file_open_dentry(struct dentry *d, u32 flags, struct file **out)
 	dentry_get(d);
 	if (!(flags & O_PATH) && ops->open)
 		r = ops->open(ino, f);
+	f->flags &= ~(u32)O_NOCTTY; /* it meant the opening only */
 	if (r) {
 		f->ops = &path_ops;
 		file_put(f);
@@ -569,7 +570,7 @@ s64 open_path(int dfd, const char *path, u32 flags, u32 mode, u32 lookup_flags,
 	      struct file **out)
 {
 	struct dentry *d;
-	bool created = false;
+	bool created = false, cut;
 	int r;
 
 	if ((flags & O_TMPFILE) == O_TMPFILE)
@@ -591,12 +592,16 @@ s64 open_path(int dfd, const char *path, u32 flags, u32 mode, u32 lookup_flags,
 	r = open_check(d, flags, created);
 	if (!r && (flags & O_CREAT) && !(flags & O_PATH) && is_dir(d->inode))
 		r = -EISDIR;
-	if (!r && is_reg(d->inode) && (flags & O_TRUNC) && !created && !(flags & O_PATH))
+	cut = is_reg(d->inode) && (flags & O_TRUNC) && !created && !(flags & O_PATH);
+	if (!r && cut)
 		r = inode_truncate(d->inode, 0);
 	if (!r)
 		r = file_open_dentry(d, flags, out);
-	if (!r && NOTIFY_ACTIVE && !(flags & O_PATH))
-		notify_dentry(d, 0x20);
+	if (!r && NOTIFY_ACTIVE && !(flags & O_PATH)) {
+		notify_path(d, IN_OPEN_K);
+		if (cut)
+			notify_dentry(d, IN_MODIFY_K);
+	}
 	dentry_put(d);
 	return r;
 }
@@ -741,14 +746,14 @@ int vfs_unlink(int dfd, const char *path, bool dir)
 					    : -EPERM;
 	}
 	if (!r) {
-		if (NOTIFY_ACTIVE) {
-			notify_name(lk.dentry, lk.last, 0x200 | (dir ? 0x40000000 : 0), 0);
-			notify_unlinked(d);
-		}
+		if (NOTIFY_ACTIVE)
+			notify_links(d->inode);
 		dentry_drop(d);
 	}
 	if (d)
-		dentry_put(d);
+		dentry_put(d); /* who watches it hears first, if nobody has it open */
+	if (!r && NOTIFY_ACTIVE)
+		notify_name(lk.dentry, lk.last, 0x200 | (dir ? 0x40000000 : 0), 0);
 	dentry_put(lk.dentry);
 	return r;
 }

@@ -389,6 +389,7 @@ ssize generic_read(struct file *f, struct uio *u, u64 *pos)
 
 	while (u->left && *pos < i->size) {
 		u64 off = *pos & (PAGE_SIZE - 1), n = MIN(u->left, PAGE_SIZE - off);
+		u64 before = u->left;
 		struct page *p;
 		int err = 0, r;
 
@@ -400,10 +401,11 @@ ssize generic_read(struct file *f, struct uio *u, u64 *pos)
 		r = p ? uio_out(u, (u8 *)page_ptr(p) + off, n) : uio_zero(u, n);
 		if (p)
 			page_put(p);
-		if (r)
-			return done ? done : r;
+		n = before - u->left; /* a bad address may come after good ones */
 		*pos += n;
 		done += (ssize)n;
+		if (r)
+			return done ? done : r;
 		if (breathe_pages(&pages))
 			break;
 	}

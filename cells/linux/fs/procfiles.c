@@ -211,6 +211,16 @@ static u64 resident(const struct vma *v)
 		n += *e != 0;
 	return n;
 }
+static void vm_flags(struct text *t, const struct vma *v)
+{
+	bool shared = (v->flags & VMA_SHARED) != 0,
+	     maywrite = !shared || (v->flags & VMA_MAYWRITE);
+
+	text_add(t, "%s%s%s%s mr%s me%s%s\n", v->prot & PROT_READ ? " rd" : "",
+		 v->prot & PROT_WRITE ? " wr" : "", v->prot & PROT_EXEC ? " ex" : "",
+		 shared && maywrite ? " sh" : "", maywrite ? " mw" : "", shared ? " ms" : "",
+		 v->flags & VMA_LOCKED ? " lo" : "");
+}
 GEN(smaps)
 {
 	if (!th->mm)
@@ -220,17 +230,17 @@ GEN(smaps)
 		u64 rss = resident(v) * 4;
 
 		one_map(t, v);
-		text_add(
-		    t,
-		    "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:   "
-		    "        4 kB\n"
-		    "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:      "
-		    "    0 kB\n"
-		    "Shared_Dirty:          0 kB\nPrivate_Clean:         0 "
-		    "kB\nPrivate_Dirty:  %8lu kB\n"
-		    "Swap:                  0 kB\nLocked:         %8lu kB\nVmFlags: rd%s\n",
-		    (v->end - v->start) / 1024, rss, rss, rss, v->flags & VMA_LOCKED ? rss : 0,
-		    v->flags & VMA_LOCKED ? " lo" : "");
+		text_add(t,
+			 "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:   "
+			 "        4 kB\n"
+			 "Rss:            %8lu kB\nPss:            %8lu kB\nShared_Clean:      "
+			 "    0 kB\n"
+			 "Shared_Dirty:          0 kB\nPrivate_Clean:         0 "
+			 "kB\nPrivate_Dirty:  %8lu kB\n"
+			 "Swap:                  0 kB\nLocked:         %8lu kB\nVmFlags:",
+			 (v->end - v->start) / 1024, rss, rss, rss,
+			 v->flags & VMA_LOCKED ? rss : 0);
+		vm_flags(t, v);
 	}
 }
 GEN(smaps_rollup)
@@ -440,7 +450,7 @@ GEN(meminfo)
 }
 GEN(cpuinfo)
 {
-	u32 id[4], more[4], b[13] = {0};
+	u32 id[4], more[4], level[4], cache[4], b[13] = {0};
 	static const char *const f_edx[32] = {
 	    "fpu",  "vme",     "de",  "pse",  "tsc", "msr", "pae",  "mce", "cx8",
 	    "apic", NULL,      "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36",
@@ -458,17 +468,20 @@ GEN(cpuinfo)
 		cpuid(0x80000002 + i, 0, b + i * 4);
 	cpuid(1, 0, id);
 	cpuid(7, 0, more);
+	cpuid(0, 0, level);
+	cpuid(0x80000006, 0, cache); /* the second level's, in KiB */
 	for (u32 c = 0; c < cpus_online; c++) {
 		text_add(t,
 			 "processor\t: %u\nvendor_id\t: D0\ncpu family\t: %u\nmodel\t\t: "
 			 "%u\nmodel name\t: %s\n"
 			 "stepping\t: %u\ncpu MHz\t\t: %lu.000\nphysical id\t: 0\nsiblings\t: "
 			 "%u\ncore id\t\t: %u\n"
-			 "cpu cores\t: %u\nfpu\t\t: yes\nflags\t\t:",
+			 "cpu cores\t: %u\nfpu\t\t: yes\ncpuid level\t: %u\ncache size\t: %u "
+			 "KB\nwp\t\t: yes\nflags\t\t:",
 			 c, id[0] >> 8 & 15, id[0] >> 4 & 15, (const char *)b, id[0] & 15,
 			 ((const volatile struct d0_clock *)phys_ptr(d0_info->clock))->tsc_hz /
 			     1000000,
-			 cpus_online, c, cpus_online);
+			 cpus_online, c, cpus_online, level[0], cache[2] >> 16);
 		for (u32 i = 0; i < 32; i++)
 			if ((id[3] >> i & 1) && f_edx[i])
 				text_add(t, " %s", f_edx[i]);
@@ -730,18 +743,25 @@ static const struct gen_file core_files[] = {
     F("rmem_default", 0644, .fixed = "212992\n", .store = store_ignored),
     F("wmem_default", 0644, .fixed = "212992\n", .store = store_ignored)};
 static const struct gen_file ipv4_files[] = {
-    F("ip_local_port_range", 0644, .fixed = "32768\t60999\n", .store = store_ignored),
+    F("ip_local_port_range", 0444, .fixed = "32768\t60999\n"),
     F("ip_unprivileged_port_start", 0644, .fixed = "0\n", .store = store_ignored),
     F("tcp_keepalive_time", 0644, .fixed = "7200\n", .store = store_ignored),
     F("tcp_max_syn_backlog", 0644, .fixed = "4096\n", .store = store_ignored),
     F("tcp_fastopen", 0644, .fixed = "0\n", .store = store_ignored),
     F("tcp_congestion_control", 0644, .fixed = "cubic\n", .store = store_ignored),
+    F("tcp_sack", 0444, .fixed = "1\n"),
+    F("tcp_timestamps", 0444, .fixed = "1\n"),
+    F("tcp_window_scaling", 0444, .fixed = "1\n"),
+    F("tcp_recovery", 0444, .fixed = "1\n"),
     F("ip_forward", 0644, .fixed = "0\n", .store = store_ignored)};
 static const struct gen_file all6_files[] = {
     F("disable_ipv6", 0644, .fixed = "0\n", .store = store_ignored)};
 static const struct gen_file conf6_files[] = {GEN_DIR("all", 0555, all6_files),
 					      GEN_DIR("default", 0555, all6_files)};
-static const struct gen_file ipv6_files[] = {GEN_DIR("conf", 0555, conf6_files)};
+static const struct gen_file ipv6_files[] = {
+    F("auto_flowlabels", 0444, .fixed = "0\n"), F("bindv6only", 0444, .fixed = "0\n"),
+    F("ip6frag_time", 0444, .fixed = "30\n"), F("ip_nonlocal_bind", 0444, .fixed = "0\n"),
+    GEN_DIR("conf", 0555, conf6_files)};
 static const struct gen_file sysnet_files[] = {GEN_DIR("core", 0555, core_files),
 					       GEN_DIR("ipv4", 0555, ipv4_files),
 					       GEN_DIR("ipv6", 0555, ipv6_files)};

@@ -409,7 +409,7 @@ static int root_lookup(struct inode *dir, const char *name, u32 len, struct inod
 
 	*out = NULL;
 	if (pid != NEVER) {
-		if (!proc_find((u32)pid) || !thread_seen((u32)pid))
+		if (!thread_seen((u32)pid)) /* threads too, though nobody lists them here */
 			return -ENOENT;
 		*out = node_inode(dir->sb, S_IFDIR | 0555, (pid << 24) | 1, (u32)pid, 0, 0,
 				  &pid_ops, &pid_fops);

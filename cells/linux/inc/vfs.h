@@ -436,7 +436,14 @@ extern const struct file_ops chrdev_fops, fifo_fops;
 /* fs/inotify.c */
 void notify_dentry(struct dentry *d, u32 mask); /* the file and its directory */
 void notify_name(struct dentry *dir, const char *name, u32 mask, u32 cookie);
-void notify_unlinked(struct dentry *d);
+/* The same for what happens through an open file: IN_EXCL_UNLINK leaves it out without a name.
+ */
+void notify_path(struct dentry *d, u32 mask);
+void notify_links(struct inode *i); /* one name more, or less */
+#define IN_ACCESS_K 1u
+#define IN_MODIFY_K 2u
+#define IN_ATTRIB_K 4u
+#define IN_OPEN_K   32u
 void notify_inode_gone(struct inode *i);
 #define NOTIFY_ACTIVE (inotify_watches != 0)
 extern u32 inotify_watches, inotify_limits[3];

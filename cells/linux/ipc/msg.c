@@ -164,6 +164,8 @@ static s64 deliver(struct msg_queue *q, struct message *m, u64 ubuf, u64 size, u
 
 	if (m->size > size && !(flags & MSG_NOERROR))
 		return -E2BIG;
+	if (m->size > size && (flags & MSG_COPY))
+		return -EINVAL;
 	if (!(flags & MSG_COPY)) {
 		list_del(&m->link);
 		q->bytes -= m->size;

@@ -27,6 +27,8 @@ int futex_key(struct mm *mm, u64 addr, bool private_only, struct futex_key *k)
 	v = vma_at(mm, addr);
 	if (!v)
 		return -EFAULT;
+	/* The low bit tells it from a private one at the same address. */
+	k->offset = addr | 1;
 	if ((v->flags & VMA_SHARED) && v->inode)
 		*k = (struct futex_key){v->inode, v->pgoff * PAGE_SIZE + addr - v->start};
 	return 0;
@@ -62,7 +64,7 @@ int futex_wake_addr(struct mm *mm, u64 addr, u32 n)
 
 	if (!futex_key(mm, addr, true, &k))
 		r = wake_key(&k, n, ~0u);
-	if (!futex_key(mm, addr, false, &k) && k.object != mm)
+	if (!futex_key(mm, addr, false, &k))
 		r += wake_key(&k, n, ~0u);
 	return r;
 }

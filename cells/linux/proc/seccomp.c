@@ -108,12 +108,12 @@ static s64 filter_add(u32 flags, u64 uprog)
 
 	if (flags & ~7u)
 		return -EINVAL;
-	if (!t->no_new_privs && !capable(CAP_SYS_ADMIN))
-		return -EACCES;
 	if (get_user(prog, uprog))
 		return -EFAULT;
 	if (!prog.len || prog.len > BPF_MAXINSNS)
 		return -EINVAL;
+	if (!t->no_new_privs && !capable(CAP_SYS_ADMIN))
+		return -EACCES;
 	f = kalloc(sizeof(*f) + prog.len * sizeof(f->insn[0]));
 	if (!f)
 		return -ENOMEM;

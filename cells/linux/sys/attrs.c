@@ -126,6 +126,8 @@ SYSCALL(truncate, "sd", u64 path, s64 size)
 	}
 	if (!r)
 		r = inode_truncate(d->inode, (u64)size);
+	if (!r && NOTIFY_ACTIVE)
+		notify_dentry(d, IN_MODIFY_K);
 	dentry_put(d);
 	return r;
 }
@@ -158,8 +160,10 @@ static s64 set_times(struct dentry *d, const struct __kernel_timespec *ts)
 		r = explicit ? (a.valid ? -EPERM : 0) : inode_permission(d->inode, MAY_WRITE);
 	if (!r && a.valid)
 		r = inode_setattr(d->inode, &a);
-	if (!r && NOTIFY_ACTIVE)
-		notify_dentry(d, 4);
+	if (!r && NOTIFY_ACTIVE && a.valid)
+		notify_dentry(d, a.valid == ATTR_ATIME   ? IN_ACCESS_K
+				 : a.valid == ATTR_MTIME ? IN_MODIFY_K
+							 : IN_ATTRIB_K);
 	dentry_put(d);
 	return r;
 }

@@ -277,6 +277,25 @@ static int dents_emit(struct dirent_sink *sink, const char *name, u32 len, u64 i
 	return 0;
 }
 
+/* Whole entries, as far as the caller's memory is good; the file goes on behind the last. */
+static s64 dents_out(struct file *f, const struct dents_sink *d, u64 ubuf)
+{
+	u32 at = 0;
+
+	if (!copy_out(ubuf, d->buf, d->used))
+		return (s64)d->used;
+	while (at < d->used) {
+		u16 rec;
+
+		memcpy(&rec, d->buf + at + 16, 2);
+		if (copy_out(ubuf + at, d->buf + at, rec))
+			break;
+		memcpy(&f->pos, d->buf + at + 8, 8);
+		at += rec;
+	}
+	return at ? (s64)at : -EFAULT;
+}
+
 static s64 do_getdents(int fd, u64 ubuf, u32 size, bool old)
 {
 	struct file *f = fd_get(fd);
@@ -299,9 +318,11 @@ static s64 do_getdents(int fd, u64 ubuf, u32 size, bool old)
 	if (!r && !d.used && d.full)
 		r = -EINVAL;
 	if (!r)
-		r = copy_out(ubuf, d.buf, d.used) ? -EFAULT : (s64)d.used;
+		r = dents_out(f, &d, ubuf);
 	kfree(d.buf);
 	inode_touch(f->inode, ATTR_ATIME);
+	if (r >= 0 && NOTIFY_ACTIVE)
+		notify_path(f->dentry, IN_ACCESS_K);
 	file_put(f);
 	return r;
 }

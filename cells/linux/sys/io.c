@@ -37,7 +37,7 @@ ssize file_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 			p->rchar += (u64)r;
 	}
 	if (r > 0 && NOTIFY_ACTIVE && f->dentry)
-		notify_dentry(f->dentry, write ? 2 : 1);
+		notify_path(f->dentry, write ? IN_MODIFY_K : IN_ACCESS_K);
 	return r;
 }
 
@@ -511,7 +511,7 @@ SYSCALL(ftruncate, "fd", int fd, s64 size)
 	} else
 		r = inode_truncate(f->inode, (u64)size);
 	if (!r && NOTIFY_ACTIVE)
-		notify_dentry(f->dentry, 2);
+		notify_dentry(f->dentry, IN_MODIFY_K);
 	file_put(f);
 	return r;
 }
@@ -539,6 +539,8 @@ SYSCALL(fallocate, "fxdd", int fd, int mode, s64 off, s64 len)
 	} else
 		r = f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len)
 				      : -EOPNOTSUPP;
+	if (!r && NOTIFY_ACTIVE)
+		notify_path(f->dentry, IN_MODIFY_K);
 	file_put(f);
 	return r;
 }

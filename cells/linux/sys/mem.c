@@ -432,7 +432,7 @@ int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct i
 
 static s64 process_vm(int pid, u64 liov, u64 lcnt, u64 riov, u64 rcnt, u64 flags, bool write)
 {
-	struct proc *p;
+	struct thread *t;
 	struct iovec_k s1[8], s2[8], *h1, *h2;
 	struct uio l, r;
 	struct mm *mm;
@@ -451,16 +451,16 @@ static s64 process_vm(int pid, u64 liov, u64 lcnt, u64 riov, u64 rcnt, u64 flags
 		return e;
 	}
 	buf = kalloc(PAGE_SIZE);
+	t = thread_seen((u32)pid);
 	if (!buf)
 		e = -ENOMEM;
-	p = proc_find((u32)pid);
-	if (!p || !p->leader || !p->leader->mm)
+	else if (!t || !t->mm)
 		e = -ESRCH;
-	else if (p != current->proc && !capable(CAP_SYS_PTRACE) &&
-		 current->cred->uid != p->leader->cred->uid)
+	else if (t->proc != current->proc && !capable(CAP_SYS_PTRACE) &&
+		 current->cred->uid != t->cred->uid)
 		e = -EPERM;
 	if (!e) {
-		mm = p->leader->mm;
+		mm = t->mm;
 		mm_get(mm);
 		for (u32 i = 0; i < r.count && !e; i++) {
 			u64 at = r.iov[i].base, left = r.iov[i].len;

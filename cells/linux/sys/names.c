@@ -103,6 +103,8 @@ static int link_into(struct dentry *d, struct lookup *lk)
 		return -EPERM;
 	r = dir->ops->link(dir, lk->last, lk->last_len, d->inode);
 	if (!r && NOTIFY_ACTIVE)
+		notify_links(d->inode);
+	if (!r && NOTIFY_ACTIVE)
 		notify_name(lk->dentry, lk->last, 0x100, 0);
 	return r;
 }
@@ -184,8 +186,11 @@ static int rename_checked(struct lookup *o, struct lookup *n, u32 flags, struct 
 						      n->last_len, flags)
 				    : -EPERM;
 	if (!r) {
-		if (t)
+		if (t) {
+			if (NOTIFY_ACTIVE && !(flags & 2))
+				notify_links(t->inode);
 			dentry_drop(t);
+		}
 		list_del(&d->sibling);
 		if (NOTIFY_ACTIVE) {
 			u32 isdir = is_dir(d->inode) ? 0x40000000 : 0;

@@ -342,7 +342,7 @@ static s64 do_ioprio(int which, int who, bool set, int prio)
 		list_each(t, &p->threads, proc_link)
 		{
 			if (!set) {
-				s64 v = t->ioprio ? t->ioprio : 2 << 13 | 4;
+				s64 v = t->ioprio;
 
 				result = result < 0 ? v : MIN(result, v);
 			} else if (!may_change(t)) {

@@ -168,7 +168,14 @@ static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, bool sendfi
 	r = -EINVAL;
 	if ((s64)ip < 0 || (s64)op < 0)
 		goto out;
+	if ((s64)n < 0 || n > (u64)INT64_MAX - ip || n > (u64)INT64_MAX - op ||
+	    (sendfile && is_dir(in->inode)))
+		goto out;
 	r = pump(in, &ip, out, &op, MIN(n, RW_MAX));
+	if (r > 0 && NOTIFY_ACTIVE) {
+		notify_path(in->dentry, IN_ACCESS_K);
+		notify_path(out->dentry, IN_MODIFY_K);
+	}
 	if (uin)
 		r = put_user(ip, uin) ? -EFAULT : r;
 	else if (in->ops->seek)

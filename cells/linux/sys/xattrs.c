@@ -76,6 +76,8 @@ static s64 xattr_set(struct dentry *d, u64 uname, u64 uval, u64 size, int flags)
 	if (!r)
 		r = i->ops && i->ops->setxattr ? i->ops->setxattr(i, name, buf, size, flags)
 					       : -EOPNOTSUPP;
+	if (!r && NOTIFY_ACTIVE)
+		notify_dentry(d, IN_ATTRIB_K);
 	kfree(buf);
 	dentry_put(d);
 	return r;
@@ -107,6 +109,8 @@ static s64 xattr_remove(struct dentry *d, u64 uname)
 		r = mount_readonly(d) ? -EROFS : xattr_allowed(i, name, MAY_WRITE);
 	if (!r)
 		r = i->ops && i->ops->removexattr ? i->ops->removexattr(i, name) : -EOPNOTSUPP;
+	if (!r && NOTIFY_ACTIVE)
+		notify_dentry(d, IN_ATTRIB_K);
 	dentry_put(d);
 	return r;
 }
