@@ -8,6 +8,11 @@
  * wrong: e1000e, vmxnet3), acl.NAME=RULES (rule lists ports refer to). What a port may
  * do is in its channel's arguments (switch/policy.h).
  *
+ * A channel without a ring, labelled "policy", is an order: its arguments "port=N rules=...
+ * rate=..." change what a running port may do (policy_update()). Only who holds D0_CAP_CONTROL
+ * makes channels. It is carried out when it is seen, and again when the nic has restarted while
+ * the channel is there still; that it goes away changes nothing.
+ *
  * The cell keeps nothing worth saving: ports are found in the channel table, every port's
  * driver side attaches again when it sees a new epoch (d0/vnet.h), cards are reset. So a
  * restart costs the frames in flight and no connection.
@@ -34,6 +39,8 @@ static struct nic nic;
 static struct bell bells[D0_CHANNELS_MAX];
 static struct net_init_cfg cfg;
 static bool news;                        /* of a port */
+static uint32_t orders[D0_CHANNELS_MAX]; /* generations of policy channels carried out */
+static uint64_t obeyed, *obeyed_counter, refused, *refused_counter;
 static uint64_t closes, *closes_counter; /* ports that were closed */
 
 static void ring(void *arg)
@@ -68,13 +75,54 @@ static void tell_news(void)
 	}
 }
 
+static bool is_served(const struct d0_channel *ch)
+{
+	return ch && ch->state == D0_CHANNEL_OPEN && ch->protocol == D0_PROTO_NET &&
+	       ch->role == D0_ROLE_SERVER;
+}
+
+static bool is_order(const struct d0_channel *ch)
+{
+	return ch->ring_size == 0 && !strcmp(ch->label, "policy");
+}
+
+static void obey(unsigned channel, const char *args)
+{
+	uint64_t port = cell_arg_u64(args, "port", NIC_PORTS_MAX);
+	const char *why;
+
+	if (nic_port_policy(&nic, port < NIC_PORTS_MAX ? (unsigned)port : NIC_PORTS_MAX, args,
+			    &why)) {
+		counter_set(refused_counter, ++refused);
+		log_error("policy refused: %s: %s", why, args);
+	} else {
+		counter_set(obeyed_counter, ++obeyed);
+		log_info("policy: %s", args);
+	}
+	cell_notify(channel);
+}
+
+/* When the ports that they are about are there. */
+static void scan_orders(void)
+{
+	for (unsigned i = 0; i < D0_CHANNELS_MAX; i++) {
+		const struct d0_channel *ch = cell_channel(i);
+
+		if (!is_served(ch) || !is_order(ch)) {
+			orders[i] = 0;
+		} else if (orders[i] != ch->generation) {
+			orders[i] = ch->generation;
+			obey(i, ch->args);
+		}
+	}
+}
+
 static void scan_channels(void)
 {
 	for (unsigned i = 0; i < D0_CHANNELS_MAX; i++) {
 		const struct d0_channel *ch = cell_channel(i);
 		struct bell *b = &bells[i];
-		bool open = ch && ch->state == D0_CHANNEL_OPEN &&
-			    ch->protocol == D0_PROTO_NET && ch->role == D0_ROLE_SERVER;
+		bool open = is_served(ch) && !is_order(ch);
 
 		if (b->port && (!open || ch->generation != b->generation)) {
 			nic_port_remove(&nic, i);
@@ -86,6 +134,7 @@ static void scan_channels(void)
 		if (open && !b->port && ch->generation != b->generation)
 			open_port(i, ch);
 	}
+	scan_orders();
 }
 
 static void take_irq(unsigned channel)
@@ -153,6 +202,8 @@ static void register_counters(void)
 	ports_counter = counter_register("ports");
 	links_counter = counter_register("links_up");
 	closes_counter = counter_register("port_closes");
+	obeyed_counter = counter_register("policies_set");
+	refused_counter = counter_register("policies_refused");
 }
 
 static uint64_t field(const void *stats, size_t off)

@@ -185,6 +185,26 @@ def test_cable_pulled_and_back(host, wire):
     wire.ping(2, seconds=30)
 
 
+def test_rules_change_under_traffic(host, wire):
+    """An order to the nic cell: no new channel, no restart; nonsense changes nothing."""
+    m = host("e1000e")
+    wire.resolve()
+    wire.ping(1)
+    m.command("counters nic", r"port_closes")
+    port = re.search(r"nic: port (\d+) for cell", m.log)[1]
+
+    def order(words, answer):
+        m.command(f"policy nic port={port} {words}", answer, timeout=30)
+
+    order("rules=-in,icmp", r"nic: policy: port=\d+ rules=-in,icmp$")
+    request, _ = echo_request(2, 56)
+    assert not wire.answer(request, lambda f: f[12:14] == b"\x08\x00", seconds=3)
+    order("rules=nonsense", r"nic: policy refused: ")
+    assert not wire.answer(request, lambda f: f[12:14] == b"\x08\x00", seconds=3)
+    order("rules= rate=100M", r"nic: policy: port=\d+ rules= rate=100M$")
+    wire.ping(3)
+
+
 def test_iommu_confines_and_works(host, wire):
     m = host("virtio-net-pci,iommu_platform=on,disable-legacy=on",
              extra_machine=["-device", "intel-iommu,intremap=on"])

@@ -248,6 +248,44 @@ static void bucket_holds_its_rate(void **state)
 	assert_in_range(passed, 2400000, 2500000 + NET_FRAME_MAX + 1500);
 }
 
+static void changes_while_it_runs(void **state)
+{
+	struct policy p, before;
+	const char *why;
+
+	assert_int_equal(policy_parse(&p,
+				      "ip=10.0.0.2 rate=8000000 rules=-in,icmp;-in,udp class=1",
+				      NULL, &why),
+			 0);
+	assert_int_equal(policy_update(&p, "port=3 rate=16000000", NULL, &why), 0);
+	assert_int_equal(p.rate, 2000000);
+	assert_int_equal(p.rules, 2);
+	assert_int_equal(p.tclass, 1);
+	assert_int_equal(
+	    policy_update(&p, "port=3 rules=+in,tcp,dport=80;-in,tcp;-out,udp", NULL, &why), 0);
+	assert_int_equal(p.rules, 3);
+	assert_int_equal(p.rate, 2000000);
+	assert_int_equal(
+	    policy_update(&p, "acl=web class=7 rxrate=8000", "acl.web=-in,tcp,dport=22", &why),
+	    0);
+	assert_int_equal(p.rules, 1);
+	assert_int_equal(p.tclass, 7);
+	assert_int_equal(p.rxrate, 1000);
+	/* What it is can't change, and what is wrong changes nothing. */
+	before = p;
+	assert_int_equal(policy_update(&p, "rate=1M mac=02:00:00:00:00:01", NULL, &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M ip=10.0.0.9", NULL, &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M spoof=off", NULL, &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M promisc", NULL, &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M rules=nonsense", NULL, &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M acl=none", "", &why), -1);
+	assert_int_equal(policy_update(&p, "rate=1M class=8", NULL, &why), -1);
+	assert_memory_equal(&p, &before, sizeof(p));
+	assert_int_equal(policy_update(&p, "rules= rate=0", NULL, &why), 0);
+	assert_int_equal(p.rules, 0);
+	assert_int_equal(p.rate, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +298,7 @@ int main(void)
 	    cmocka_unit_test(parses_addresses),
 	    cmocka_unit_test(sums_in_pieces),
 	    cmocka_unit_test(bucket_holds_its_rate),
+	    cmocka_unit_test(changes_while_it_runs),
 	};
 
 	return cmocka_run_group_tests_name("nic_policy", tests, NULL, NULL);

@@ -336,6 +336,49 @@ int policy_parse(struct policy *p, const char *args, const char *acls, const cha
 	return parse_lists(p, args, acls, why);
 }
 
+/* Every word's key is one of these; port= is the caller's. */
+static bool keys_known(const char *args)
+{
+	static const char *const keys[] = {"port", "rules", "acl", "rate", "rxrate", "class"};
+
+	while (*(args += strspn(args, " "))) {
+		size_t len = strcspn(args, "= "), i = 0;
+
+		while (i < sizeof(keys) / sizeof(*keys) &&
+		       (strlen(keys[i]) != len || strncmp(args, keys[i], len) != 0))
+			i++;
+		if (i == sizeof(keys) / sizeof(*keys) || args[len] != '=')
+			return false;
+		args += strcspn(args, " ");
+	}
+	return true;
+}
+
+int policy_update(struct policy *p, const char *args, const char *acls, const char **why)
+{
+	struct policy n = *p;
+	uint64_t class = cell_arg_u64(args, "class", p->tclass);
+	char word[8];
+
+	*why = "not a word that may change";
+	if (!keys_known(args))
+		return -1;
+	*why = "class";
+	if (class > 7)
+		return -1;
+	n.tclass = (uint8_t) class;
+	n.rate = cell_arg_u64(args, "rate", p->rate * 8) / 8;
+	n.rxrate = cell_arg_u64(args, "rxrate", p->rxrate * 8) / 8;
+	if (cell_arg(args, "rules", word, sizeof(word)) >= 0 ||
+	    cell_arg(args, "acl", word, sizeof(word)) >= 0) {
+		n.rules = 0;
+		if (parse_lists(&n, args, acls, why))
+			return -1;
+	}
+	*p = n;
+	return 0;
+}
+
 bool policy_has_addr(const struct policy *p, const struct net_addr *addr)
 {
 	for (unsigned i = 0; i < p->addrs; i++)

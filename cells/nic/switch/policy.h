@@ -100,6 +100,13 @@ struct policy {
 /* 0, or -1 and *why says what is wrong. acls: where acl=NAME is looked up, or NULL. */
 int policy_parse(struct policy *p, const char *args, const char *acls, const char **why);
 
+/*
+ * What may change while a port runs, from the words that are there: rules= and acl= (together
+ * in place of the list there was; rules= alone: none), rate=, rxrate=, class=. Any other word
+ * is refused, and then nothing changes: what a port is stays what its channel says.
+ */
+int policy_update(struct policy *p, const char *args, const char *acls, const char **why);
+
 /* Why a frame is refused. */
 enum policy_verdict {
 	POLICY_PASS,

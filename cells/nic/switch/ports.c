@@ -172,6 +172,28 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 	return port;
 }
 
+int nic_port_policy(struct nic *nic, unsigned number, const char *args, const char **why)
+{
+	struct nic_port *port = number < NIC_PORTS_MAX ? nic->port[number] : NULL;
+	uint64_t rate, rxrate;
+
+	*why = "no such port";
+	if (!port)
+		return -1;
+	rate = port->policy.rate;
+	rxrate = port->policy.rxrate;
+	order_remove(nic, port);
+	int err = policy_update(&port->policy, args, nic->args, why);
+
+	order_insert(nic, port); /* its class may be another */
+	if (port->policy.rate != rate)
+		bucket_init(&port->tx_bucket, port->policy.rate, nic->now_ns);
+	if (port->policy.rxrate != rxrate)
+		bucket_init(&port->rx_bucket, port->policy.rxrate, nic->now_ns);
+	nic_port_wake(port); /* what waited for its turn may not have to */
+	return err;
+}
+
 void nic_port_remove(struct nic *nic, unsigned number)
 {
 	struct nic_port *port = number < NIC_PORTS_MAX ? nic->port[number] : NULL;

@@ -115,6 +115,8 @@ struct nic_port *nic_port_add(struct nic *nic, unsigned number, void *ring, uint
 			      uint64_t ring_dma, const char *args, void (*bell)(void *arg),
 			      void *arg);
 void nic_port_remove(struct nic *nic, unsigned number);
+/* Rules, rates and class of a running port (policy_update). 0, or -1 and *why. */
+int nic_port_policy(struct nic *nic, unsigned number, const char *args, const char **why);
 
 /*
  * One pass: receive from every card, serve every port, send, ring doorbells. How much was

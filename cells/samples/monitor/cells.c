@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* Commands about cells. */
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include "cells/samples/monitor/monitor.h"
+#include "libcell/cell.h"
 
 static const char *state_name(uint32_t state)
 {
@@ -95,6 +97,42 @@ static void start(const char *arg)
 	cell_operate(arg, D0_CTL_cell_start, "started");
 }
 COMMAND(start_command, "start", "CELL", "start a stopped cell", start);
+
+/* Orders to a nic cell are channels, one for each port: the latest replaces the one before. */
+static void policy(const char *arg)
+{
+	static struct d0_ctl_channel_destroy old;
+	static struct d0_ctl_channel_create req;
+	char nic[D0_NAME_MAX];
+	size_t len = strcspn(arg, " ");
+	const char *words = arg + len + strspn(arg + len, " ");
+	int cell;
+
+	snprintf(nic, sizeof(nic), "%.*s", (int)len, arg);
+	cell = find_cell(nic);
+	if (cell < 0)
+		return;
+	req = (struct d0_ctl_channel_create){.h.cell = (uint32_t)cell,
+					     .client = cell_info()->cell,
+					     .protocol = D0_PROTO_NET,
+					     .label = "policy"};
+	snprintf(req.server_args, sizeof(req.server_args), "%s", words);
+	snprintf(req.client_args, sizeof(req.client_args), "%.*s", (int)strcspn(words, " "),
+		 words);
+	for (unsigned i = 0; i < D0_CHANNELS_MAX; i++) {
+		const struct d0_channel *ch = cell_channel(i);
+
+		if (!ch || ch->state != D0_CHANNEL_OPEN || strcmp(ch->label, "policy") != 0 ||
+		    ch->peer_cell != (uint32_t)cell || strcmp(ch->args, req.client_args) != 0)
+			continue;
+		old =
+		    (struct d0_ctl_channel_destroy){.h.cell = cell_info()->cell, .channel = i};
+		ASK(&old, channel_destroy);
+	}
+	ASK(&req, channel_create);
+}
+COMMAND(policy_command, "policy", "NIC port=N ...", "change rules, rates or class of a port",
+	policy);
 
 static void stop(const char *arg)
 {
