@@ -378,8 +378,11 @@ static void commit(struct http_req *r)
 				rc = config_change(cfg, r->h.query[i].v, &err);
 		bool paused = rc == 0 && hold && container_pause(r->e, c, true, NULL) == 0;
 		if (rc == 0)
-			rc = image_commit(r->e, c, cfg, req_query(r, "author", ""),
-					  req_query(r, "comment", ""), id, &err);
+			rc = image_commit(r->e, c,
+					  &(struct image_meta){cfg, NULL,
+							       req_query(r, "author", ""),
+							       req_query(r, "comment", "")},
+					  "commit", id, &err);
 		if (paused)
 			container_pause(r->e, c, false, NULL);
 		if (rc == 0 && repo)

@@ -94,7 +94,8 @@ static void list(struct http_req *r)
 	}
 	engine_lock(r->e);
 	for (struct image *im = r->e->images; im; im = im->next)
-		if (dangling_wanted(f, im) && filter_ok(f, "reference", fits_reference, im) &&
+		if ((!im->step || *im->tags || req_flag(r, "all")) && dangling_wanted(f, im) &&
+		    filter_ok(f, "reference", fits_reference, im) &&
 		    filter_labels(f, jo(jo(im->config, "config"), "Labels")))
 			json_array_append_new(
 			    out, matching_tags(
@@ -263,7 +264,7 @@ static void prune(struct http_req *r)
 	engine_lock(e);
 	for (struct image *im = e->images, *next; im; im = next) {
 		next = im->next;
-		if ((*im->tags && !all) || image_used(e, im) ||
+		if (((*im->tags || im->step) && !all) || image_used(e, im) ||
 		    !filter_labels(f, jo(jo(im->config, "config"), "Labels")))
 			continue;
 		bytes += (int64_t)image_size(im);

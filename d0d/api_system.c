@@ -268,19 +268,3 @@ static void plugins(struct http_req *r)
 	resp_json(r, 200, json_array());
 }
 ROUTE("GET", "/plugins", plugins);
-
-static void no_build(struct http_req *r)
-{
-	resp_error(
-	    r, 501,
-	    "build is not supported by D0: build the image elsewhere (docker buildx build -o "
-	    "type=oci, buildah, umoci) and docker load it");
-}
-ROUTE("POST", "/build", no_build);
-ROUTE("POST", "/session", no_build);
-
-static void build_prune(struct http_req *r)
-{
-	resp_json(r, 200, json_pack("{s:[], s:i}", "CachesDeleted", "SpaceReclaimed", 0));
-}
-ROUTE("POST", "/build/prune", build_prune);

@@ -30,3 +30,5 @@ $(eval $(call unit_test,d0d_expand,tests/unit/d0d_expand_test.c d0d/expand.c d0d
 $(eval $(call fuzz_target,d0d_expand,tests/fuzz/d0d_expand_fuzz.c d0d/expand.c d0d/util.c,,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_box,tests/fuzz/d0d_box_fuzz.c tests/unit/d0d_fake.c $(D0D_SRC),,$(D0D_LIBS)))
 $(eval $(call fuzz_target,d0d_store,tests/fuzz/d0d_store_fuzz.c tests/unit/d0d_fake.c $(filter-out d0d/d0/store.c,$(D0D_SRC)),,$(D0D_LIBS)))
+$(eval $(call unit_test,d0d_dockerfile,tests/unit/d0d_dockerfile_test.c d0d/dockerfile.c d0d/util.c,,$(D0D_LIBS)))
+$(eval $(call fuzz_target,d0d_dockerfile,tests/fuzz/d0d_dockerfile_fuzz.c d0d/dockerfile.c d0d/util.c,,$(D0D_LIBS)))

@@ -18,6 +18,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,10 +109,28 @@ void engine_records(struct engine *e, const char *sub,
 	free(path);
 }
 
+int engine_scratch(struct engine *e, struct err *err)
+{
+	char *path = engine_path(e, "scratch-XXXXXX");
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	if (fd >= 0)
+		unlink(path);
+	else
+		err_set(err, errno == ENOSPC ? 507 : 500, "%s: %s", path, strerror(errno));
+	free(path);
+	return fd;
+}
+
+int engine_scratch_write(void *fd, const void *buf, size_t n)
+{
+	return fd_write_all(*(int *)fd, buf, n);
+}
+
 static int make_dirs(struct engine *e, struct err *err)
 {
-	static const char *const subs[] = {"blobs",    "layers",  "images", "containers",
-					   "networks", "volumes", "backend"};
+	static const char *const subs[] = {"blobs",    "layers",  "images",  "containers",
+					   "networks", "volumes", "backend", "build"};
 
 	for (size_t i = 0; i < sizeof(subs) / sizeof(subs[0]); i++) {
 		char *p = engine_path(e, "%s", subs[i]);

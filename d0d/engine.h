@@ -30,6 +30,7 @@ struct image {
 	struct layer **layers;   // base first
 	size_t nlayers;
 	int64_t tagged_ns; // when the tags last changed
+	bool step;         // of a build: not listed as long as it has no name
 };
 
 // ---- events ----
@@ -197,6 +198,9 @@ void engine_lock(struct engine *e);
 void engine_unlock(struct engine *e);
 // A path below the state folder, to be freed.
 char *engine_path(struct engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// A file without a name in the state folder; -1 with ERR.
+int engine_scratch(struct engine *e, struct err *err);
+int engine_scratch_write(void *fd, const void *buf, size_t n); // of a struct be_sink
 // Runs FN(ctx) on a detached thread.
 void engine_thread(void *(*fn)(void *), void *ctx);
 // Waits on a monotonic condition with the engine lock held, at most MS; false on timeout.
@@ -230,6 +234,9 @@ int image_tag(struct engine *e, const char *id, const char *full, struct err *er
 int image_add_digest(struct engine *e, const char *id, const char *full, struct err *err);
 // The exact manifest the image came with, so that a push can give it back; a manifest that is
 // lost only changes the digest of a later push. NULL, or text to be freed.
+// A step of a build; and all that nothing uses, with what remembers them.
+void image_mark_step(struct engine *e, const char *id);
+void image_prune_steps(struct engine *e, json_t *gone, int64_t *bytes);
 void image_keep_manifest(struct engine *e, const char *id, const char *text, size_t len);
 char *image_manifest(struct engine *e, const char *id, size_t *len);
 // Docker's rmi: untags and, when that was the last name, deletes. Appends to OUT.
@@ -312,9 +319,16 @@ int image_save(struct engine *e, char *const *names, size_t n, struct be_sink *o
 // import.c: a root file system as a one-layer image (docker import), and commit.
 int image_import(struct engine *e, struct be_source *src, const json_t *changes,
 		 const char *message, char id[DIGEST_LEN + 1], struct err *err);
-int image_commit(struct engine *e, struct container *c, const json_t *config,
-		 const char *author, const char *comment, char id[DIGEST_LEN + 1],
-		 struct err *err);
+struct image_meta {
+	const json_t *config;  // the image's config section
+	const json_t *history; // of what is below; NULL: the base image's
+	const char *author, *comment;
+};
+int image_commit(struct engine *e, struct container *c, const struct image_meta *m,
+		 const char *created_by, char id[DIGEST_LEN + 1], struct err *err);
+// An image of the layers up to chain TOP, with another config.
+int image_of_layers(struct engine *e, const char *top, const struct image_meta *m,
+		    char id[DIGEST_LEN + 1], struct err *err);
 int image_tag_name(struct engine *e, const char *id, const char *repo, const char *tag,
 		   struct err *err);
 // Applies one Dockerfile-like CHANGE ("CMD [..]", "ENV k=v") to an image's config section.
@@ -368,6 +382,9 @@ struct be_spec *spec_make(struct engine *e, struct container *c, struct err *err
 struct be_spec *spec_make_exec(struct engine *e, struct container *c, struct exec *x,
 			       struct err *err);
 void spec_free(struct be_spec *s);
+// "user", "user:group" or numbers, as the container's files know them.
+int user_ids(struct engine *e, struct container *c, const char *user, uint32_t *uid,
+	     uint32_t *gid, struct err *err);
 void limits_of(const json_t *host, struct be_limits *l);
 
 // ---- create.c ----

@@ -162,9 +162,9 @@ int image_save_locked(struct engine *e, struct image *im, struct err *err)
 
 	for (size_t i = 0; i < im->nlayers; i++)
 		json_array_append_new(layers, json_string(im->layers[i]->chain));
-	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:I}", "id", im->id, "tags",
+	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:I, s:b}", "id", im->id, "tags",
 			      strv_json(im->tags), "digests", strv_json(im->digests), "layers",
-			      layers, "tagged", (json_int_t)im->tagged_ns);
+			      layers, "tagged", (json_int_t)im->tagged_ns, "step", im->step);
 	char *path = engine_path(e, "images/%s.json", im->id + 7);
 	int rc = json_write_atomic(path, o);
 	if (rc < 0)
@@ -342,6 +342,7 @@ static void load_image(struct engine *e, const json_t *o)
 		im->tags = jstrv(ja(o, "tags"));
 		im->digests = jstrv(ja(o, "digests"));
 		im->tagged_ns = ji(o, "tagged", 0);
+		im->step = jb(o, "step", false);
 		im->next = e->images;
 		e->images = im;
 	} else {

@@ -193,25 +193,75 @@ static size_t chains_of(struct engine *e, const char *top, char (**out)[ID_LEN +
 	return n;
 }
 
-int image_commit(struct engine *e, struct container *c, const json_t *config,
-		 const char *author, const char *comment, char id[DIGEST_LEN + 1],
-		 struct err *err)
+// What is said of N layers below: the base's own history if it fits them.
+static json_t *history_of(struct engine *e, const char *image, size_t n)
 {
-	char(*names)[ID_LEN + 1], blob[DIGEST_LEN + 1], diff[DIGEST_LEN + 1];
+	json_t *out = NULL;
+	size_t layers = 0;
+
+	engine_lock(e);
+	struct image *im = image_by_id_locked(e, image);
+	const json_t *have = im ? ja(im->config, "history") : NULL;
+	for (size_t i = 0; i < json_array_size(have); i++)
+		layers += !jb(json_array_get(have, i), "empty_layer", false);
+	if (have && layers == n)
+		out = json_deep_copy(have);
+	engine_unlock(e);
+	if (out)
+		return out;
+	out = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(
+		    out, json_pack("{s:o, s:s}", "created", jtime(now_ns()), "created_by", ""));
+	return out;
+}
+
+// An image of the layers up to chain TOP, with BLOB ("" for none) as one more.
+static int assemble(struct engine *e, const char *top, char *blob, const struct image_meta *m,
+		    char id[DIGEST_LEN + 1], struct err *err)
+{
+	char(*names)[ID_LEN + 1], diff[DIGEST_LEN + 1];
+	size_t n = chains_of(e, top, &names);
+	int rc = *blob ? new_layer(e, top, blob, names[n], err) : 0;
+
+	if (rc == 0) {
+		size_t all = n + (*blob != 0);
+		const char **chains = xcalloc(all + 1, sizeof(*chains));
+		json_t *image = base_config(m->config, m->author, m->comment);
+		json_t *diffs = ja(jo(image, "rootfs"), "diff_ids");
+		for (size_t i = 0; i < all; i++) {
+			chains[i] = names[i];
+			json_array_append_new(diffs,
+					      json_string(diff_of(e, names[i], blob, diff)));
+		}
+		json_object_set(image, "history", (json_t *)m->history);
+		rc = finish(e, image, chains, all, blob, id, err);
+		json_decref(image);
+		free(chains);
+	}
+	free(names);
+	return rc;
+}
+
+int image_of_layers(struct engine *e, const char *top, const struct image_meta *m,
+		    char id[DIGEST_LEN + 1], struct err *err)
+{
+	import_begin(e);
+	int rc = assemble(e, top, (char *)"", m, id, err);
+	import_end(e);
+	return rc;
+}
+
+// The container's changes as a blob.
+static int pack_changes(struct engine *e, const struct container *c, char blob[DIGEST_LEN + 1],
+			struct err *err)
+{
 	char *tree = xasprintf("c-%s", c->id), *base = xasprintf("l-%s", c->chain);
 	struct blob_writer w;
 	struct blob_sink bs = {.w = &w};
 	struct be_sink sink = {blob_sink_write, &bs};
-	json_t *cfg = json_deep_copy(config);
-	size_t n;
-	int rc;
+	int rc = blob_begin(e, &w, err);
 
-	json_object_del(cfg, "Image");
-	// An invented host name belongs to the container, not to what is made of it.
-	if (strncmp(js(cfg, "Hostname", ""), c->id, 12) == 0)
-		json_object_del(cfg, "Hostname");
-	import_begin(e);
-	rc = blob_begin(e, &w, err);
 	if (rc == 0) {
 		rc = e->ops->tree_pack_diff(e->be, tree, base, &sink, err);
 		if (rc < 0 && *bs.why.msg)
@@ -221,28 +271,47 @@ int image_commit(struct engine *e, struct container *c, const json_t *config,
 		else
 			blob_abort(&w);
 	}
-	n = chains_of(e, c->chain, &names);
+	free(tree);
+	free(base);
+	return rc;
+}
+
+static size_t count_layers(struct engine *e, const char *top)
+{
+	char(*names)[ID_LEN + 1];
+	size_t n = chains_of(e, top, &names);
+
+	free(names);
+	return n;
+}
+
+int image_commit(struct engine *e, struct container *c, const struct image_meta *m,
+		 const char *created_by, char id[DIGEST_LEN + 1], struct err *err)
+{
+	char blob[DIGEST_LEN + 1];
+	json_t *cfg = json_deep_copy(m->config);
+	struct image_meta all = {cfg, m->history, m->author, m->comment};
+	json_t *own = NULL;
+
+	json_object_del(cfg, "Image");
+	// An invented host name belongs to the container, not to what is made of it.
+	if (strncmp(js(cfg, "Hostname", ""), c->id, 12) == 0)
+		json_object_del(cfg, "Hostname");
+	if (!all.history)
+		all.history = own = history_of(e, c->image_id, count_layers(e, c->chain));
+	else
+		all.history = own = json_deep_copy(all.history);
+	json_array_append_new(own, json_pack("{s:o, s:s, s:s}", "created", jtime(now_ns()),
+					     "created_by", created_by, "comment", m->comment));
+	import_begin(e);
+	int rc = pack_changes(e, c, blob, err);
 	if (rc == 0)
-		rc = new_layer(e, c->chain, blob, names[n], err);
-	if (rc == 0) {
-		const char **chains = xcalloc(n + 1, sizeof(*chains));
-		json_t *image = base_config(cfg, author, comment);
-		for (size_t i = 0; i <= n; i++) {
-			chains[i] = names[i];
-			add_layer(image, diff_of(e, names[i], blob, diff),
-				  i < n ? "" : js(cfg, "Cmd", "commit"), i < n ? "" : comment);
-		}
-		rc = finish(e, image, chains, n + 1, blob, id, err);
-		json_decref(image);
-		free(chains);
-	}
+		rc = assemble(e, c->chain, blob, &all, id, err);
 	if (rc < 0)
 		__atomic_store_n(&e->gc_wanted, true, __ATOMIC_RELEASE);
 	import_end(e);
 	json_decref(cfg);
-	free(names);
-	free(tree);
-	free(base);
+	json_decref(own);
 	return rc;
 }
 

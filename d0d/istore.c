@@ -168,8 +168,10 @@ static void take_record(struct engine *e, const json_t *o)
 
 	for (size_t i = 0; im && digests[i]; i++)
 		add_string(&im->digests, digests[i]);
-	if (im)
+	if (im) {
 		im->tagged_ns = ji(o, "tagged", 0);
+		im->step = jb(o, "step", false);
+	}
 	strv_free(digests);
 }
 

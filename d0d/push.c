@@ -115,20 +115,6 @@ static int upload(struct reg *g, const char *digest, const struct http_upload *u
 
 // ---- layers ----
 
-// A file without a name in the state folder.
-static int scratch(struct engine *e, struct err *err)
-{
-	char *path = engine_path(e, "push-XXXXXX");
-	int fd = mkostemp(path, O_CLOEXEC);
-
-	if (fd >= 0)
-		unlink(path);
-	else
-		err_set(err, errno == ENOSPC ? 507 : 500, "push: %s", strerror(errno));
-	free(path);
-	return fd;
-}
-
 // What the deflater has for output, to the file and into the digest; FLUSH as zlib's.
 static int drain(z_stream *z, int flush, int fd, EVP_MD_CTX *md, uint64_t *size)
 {
@@ -158,7 +144,7 @@ static int squeeze(struct reg *g, int in, const char *diff, int *out, struct wir
 	int rc = 0;
 
 	*w = (struct wire){.digest = "sha256:", .media = OCI_TAR "+gzip"};
-	*out = scratch(g->e, g->err);
+	*out = engine_scratch(g->e, g->err);
 	if (*out < 0)
 		rc = -1;
 	else if (deflateInit2(&z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) !=

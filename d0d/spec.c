@@ -167,6 +167,17 @@ static int resolve_user(struct engine *e, struct container *c, const char *user,
 	return rc;
 }
 
+int user_ids(struct engine *e, struct container *c, const char *user, uint32_t *uid,
+	     uint32_t *gid, struct err *err)
+{
+	struct who w;
+	int rc = resolve_user(e, c, user, &w, err);
+
+	*uid = w.uid;
+	*gid = w.gid;
+	return rc;
+}
+
 static int set_user(struct engine *e, struct container *c, struct spec_mem *m, const char *user,
 		    struct who *w, struct err *err)
 {

@@ -4,6 +4,7 @@ command."""
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -444,9 +445,109 @@ def test_broken_archives_leave_nothing(docker, name):
         len(os.listdir(os.path.join(docker.host.dir, "state", "layers")))
 
 
+def build(docker, folder, *args, code=0):
+    """docker build with the classic builder; its output."""
+    docker.env["DOCKER_BUILDKIT"] = "0"
+    out, err = docker.run("build", *args, str(folder), code=code, timeout=120)
+    return out + err
+
+
+def put_files(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+DOCKERFILE = """\
+# escape=\\
+ARG BASE=busybox
+FROM ${BASE}:latest AS first
+ARG WHO=nobody
+ENV GREETING="hello there" \\
+    # a comment between
+    TWICE=$WHO-$WHO
+WORKDIR /work
+RUN echo "$GREETING from $WHO" > said && mkdir -p /made/deep && echo x > /made/deep/x
+COPY one.txt dir /data/
+COPY --chown=33:33 *.sh ./
+
+FROM first
+LABEL a=b "c d"=e
+COPY --from=first /made /copied
+COPY --from=0 /work/said /said
+ADD packed.tar /unpacked
+EXPOSE 80 53/udp
+VOLUME ["/vol"]
+USER www
+STOPSIGNAL SIGINT
+HEALTHCHECK --interval=5s --retries=2 CMD test -e /said
+SHELL ["/bin/sh", "-ec"]
+ENTRYPOINT ["sh", "-c"]
+CMD ["cat /said; ls -l /data /work | grep -v total; echo $TWICE; cat /copied/deep/x /unpacked/in; id -u; pwd"]
+"""
+
+
+def test_build(docker, tmp_path):
+    put_files(tmp_path, Dockerfile=DOCKERFILE, dir__sub__two="two")
+    (tmp_path / "one.txt").write_text("one")
+    (tmp_path / "go.sh").write_text("true")
+    (tmp_path / "packed.tar").write_bytes(tar_of([("in", "f", b"packed\n", 0o644)]))
+    before = docker.out("images", "-q")
+    out = build(docker, tmp_path, "-t", "made:1", "-t", "also", "--build-arg", "WHO=me", "--build-arg", "NONE=x",
+                "--label", "more=1")
+    assert "Step 1/21 : ARG BASE=busybox" in out and "Successfully tagged made:1" in out and "[NONE] were not consumed" in out
+    said = docker.out("run", "--rm", "made:1")
+    assert said.startswith("hello there from me") and said.endswith("me-me\nx\npacked\n33\n/work")
+    assert re.search(r"one.txt", said) and re.search(r"sub$", said, re.M) and re.search(r"www +www .*go.sh", said)
+    cfg = json.loads(docker.out("image", "inspect", "-f", "{{json .Config}}", "also"))
+    assert cfg["Labels"] == {"a": "b", "c d": "e", "more": "1"} and set(cfg["ExposedPorts"]) == {"80/tcp", "53/udp"}
+    assert cfg["Volumes"] == {"/vol": {}} and cfg["StopSignal"] == "SIGINT" and cfg["User"] == "www"
+    assert cfg["Healthcheck"] == {"Test": ["CMD-SHELL", "test -e /said"], "Interval": 5000000000, "Retries": 2}
+    assert "RUN" not in docker.out("history", "made:1") and "echo" in docker.out("history", "--no-trunc", "made:1")
+    assert set(docker.out("images", "-q").split()) - set(before.split()) == {docker.out("images", "-q", "also")}
+    # Again: nothing is done, and the image is the same one; a changed file is seen.
+    iid = docker.out("images", "-q", "--no-trunc", "also")
+    again = build(docker, tmp_path, "-q", "--build-arg", "WHO=me", "--label", "more=1")
+    assert again.split()[0] == iid
+    (tmp_path / "one.txt").write_text("ONE")
+    out = build(docker, tmp_path, "--target", "first", "-t", "half", "--build-arg", "WHO=me")
+    assert out.count("Using cache") == 1 and "Step 8/8" in out, out
+    assert docker.out("run", "--rm", "half", "cat", "/data/one.txt") == "ONE"
+    assert "Using cache" not in build(docker, tmp_path, "--no-cache", "--target", "first", "-t", "half")
+    docker.run("rmi", "made:1", "also", "half")
+    docker.run("builder", "prune", "-f")
+    docker.run("image", "prune", "-f")
+    assert docker.out("images", "-aq") == before and docker.out("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize("text,why", [
+    ("FROM busybox\nRUN exit 3", "returned a non-zero code: 3"), ("FROM busybox\nFLY x", "unknown instruction: FLY"),
+    ("", "cannot be empty"), ("RUN true", "no build stage"), ("FROM nosuch.invalid/x", "nosuch.invalid"),
+    ("FROM busybox\nCOPY missing /", "file not found in build context"), ("FROM busybox\nCOPY ../x /", "forbidden path"),
+    ("FROM busybox\nRUN --mount=type=cache,target=/x true", "needs BuildKit"), ("FROM busybox\nRUN <<EOF\ntrue\nEOF", "BuildKit"),
+    ("FROM busybox\nADD http://x/y /", "URL is not supported"), ("FROM busybox\nENV a${b=c", "missing brace"),
+    ("FROM busybox\nONBUILD RUN true", "not supported"), ("FROM --platform=linux/arm64 busybox", "isn't supported")])
+def test_build_errors(docker, tmp_path, text, why):
+    put_files(tmp_path, Dockerfile=text)
+    before = docker.out("images", "-aq")
+    code = 3 if "exit 3" in text else 1
+    assert why in build(docker, tmp_path, code=code)
+    assert docker.out("images", "-aq") == before and docker.out("ps", "-aq") == ""
+
+
+def test_build_from_scratch(docker, tmp_path):
+    put_files(tmp_path, **{"Dockerfile": "FROM scratch\nADD root.tar /\nCMD [\"echo\", \"from nothing\"]"})
+    (tmp_path / "root.tar").write_bytes(gzip.compress(busybox_layer()))
+    build(docker, tmp_path, "-t", "nothing", "-f", str(tmp_path / "Dockerfile"))
+    assert docker.out("run", "--rm", "nothing") == "from nothing"
+    docker.run("rmi", "nothing")
+    docker.run("builder", "prune", "-f")
+
+
 def test_unsupported_commands_say_so(docker):
-    (status, body) = docker.raw("POST", "/build", b"x")
-    assert status == 501 and b"build is not supported" in body
+    (status, body) = docker.raw("POST", "/build?version=2", b"x")
+    assert status == 400 and b"BuildKit is not supported" in body
     assert "swarm" in docker.err("swarm", "init")
 
 

@@ -12,7 +12,7 @@ from d0d_lib import Docker, busybox_layer, docker_archive, docker_cli
 from machine import BUILD, PATIENCE, Qemu
 from test_d0d_cli import (  # noqa: F401  pylint: disable=unused-import
     broken_archives, field, tar_of, test_attach, test_bad_option_is_125,
-    test_bad_requests, test_cp_both_ways, test_create_start_attach_wait, test_diff_export_commit,
+    test_bad_requests, test_build, test_build_errors, test_build_from_scratch, test_cp_both_ways, test_create_start_attach_wait, test_diff_export_commit,
     test_entrypoint_label_readonly, test_env_workdir_user_hostname, test_events, test_exec,
     test_exit_codes, test_health, test_images_inspect_tag_rmi,
     test_layers_with_xz_and_bzip2, test_logs,

@@ -112,16 +112,19 @@ def whole(disk):
     return images
 
 
-def test_a_power_cut_leaves_nothing_half_made(boot, image, tmp_path):
-    """During load, run and commit, each at a moment of its own."""
+def test_a_power_cut_leaves_nothing_half_made(boot, image, tmp_path, monkeypatch):
+    """During load, run, commit and build, each at a moment of its own."""
     disk, seen = blank_disk(tmp_path), 0
     random.seed(int.from_bytes(os.urandom(4), "little"))
     cuts = [(("load", "-i", image), 2.0), (("load", "-i", image), 6.0),
             (("run", "--name", "cut", "busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=64k count=64; sync"), 3.0),
-            (("commit", "base", "made:1"), 3.0)]
+            (("commit", "base", "made:1"), 3.0), (("build", "-t", "built:1", str(tmp_path / "context")), 4.0)]
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfile").write_text("FROM busybox\nRUN echo x > /x\nCOPY . /y\nCMD sh\n")
     for args, most in cuts:
         h = start(boot, "docker.d0a", disk)
-        if args[0] in ("run", "commit"):
+        if args[0] != "load":
             h.ok("load", "-i", image)
         if args[0] == "commit":
             h.ok("run", "--name", "base", "busybox", "dd", "if=/dev/urandom", "of=/big", "bs=64k", "count=32")
