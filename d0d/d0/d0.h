@@ -17,7 +17,7 @@ struct d0_backend {
 	char *dir;
 	int ctl; // /dev/d0ctl
 	bool may_control;
-	uint32_t self; // d0d's own cell
+	uint32_t self;            // d0d's own cell
 	struct store_link *store; // the ways to the store, of store.c
 	uint32_t store_cell;
 	pthread_mutex_t lock; // the fields below; a leaf

@@ -10,8 +10,8 @@
  * Strings in requests are NUL-terminated, one after the other. Lists are lines of text with
  * tabs between the fields. A malformed frame ends the session: the store sends EOF.
  *
- * A cell may have several such channels: the requests of different ones take turns, in slices of
- * some milliseconds, and so do they and the clients' files. So what is to be answered soon
+ * A cell may have several such channels: the requests of different ones take turns, in slices
+ * of some milliseconds, and so do they and the clients' files. So what is to be answered soon
  * goes over another channel than imports, exports, tars and removals.
  *
  * An import is a sequence IMPORT_BEGIN, then for each file of the OCI layout (index.json or
