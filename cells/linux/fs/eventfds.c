@@ -441,7 +441,7 @@ int pidfd_new(struct proc *p, u32 flags)
 	return (int)install(f, O_CLOEXEC);
 }
 
-/* The process behind a pidfd. It stays valid while the caller is in the kernel. */
+/* The process behind a pidfd, valid until the caller sleeps. */
 struct proc *pidfd_proc(int fd);
 struct proc *pidfd_proc(int fd)
 {

@@ -290,19 +290,20 @@ SYSCALL(pidfd_send_signal, "fdpu", int fd, int sig, u64 uinfo, u32 flags)
 {
 	struct proc *p = pidfd_proc(fd);
 	siginfo_t i;
+	int r = 0;
 
 	if (flags || sig < 0 || sig > NSIGS)
 		return -EINVAL;
 	if (!p)
 		return -EBADF;
+	p->refs++; /* copying may sleep, and the descriptor be closed */
 	sig_info_user(&i, sig, SI_USER);
-	if (uinfo) {
-		int r = queue_info(&i, uinfo, sig, (int)p->pid);
-
-		if (r)
-			return r;
-	}
-	return p->zombie && !p->leader ? -ESRCH : kill_one(p, sig, &i);
+	if (uinfo)
+		r = queue_info(&i, uinfo, sig, (int)p->pid);
+	if (!r)
+		r = p->zombie && !p->leader ? -ESRCH : kill_one(p, sig, &i);
+	proc_put(p);
+	return r;
 }
 
 SYSCALL(restart_syscall, "", void)
