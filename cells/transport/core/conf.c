@@ -65,6 +65,7 @@ void tp_conf_stack(struct tp_config *c, const char *args)
 	c->ecn = tp_conf_has(args, "ecn");
 	c->no_control = tp_conf_has(args, "nocontrol");
 	c->no_ipv6 = tp_conf_has(args, "noipv6");
+	c->ipv6_no_dad = tp_conf_has(args, "nodad");
 	c->always_cookies = tp_conf_has(args, "cookies");
 	if (tp_conf_get(args, "ephemeral", v, sizeof(v)) > 0) {
 		unsigned lo, hi;

@@ -303,10 +303,11 @@ void ip_cancel(struct tp_stack *st, struct txp *t)
 		st->ops.tx_put(st->ctx, t->ifi, t->frame, 0, &t->meta);
 }
 
-/* Whether the transport checksum must be made in software. */
+/* Whether the transport checksum must be made in software: devices know TCP's and UDP's. */
 bool ip_sum_needed(const struct tp_stack *st, const struct txp *t)
 {
-	return t->scratch || (t->ifi && !(st->s->ifs[t->ifi].caps & TP_CAP_CSUM));
+	return t->scratch || (t->proto != IPPROTO_TCP_ && t->proto != IPPROTO_UDP_) ||
+	       (t->ifi && !(st->s->ifs[t->ifi].caps & TP_CAP_CSUM));
 }
 
 static void l4_csum(struct tp_stack *st, struct txp *t, uint32_t csum_off, uint32_t hdr_len,
