@@ -21,9 +21,12 @@ static json_t *state_json(struct container *c)
 	return o;
 }
 
-static void ip_text(struct in_addr ip, char out[INET_ADDRSTRLEN])
+static void ip_text(const struct be_port *p, char out[INET_ADDRSTRLEN])
 {
-	inet_ntop(AF_INET, &ip, out, INET_ADDRSTRLEN);
+	if (p->six)
+		strcpy(out, p->host_ip.s_addr ? "::1" : "::");
+	else
+		inet_ntop(AF_INET, &p->host_ip, out, INET_ADDRSTRLEN);
 }
 
 // NetworkSettings.Ports: every exposed port, with its bindings while running.
@@ -42,7 +45,7 @@ static json_t *ports_map(struct container *c)
 		snprintf(port, sizeof(port), "%d/%s", p->port,
 			 p->proto == IPPROTO_UDP ? "udp" : "tcp");
 		snprintf(num, sizeof(num), "%d", p->host_port);
-		ip_text(p->host_ip, ip);
+		ip_text(p, ip);
 		json_t *list = json_object_get(o, port);
 		if (!json_is_array(list)) {
 			list = json_array();
@@ -257,7 +260,7 @@ static json_t *ports_list(struct container *c)
 	if (!container_running(c))
 		return a;
 	for (int i = 0; i < c->nports; i++) {
-		ip_text(c->ports[i].host_ip, ip);
+		ip_text(&c->ports[i], ip);
 		json_array_append_new(
 		    a,
 		    json_pack("{s:s, s:i, s:i, s:s}", "IP", ip, "PrivatePort",

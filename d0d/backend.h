@@ -86,12 +86,16 @@ struct be_endpoint {
 	struct in_addr ip;
 	int prefix;
 	struct in_addr gateway; // 0.0.0.0: none
+	struct in6_addr ip6;    // if prefix6 is not 0
+	int prefix6;
+	struct in6_addr gateway6; // ::: none
 	uint8_t mac[6];
 };
 
 struct be_port {
 	int proto; // IPPROTO_TCP or IPPROTO_UDP
 	struct in_addr host_ip;
+	bool six;           // it was asked for at :: or ::1, which HOST_IP stands for
 	uint16_t host_port; // 0: the backend chooses and writes it here
 	uint16_t port;      // inside
 };
@@ -181,6 +185,8 @@ struct be_network {
 	const char *parent; // NIC for macvlan/ipvlan, "" the first
 	struct in_addr subnet, gateway;
 	int prefix;
+	struct in6_addr gateway6; // if prefix6 is not 0
+	int prefix6;
 	bool internal; // no way out of the segment
 	bool isolated; // ports of the segment can't talk to each other
 };

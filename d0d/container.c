@@ -50,11 +50,13 @@ static json_t *endpoints_json(const struct container *c)
 		const struct endpoint *ep = &c->ep[i];
 		char mac[13];
 		hex_put(mac, ep->mac, 6);
-		json_array_append_new(
-		    a, json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:O?}", "network", ep->network,
-				 "id", ep->id, "ip", (json_int_t)ntohl(ep->ip.s_addr), "wanted",
-				 (json_int_t)ntohl(ep->wanted.s_addr), "mac", mac, "ifname",
-				 ep->ifname, "aliases", ep->aliases));
+		json_t *o =
+		    json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:O?}", "network", ep->network,
+			      "id", ep->id, "ip", (json_int_t)ntohl(ep->ip.s_addr), "wanted",
+			      (json_int_t)ntohl(ep->wanted.s_addr), "mac", mac, "ifname",
+			      ep->ifname, "aliases", ep->aliases);
+		ep6_save(ep, o);
+		json_array_append_new(a, o);
 	}
 	return a;
 }
@@ -64,10 +66,11 @@ static json_t *ports_json(const struct container *c)
 	json_t *a = json_array();
 
 	for (int i = 0; i < c->nports; i++)
-		json_array_append_new(
-		    a, json_pack("[i, I, i, i]", c->ports[i].proto,
-				 (json_int_t)ntohl(c->ports[i].host_ip.s_addr),
-				 (int)c->ports[i].host_port, (int)c->ports[i].port));
+		json_array_append_new(a,
+				      json_pack("[i, I, i, i, b]", c->ports[i].proto,
+						(json_int_t)ntohl(c->ports[i].host_ip.s_addr),
+						(int)c->ports[i].host_port,
+						(int)c->ports[i].port, c->ports[i].six));
 	return a;
 }
 
@@ -114,6 +117,7 @@ static void load_endpoints(struct container *c, const json_t *a)
 		ep->wanted.s_addr = htonl((uint32_t)ji(o, "wanted", 0));
 		if (strlen(js(o, "mac", "")) == 12)
 			hex_get(ep->mac, 6, js(o, "mac", ""));
+		ep6_load(ep, o);
 		ep->aliases = json_incref(ja(o, "aliases"));
 	}
 }
@@ -127,6 +131,7 @@ static void load_ports(struct container *c, const json_t *a)
 		    .host_ip.s_addr = htonl((uint32_t)json_integer_value(json_array_get(p, 1))),
 		    .host_port = (uint16_t)json_integer_value(json_array_get(p, 2)),
 		    .port = (uint16_t)json_integer_value(json_array_get(p, 3)),
+		    .six = json_is_true(json_array_get(p, 4)),
 		};
 	}
 }

@@ -653,7 +653,10 @@ static int bind_one(const char *key, const json_t *b, struct be_port *p, struct 
 		return err_set(err, 400, "invalid port specification: \"%.80s\"", port);
 	*p = (struct be_port){
 	    .proto = proto, .host_port = (uint16_t)n, .port = (uint16_t)inside};
-	if (*ip && strcmp(ip, "::") != 0 && inet_pton(AF_INET, ip, &p->host_ip) != 1)
+	p->six = strcmp(ip, "::") == 0 || strcmp(ip, "::1") == 0;
+	if (p->six)
+		p->host_ip.s_addr = ip[2] ? htonl(INADDR_LOOPBACK) : 0;
+	else if (*ip && inet_pton(AF_INET, ip, &p->host_ip) != 1)
 		return err_set(err, 400, "invalid IP address: %.80s", ip);
 	return 0;
 }

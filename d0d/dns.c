@@ -17,17 +17,20 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#define TTL        5   // seconds: containers come and go
-#define PENDING    256 // forwarded and unanswered
-#define PATIENCE   5000
-#define PACKET     4096
-#define TYPE_A     1
-#define TYPE_AAAA  28
-#define CLASS_IN   1
-#define RCODE_FORM 1
-#define RCODE_FAIL 2
+#define TTL         5   // seconds: containers come and go
+#define PENDING     256 // forwarded and unanswered
+#define PATIENCE    5000
+#define PACKET      4096
+#define TCP_PACKET  65536
+#define TCP_CLIENTS 16 // threads
+#define TYPE_A      1
+#define TYPE_AAAA   28
+#define CLASS_IN    1
+#define RCODE_FORM  1
+#define RCODE_FAIL  2
 
 struct dns_head {
 	uint16_t id, flags, qd, an, ns, ar;
@@ -78,11 +81,25 @@ ssize_t dns_refuse(const uint8_t *q, size_t n, uint8_t *out, size_t cap, int cod
 	return sizeof(struct dns_head);
 }
 
+// A record for the question's name; AT is behind the question.
+static size_t put_record(uint8_t *out, size_t at, unsigned type, const void *data, uint16_t len)
+{
+	put16(out + 6, 1);
+	put16(out + at, 0xc000 | sizeof(struct dns_head)); // the question's name
+	put16(out + at + 2, type);
+	put16(out + at + 4, CLASS_IN);
+	put16(out + at + 6, 0);
+	put16(out + at + 8, TTL);
+	put16(out + at + 10, len);
+	memcpy(out + at + 12, data, len);
+	return at + 12 + len;
+}
+
 ssize_t dns_answer(const uint8_t *q, size_t n, uint8_t *out, size_t cap, dns_lookup *lookup,
 		   void *ctx)
 {
+	struct dns_addrs a = {0};
 	char name[256];
-	struct in_addr ip;
 	size_t at;
 
 	if (n < sizeof(struct dns_head) || (q[2] & 0x80))
@@ -94,26 +111,20 @@ ssize_t dns_answer(const uint8_t *q, size_t n, uint8_t *out, size_t cap, dns_loo
 		return dns_refuse(q, n, out, cap, RCODE_FORM);
 	unsigned type = get16(q + at), class = get16(q + at + 2);
 	at += 4;
-	enum dns_found found = class == CLASS_IN ? lookup(ctx, name, &ip) : DNS_UNKNOWN;
+	enum dns_found found = class == CLASS_IN ? lookup(ctx, name, &a) : DNS_UNKNOWN;
 	if (found == DNS_UNKNOWN)
 		return -1;
-	if (at + 16 > cap)
+	if (at + 12 + sizeof(a.ip6) > cap)
 		return 0;
 	memcpy(out, q, at);
 	out[2] = (uint8_t)(0x84 | (q[2] & 0x01)); // QR, AA, RD as asked
 	out[3] = 0x80;                            // RA, no error
 	memset(out + 6, 0, 6);
-	if (type != TYPE_A || found != DNS_ADDRESS)
-		return (ssize_t)at; // the name exists, without such a record
-	put16(out + 6, 1);
-	put16(out + at, 0xc000 | sizeof(struct dns_head)); // the question's name
-	put16(out + at + 2, TYPE_A);
-	put16(out + at + 4, CLASS_IN);
-	put16(out + at + 6, 0);
-	put16(out + at + 8, TTL);
-	put16(out + at + 10, 4);
-	memcpy(out + at + 12, &ip, 4);
-	return (ssize_t)at + 16;
+	if (found == DNS_ADDRESS && type == TYPE_A && a.ip.s_addr)
+		at = put_record(out, at, type, &a.ip, sizeof(a.ip));
+	if (found == DNS_ADDRESS && type == TYPE_AAAA && !ip6_any(&a.ip6))
+		at = put_record(out, at, type, &a.ip6, sizeof(a.ip6));
+	return (ssize_t)at; // without a record: the name exists, without such an address
 }
 
 // ---- the server ----
@@ -131,8 +142,12 @@ struct dns {
 	int fd, up, stop;
 	pthread_t thread;
 	struct pending p[PENDING];
-	struct sockaddr_in from; // whose question is being looked at
+	int tcp;     // listens at the same address; -1: nobody does
+	int clients; // of it; tcp_lock
 };
+
+static pthread_mutex_t tcp_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t tcp_gone = PTHREAD_COND_INITIALIZER;
 
 static struct dns *servers; // engine lock
 
@@ -151,43 +166,51 @@ static bool names(const struct container *c, const struct endpoint *ep, const ch
 }
 
 static enum dns_found lookup_locked(struct dns *d, const char *network, const char *name,
-				    struct in_addr *ip)
+				    struct dns_addrs *a)
 {
 	for (struct container *c = d->e->containers; c; c = c->next)
 		for (int i = 0; i < c->nep && container_running(c); i++)
 			if (strcmp(c->ep[i].network, network) == 0 &&
 			    names(c, &c->ep[i], name)) {
-				*ip = c->ep[i].ip;
+				*a = (struct dns_addrs){c->ep[i].ip, c->ep[i].ip6};
 				return DNS_ADDRESS;
 			}
 	return DNS_UNKNOWN;
 }
 
 // Where one socket serves every network: the names of those that the asker is in.
-static enum dns_found lookup_asker(struct dns *d, const char *name, struct in_addr *ip)
+static enum dns_found lookup_asker(struct dns *d, struct in_addr from, const char *name,
+				   struct dns_addrs *a)
 {
 	enum dns_found found = DNS_UNKNOWN;
 	char id[ID_LEN + 1];
 
-	if (!d->e->ops->net_asker(d->e->be, d->from.sin_addr, id))
+	if (!d->e->ops->net_asker(d->e->be, from, id))
 		return DNS_UNKNOWN;
 	for (struct container *c = d->e->containers; c; c = c->next)
 		for (int i = 0; strcmp(c->id, id) == 0 && i < c->nep && found == DNS_UNKNOWN;
 		     i++) {
 			struct network *n = network_find_locked(d->e, c->ep[i].network, NULL);
 			if (n && !n->builtin)
-				found = lookup_locked(d, n->id, name, ip);
+				found = lookup_locked(d, n->id, name, a);
 		}
 	return found;
 }
 
-static enum dns_found lookup(void *ctx, const char *name, struct in_addr *ip)
+// Whose question is being looked at.
+struct asking {
+	struct dns *d;
+	struct in_addr from;
+};
+
+static enum dns_found lookup(void *ctx, const char *name, struct dns_addrs *a)
 {
-	struct dns *d = ctx;
+	struct asking *q = ctx;
+	struct dns *d = q->d;
 
 	engine_lock(d->e);
-	enum dns_found found =
-	    *d->network ? lookup_locked(d, d->network, name, ip) : lookup_asker(d, name, ip);
+	enum dns_found found = *d->network ? lookup_locked(d, d->network, name, a)
+					   : lookup_asker(d, q->from, name, a);
 	engine_unlock(d->e);
 	return found;
 }
@@ -255,8 +278,8 @@ static void from_container(struct dns *d, uint8_t *buf, uint8_t *out)
 
 	if (n < 0)
 		return;
-	d->from = from;
-	m = dns_answer(buf, (size_t)n, out, PACKET, lookup, d);
+	struct asking who = {d, from.sin_addr};
+	m = dns_answer(buf, (size_t)n, out, PACKET, lookup, &who);
 	if (m < 0) {
 		uint8_t head[2] = {buf[0], buf[1]};
 		if (forward(d, buf, (size_t)n, &from))
@@ -283,15 +306,167 @@ static void from_upstream(struct dns *d, uint8_t *buf)
 		errno = 0;
 }
 
+// ---- by TCP: what does not fit a datagram, RFC 7766 ----
+//
+// A thread for each client, few at a time: it answers what it knows and passes the rest on to
+// the upstream by TCP as well. A client that is slow, or an upstream, costs its own thread
+// only.
+
+struct tcp_client {
+	struct dns *d;
+	int fd;
+	struct sockaddr_in from;
+};
+
+// All N bytes, within PATIENCE and until the server ends.
+static bool tcp_read(const struct dns *d, int fd, void *buf, size_t n)
+{
+	int64_t until = mono_ms() + PATIENCE;
+
+	for (size_t have = 0; have < n;) {
+		struct pollfd p[2] = {{fd, POLLIN, 0}, {d->stop, POLLIN, 0}};
+		int64_t left = until - mono_ms();
+		if (left <= 0 || poll(p, 2, (int)left) <= 0 || p[1].revents)
+			return false;
+		ssize_t got = recv(fd, (uint8_t *)buf + have, n - have, MSG_DONTWAIT);
+		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+			return false;
+		have += got > 0 ? (size_t)got : 0;
+	}
+	return true;
+}
+
+// One message with its length in front. Its size, or -1.
+static ssize_t tcp_take(const struct dns *d, int fd, uint8_t *buf)
+{
+	uint8_t head[2];
+
+	if (!tcp_read(d, fd, head, 2) || !get16(head) || !tcp_read(d, fd, buf, get16(head)))
+		return -1;
+	return get16(head);
+}
+
+// The socket's buffer takes a message whole, or the peer reads too slowly.
+static bool tcp_put(int fd, const uint8_t *msg, size_t n)
+{
+	uint8_t head[2];
+	struct iovec v[2] = {{head, 2}, {(void *)msg, n}};
+	struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+
+	put16(head, (unsigned)n);
+	return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)n + 2;
+}
+
+static int tcp_upstream(struct engine *e)
+{
+	struct sockaddr_in to = {0};
+	struct timeval t = {.tv_sec = PATIENCE / 1000};
+	int fd = upstream(e, &to) ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t)); // connect() too
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static ssize_t tcp_forward(const struct dns *d, const uint8_t *q, size_t n, uint8_t *out)
+{
+	int up = tcp_upstream(d->e);
+	ssize_t m = up >= 0 && tcp_put(up, q, n) ? tcp_take(d, up, out) : -1;
+
+	if (up >= 0)
+		close(up);
+	return m >= (ssize_t)sizeof(struct dns_head) && memcmp(q, out, 2) == 0
+		   ? m
+		   : dns_refuse(q, n, out, TCP_PACKET, RCODE_FAIL);
+}
+
+static void *tcp_main(void *arg)
+{
+	struct tcp_client *c = arg;
+	struct asking who = {c->d, c->from.sin_addr};
+	uint8_t *buf = xmalloc(TCP_PACKET), *out = xmalloc(TCP_PACKET);
+	ssize_t n, m;
+
+	while ((n = tcp_take(c->d, c->fd, buf)) > 0) {
+		m = dns_answer(buf, (size_t)n, out, TCP_PACKET, lookup, &who);
+		if (m < 0)
+			m = tcp_forward(c->d, buf, (size_t)n, out);
+		if (m <= 0 || !tcp_put(c->fd, out, (size_t)m))
+			break;
+	}
+	close(c->fd);
+	free(buf);
+	free(out);
+	pthread_mutex_lock(&tcp_lock);
+	c->d->clients--;
+	pthread_cond_broadcast(&tcp_gone);
+	pthread_mutex_unlock(&tcp_lock);
+	free(c);
+	return NULL;
+}
+
+static void tcp_accept(struct dns *d)
+{
+	struct timeval t = {.tv_sec = PATIENCE / 1000};
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	int fd = accept4(d->tcp, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+	pthread_mutex_lock(&tcp_lock);
+	bool room = d->clients < TCP_CLIENTS;
+	d->clients += room;
+	pthread_mutex_unlock(&tcp_lock);
+	if (!room) {
+		close(fd);
+		return;
+	}
+	struct tcp_client *c = xmalloc(sizeof(*c));
+	*c = (struct tcp_client){d, fd, from};
+	if (engine_thread(tcp_main, c) == 0)
+		return;
+	pthread_mutex_lock(&tcp_lock);
+	d->clients--;
+	pthread_mutex_unlock(&tcp_lock);
+	close(fd);
+	free(c);
+}
+
+// At the address and port of the UDP socket.
+static int tcp_open(int udp)
+{
+	struct sockaddr_in at;
+	socklen_t len = sizeof(at);
+	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd >= 0 && getsockname(udp, (struct sockaddr *)&at, &len) == 0 &&
+	    bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, TCP_CLIENTS) == 0)
+		return fd;
+	log_msg("containers' names by TCP: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 static void *serve(void *arg)
 {
 	struct dns *d = arg;
 	uint8_t *buf = xmalloc(PACKET), *out = xmalloc(PACKET);
 
 	for (;;) {
-		struct pollfd p[3] = {
-		    {d->fd, POLLIN, 0}, {d->up, POLLIN, 0}, {d->stop, POLLIN, 0}};
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
+		struct pollfd p[4] = {{d->fd, POLLIN, 0},
+				      {d->up, POLLIN, 0},
+				      {d->stop, POLLIN, 0},
+				      {d->tcp, POLLIN, 0}};
+		if (poll(p, 4, -1) < 0 && errno != EINTR)
 			break;
 		if (p[2].revents)
 			break;
@@ -299,6 +474,8 @@ static void *serve(void *arg)
 			from_container(d, buf, out);
 		if (p[1].revents)
 			from_upstream(d, buf);
+		if (p[3].revents)
+			tcp_accept(d);
 	}
 	free(buf);
 	free(out);
@@ -310,8 +487,11 @@ void dns_start(struct engine *e, const char *id, int fd)
 {
 	struct dns *d = xcalloc(1, sizeof(*d));
 
-	*d = (struct dns){
-	    .e = e, .fd = fd, .up = open_upstream(e), .stop = eventfd(0, EFD_CLOEXEC)};
+	*d = (struct dns){.e = e,
+			  .fd = fd,
+			  .up = open_upstream(e),
+			  .stop = eventfd(0, EFD_CLOEXEC),
+			  .tcp = tcp_open(fd)};
 	strcpy(d->network, id);
 	if (pthread_create(&d->thread, NULL, serve, d) != 0) {
 		close(fd);
@@ -337,7 +517,13 @@ void dns_stop(struct engine *e, const char *id)
 		return;
 	engine_unlock(e); // it may be waiting for the lock
 	pthread_join(d->thread, NULL);
+	pthread_mutex_lock(&tcp_lock);
+	while (d->clients) // they have seen `stop`, or will within PATIENCE
+		pthread_cond_wait(&tcp_gone, &tcp_lock);
+	pthread_mutex_unlock(&tcp_lock);
 	engine_lock(e);
+	if (d->tcp >= 0)
+		close(d->tcp);
 	close(d->fd);
 	close(d->stop);
 	if (d->up >= 0)

@@ -47,7 +47,7 @@ char *engine_path(struct engine *e, const char *fmt, ...)
 	return xasprintf("%s/%s", e->dir, sub);
 }
 
-void engine_thread(void *(*fn)(void *), void *ctx)
+int engine_thread(void *(*fn)(void *), void *ctx)
 {
 	pthread_attr_t at;
 	pthread_t t;
@@ -55,9 +55,11 @@ void engine_thread(void *(*fn)(void *), void *ctx)
 	pthread_attr_init(&at);
 	pthread_attr_setdetachstate(&at, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&at, 256 * 1024);
-	if (pthread_create(&t, &at, fn, ctx) != 0)
+	int err = pthread_create(&t, &at, fn, ctx);
+	if (err)
 		log_msg("cannot start a thread");
 	pthread_attr_destroy(&at);
+	return err ? -1 : 0;
 }
 
 void engine_cond_init(pthread_cond_t *c)

@@ -66,9 +66,10 @@ enum hstate {
 struct console;
 
 struct endpoint {
-	char network[ID_LEN + 1];  // id
-	char id[ID_LEN + 1];       // of the endpoint
-	struct in_addr ip, wanted; // wanted: asked for with --ip; 0 if any
+	char network[ID_LEN + 1];     // id
+	char id[ID_LEN + 1];          // of the endpoint
+	struct in_addr ip, wanted;    // wanted: asked for with --ip; 0 if any
+	struct in6_addr ip6, wanted6; // all zero: none, any
 	uint8_t mac[6];
 	char ifname[16];
 	json_t *aliases; // array of names
@@ -134,7 +135,9 @@ struct network {
 	json_t *options, *labels;
 	struct in_addr subnet, gateway;
 	int prefix;
-	bool internal, attachable, builtin, ipv6, up;
+	struct in6_addr subnet6, gateway6;
+	int prefix6; // 0: it has no IPv6
+	bool internal, attachable, builtin, up;
 	int64_t created_ns;
 };
 
@@ -202,7 +205,7 @@ char *engine_path(struct engine *e, const char *fmt, ...) __attribute__((format(
 int engine_scratch(struct engine *e, struct err *err);
 int engine_scratch_write(void *fd, const void *buf, size_t n); // of a struct be_sink
 // Runs FN(ctx) on a detached thread.
-void engine_thread(void *(*fn)(void *), void *ctx);
+int engine_thread(void *(*fn)(void *), void *ctx);
 // Waits on a monotonic condition with the engine lock held, at most MS; false on timeout.
 bool engine_wait(struct engine *e, pthread_cond_t *c, int64_t ms);
 void engine_cond_init(pthread_cond_t *c);
@@ -430,6 +433,23 @@ int network_disconnect(struct engine *e, const char *name, struct container *c, 
 int endpoint_assign_locked(struct engine *e, struct endpoint *ep, struct err *err);
 void endpoint_to_backend(struct engine *e, const struct endpoint *ep, bool first,
 			 struct be_endpoint *out);
+
+// ---- network6.c: the same for IPv6, where a network has it ----
+// From a request: EnableIPv6 and the IPv6 subnet of its pools; one of our own if it names none.
+int net6_from_request(struct engine *e, struct network *n, const json_t *body, struct err *err);
+void net6_load(struct network *n, const json_t *o); // of its record
+void net6_save(const struct network *n, json_t *o);
+void ep6_load(struct endpoint *ep, const json_t *o);
+void ep6_save(const struct endpoint *ep, json_t *o);
+// Notes the address that the request asks for; 400.
+int ep6_want(const struct network *n, struct endpoint *ep, const json_t *cfg, struct err *err);
+int ep6_assign_locked(struct engine *e, const struct network *n, struct endpoint *ep,
+		      struct err *err);
+// As text, "" for none; with the prefix unless that is 0.
+#define IP6_TEXT 52
+const char *ip6_text(const struct in6_addr *ip, int prefix, char out[IP6_TEXT]);
+bool ip6_any(const struct in6_addr *ip);
+
 json_t *network_json(struct engine *e, struct network *n, bool full);
 bool network_in_use_locked(struct engine *e, const struct network *n);
 json_t *endpoint_json(struct engine *e, struct container *c, struct endpoint *ep, bool running);

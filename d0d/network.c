@@ -23,6 +23,8 @@ static int save_locked(struct engine *e, struct network *n)
 	    n->internal, "attachable", n->attachable, "builtin", n->builtin, "created",
 	    (json_int_t)n->created_ns, "options", n->options, "labels", n->labels);
 	char *path = engine_path(e, "networks/%s.json", n->id);
+
+	net6_save(n, o);
 	int rc = json_write_atomic(path, o);
 
 	json_decref(o);
@@ -53,6 +55,7 @@ static void load_one(struct engine *e, const json_t *o)
 	n->created_ns = ji(o, "created", 0);
 	n->options = jo(o, "options") ? json_incref(jo(o, "options")) : json_object();
 	n->labels = jo(o, "labels") ? json_incref(jo(o, "labels")) : json_object();
+	net6_load(n, o);
 	if (strlen(n->id) != ID_LEN || !*n->name || n->prefix < 0 || n->prefix > 32) {
 		network_free(n);
 		return;
@@ -69,6 +72,8 @@ static int bring_up(struct engine *e, struct network *n, struct err *err)
 			       .subnet = n->subnet,
 			       .gateway = n->gateway,
 			       .prefix = n->prefix,
+			       .gateway6 = n->gateway6,
+			       .prefix6 = n->prefix6,
 			       .internal = n->internal};
 
 	if (strcmp(n->driver, "null") == 0 || strcmp(n->driver, "host") == 0)
@@ -217,7 +222,11 @@ static int pick_subnet(struct engine *e, struct network *n, struct err *err)
 
 static int set_ipam(struct engine *e, struct network *n, const json_t *ipam, struct err *err)
 {
-	const json_t *cfg = json_array_get(ja(ipam, "Config"), 0);
+	const json_t *pools = ja(ipam, "Config"), *cfg = NULL;
+
+	for (size_t i = 0; i < json_array_size(pools) && !cfg; i++)
+		if (!strchr(js(json_array_get(pools, i), "Subnet", ""), ':'))
+			cfg = json_array_get(pools, i);
 	const char *subnet = js(cfg, "Subnet", ""), *gw = js(cfg, "Gateway", "");
 	const char *driver = js(ipam, "Driver", "default");
 
@@ -283,7 +292,8 @@ static struct network *make_network(struct engine *e, const json_t *body, struct
 		json_object_update(n->labels, jo(body, "Labels"));
 	n->internal = jb(body, "Internal", false);
 	n->attachable = jb(body, "Attachable", false);
-	if (set_ipam(e, n, jo(body, "IPAM"), err) < 0 || bring_up(e, n, err) < 0) {
+	if (set_ipam(e, n, jo(body, "IPAM"), err) < 0 ||
+	    net6_from_request(e, n, body, err) < 0 || bring_up(e, n, err) < 0) {
 		e->networks = n->next; // it is the head still
 		network_free(n);
 		return NULL;
@@ -304,10 +314,6 @@ int network_create(struct engine *e, json_t *body, char id[ID_LEN + 1], json_t *
 {
 	char name[200], driver[20];
 
-	if (jb(body, "EnableIPv6", false))
-		json_array_append_new(
-		    warnings, json_string("IPv6 addresses are given by SLAAC on D0; no pool "
-					  "is kept for them"));
 	engine_lock(e);
 	struct network *n = make_network(e, body, err);
 	if (n) {
@@ -401,6 +407,8 @@ int endpoint_assign_locked(struct engine *e, struct endpoint *ep, struct err *er
 
 	if (!n)
 		return err_set(err, 404, "network %s not found", ep->network);
+	if (ep6_assign_locked(e, n, ep, err) < 0)
+		return -1;
 	if (ep->wanted.s_addr) {
 		if (ip_taken(e, ep, ep->wanted))
 			return err_set(err, 403, "Address already in use");
@@ -493,6 +501,8 @@ int network_attach_locked(struct engine *e, struct network *n, struct container 
 					 "defined networks only"
 				       : "no configured subnet contains the IP address");
 	}
+	if (ep6_want(n, &ep, cfg, err) < 0)
+		return -1;
 	ep.aliases = json_array();
 	if (ja(cfg, "Aliases"))
 		json_array_extend(ep.aliases, ja(cfg, "Aliases"));
@@ -511,8 +521,12 @@ void endpoint_to_backend(struct engine *e, const struct endpoint *ep, bool first
 	memcpy(out->mac, ep->mac, 6);
 	if (n) {
 		out->prefix = n->prefix;
-		if (first && !n->internal)
+		out->ip6 = ep->ip6;
+		out->prefix6 = n->prefix6;
+		if (first && !n->internal) {
 			out->gateway = n->gateway;
+			out->gateway6 = n->gateway6;
+		}
 	}
 }
 
@@ -636,9 +650,13 @@ json_t *endpoint_json(struct engine *e, struct container *c, struct endpoint *ep
 {
 	struct network *n = network_find_locked(e, ep->network, NULL);
 	char ip[40] = "", gw[40] = "", mac[18] = "", short_id[13], want[40];
-	json_t *names = json_array(), *ipam = json_null();
+	char ip6[IP6_TEXT] = "", gw6[IP6_TEXT] = "";
+	json_t *names = json_array(), *ipam = json_object();
 
 	if (running) {
+		ip6_text(&ep->ip6, 0, ip6);
+		if (n && *ip6)
+			ip6_text(&n->gateway6, 0, gw6);
 		ip_text(ep->ip, -1, ip);
 		if (n)
 			ip_text(n->gateway, -1, gw);
@@ -646,7 +664,16 @@ json_t *endpoint_json(struct engine *e, struct container *c, struct endpoint *ep
 	}
 	if (ep->wanted.s_addr) {
 		ip_text(ep->wanted, -1, want);
-		ipam = json_pack("{s:s}", "IPv4Address", want);
+		json_object_set_new(ipam, "IPv4Address", json_string(want));
+	}
+	if (!ip6_any(&ep->wanted6)) {
+		char text[IP6_TEXT];
+		json_object_set_new(ipam, "IPv6Address",
+				    json_string(ip6_text(&ep->wanted6, 0, text)));
+	}
+	if (!json_object_size(ipam)) {
+		json_decref(ipam);
+		ipam = json_null();
 	}
 	snprintf(short_id, sizeof(short_id), "%.12s", c->id);
 	json_array_append_new(names, jstr(c->name));
@@ -658,26 +685,27 @@ json_t *endpoint_json(struct engine *e, struct container *c, struct endpoint *ep
 	    "IPAMConfig", ipam, "Links", "Aliases", ep->aliases ? ep->aliases : json_array(),
 	    "MacAddress", mac, "DriverOpts", "NetworkID", ep->network, "EndpointID",
 	    running ? ep->id : "", "Gateway", gw, "IPAddress", ip, "IPPrefixLen",
-	    running && n ? n->prefix : 0, "IPv6Gateway", "", "GlobalIPv6Address", "",
-	    "GlobalIPv6PrefixLen", 0, "DNSNames", names);
+	    running && n ? n->prefix : 0, "IPv6Gateway", gw6, "GlobalIPv6Address", ip6,
+	    "GlobalIPv6PrefixLen", *ip6 ? n->prefix6 : 0, "DNSNames", names);
 }
 
 static json_t *members(struct engine *e, struct network *n)
 {
 	json_t *o = json_object();
-	char ip[40], mac[18];
+	char ip[40], mac[18], ip6[IP6_TEXT];
 
 	for (struct container *c = e->containers; c; c = c->next)
 		for (int i = 0; i < c->nep && container_running(c); i++) {
 			if (strcmp(c->ep[i].network, n->id) != 0)
 				continue;
+			ip6_text(&c->ep[i].ip6, n->prefix6, ip6);
 			ip_text(c->ep[i].ip, n->prefix, ip);
 			mac_text(c->ep[i].mac, mac);
 			json_object_set_new(o, c->id,
 					    json_pack("{s:s, s:s, s:s, s:s, s:s}", "Name",
 						      c->name, "EndpointID", c->ep[i].id,
 						      "MacAddress", mac, "IPv4Address", ip,
-						      "IPv6Address", ""));
+						      "IPv6Address", ip6));
 		}
 	return o;
 }
@@ -693,14 +721,21 @@ json_t *network_json(struct engine *e, struct network *n, bool full)
 		json_array_append_new(pools,
 				      json_pack("{s:s, s:s}", "Subnet", subnet, "Gateway", gw));
 	}
+	if (n->prefix6) {
+		char net6[IP6_TEXT], gw6[IP6_TEXT];
+		json_array_append_new(pools,
+				      json_pack("{s:s, s:s}", "Subnet",
+						ip6_text(&n->subnet6, n->prefix6, net6),
+						"Gateway", ip6_text(&n->gateway6, 0, gw6)));
+	}
 	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:{s:s, s:n, s:o}, s:b, s:b, "
 			 "s:b, s:{s:s}, s:b, "
 			 "s:o, s:O, s:O}",
 			 "Name", n->name, "Id", n->id, "Created", jtime(n->created_ns), "Scope",
-			 "local", "Driver", n->driver, "EnableIPv4", true, "EnableIPv6", false,
-			 "IPAM", "Driver", "default", "Options", "Config", pools, "Internal",
-			 n->internal, "Attachable", n->attachable, "Ingress", false,
-			 "ConfigFrom", "Network", "", "ConfigOnly", false, "Containers",
+			 "local", "Driver", n->driver, "EnableIPv4", true, "EnableIPv6",
+			 n->prefix6 > 0, "IPAM", "Driver", "default", "Options", "Config",
+			 pools, "Internal", n->internal, "Attachable", n->attachable, "Ingress",
+			 false, "ConfigFrom", "Network", "", "ConfigOnly", false, "Containers",
 			 full ? members(e, n) : json_object(), "Options", n->options, "Labels",
 			 n->labels);
 }

@@ -298,7 +298,7 @@ static char *make_hosts(struct engine *e, struct container *c)
 {
 	struct sbuf b = {0};
 	const json_t *extra = ja(c->host, "ExtraHosts");
-	char ip[INET_ADDRSTRLEN];
+	char ip[INET_ADDRSTRLEN], ip6[IP6_TEXT];
 
 	sbuf_adds(&b, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 		      "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
@@ -316,6 +316,9 @@ static char *make_hosts(struct engine *e, struct container *c)
 				  hostname_of(c));
 		else
 			sbuf_addf(&b, "%s\t%s\n", ip, hostname_of(c));
+		if (!ip6_any(&c->ep[i].ip6))
+			sbuf_addf(&b, "%s\t%s\n", ip6_text(&c->ep[i].ip6, 0, ip6),
+				  hostname_of(c));
 	}
 	return b.p;
 }

@@ -70,7 +70,8 @@ static int cell_args(const struct box_net *n, const struct be_spec *s, char *out
 {
 	struct sbuf b = {0};
 
-	sbuf_addf(&b, "socks=%d", SOCKETS);
+	// The engine gives no address twice, and the switch lets nobody use another's.
+	sbuf_addf(&b, "socks=%d nodad", SOCKETS);
 	if (s->hostname && !strpbrk(s->hostname, " \n"))
 		sbuf_addf(&b, " hostname=%s", s->hostname);
 	for (size_t i = 0; i < n->nports; i++)
@@ -109,10 +110,28 @@ static int channel_make(struct box_net *n, struct d0_ctl_channel_create *r, stru
 	return ctl_call(n->b, r, D0_CTL_channel_create, sizeof(*r), e);
 }
 
+// A bridge network has no way out by IPv6, so no gateway either: who tries hears so at once.
+static void add_ip6(const struct be_endpoint *ep, const struct net_seg *s, struct sbuf *to,
+		    struct sbuf *own)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	if (!ep->prefix6)
+		return;
+	inet_ntop(AF_INET6, &ep->ip6, ip, sizeof(ip));
+	sbuf_addf(to, "+%s", ip);
+	sbuf_addf(own, " ip6=%s/%d", ip, ep->prefix6);
+	if (IN6_IS_ADDR_UNSPECIFIED(&ep->gateway6) || s->driver == NET_BRIDGE || s->internal)
+		return;
+	inet_ntop(AF_INET6, &ep->gateway6, ip, sizeof(ip));
+	sbuf_addf(own, " gw6=%s", ip);
+}
+
 static int plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 {
 	struct d0_ctl_channel_create r = {0};
 	char ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN], mac[18], where[48];
+	struct sbuf to = {0}, own = {0};
 	struct net_seg s;
 
 	if (net_seg(n->b, ep->network, &s, e) < 0)
@@ -127,14 +146,17 @@ static int plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 		snprintf(where, sizeof(where), "mode=%s uplink=%u vlan=%u",
 			 s.driver == NET_MACVLAN ? "macvlan" : "ipvlan", s.uplink, s.vlan);
 	snprintf(r.label, sizeof(r.label), "%s", ep->ifname);
-	snprintf(r.server_args, sizeof(r.server_args), "%s mac=%s ip=%s", where, mac, ip);
-	snprintf(r.client_args, sizeof(r.client_args), "ip=%s/%d", ip, ep->prefix);
-	if (ep->gateway.s_addr && !s.internal) {
-		size_t at = strlen(r.client_args);
-		snprintf(r.client_args + at, sizeof(r.client_args) - at, " gw=%s",
-			 ip_text(ep->gateway, gw));
-	}
-	return channel_make(n, &r, e);
+	sbuf_addf(&to, "%s mac=%s ip=%s", where, mac, ip);
+	sbuf_addf(&own, "ip=%s/%d", ip, ep->prefix);
+	if (ep->gateway.s_addr && !s.internal)
+		sbuf_addf(&own, " gw=%s", ip_text(ep->gateway, gw));
+	add_ip6(ep, &s, &to, &own);
+	int rc = put(r.server_args, sizeof(r.server_args), e, "%s", to.p);
+	if (rc == 0)
+		rc = put(r.client_args, sizeof(r.client_args), e, "%s", own.p);
+	sbuf_free(&to);
+	sbuf_free(&own);
+	return rc == 0 ? channel_make(n, &r, e) : -1;
 }
 
 // The hidden device: names, and if a network of the container leads out, the host's ports.

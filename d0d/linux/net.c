@@ -93,18 +93,30 @@ static int link_delete(unsigned index)
 	return nl_call(&r);
 }
 
-static int addr_add(unsigned index, struct in_addr ip, int prefix)
+static int addr_add_any(unsigned index, int family, const void *ip, size_t size, int prefix)
 {
 	struct nlreq r;
 	struct ifaddrmsg *a =
 	    nl_begin(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*a));
 
-	a->ifa_family = AF_INET;
+	a->ifa_family = (uint8_t)family;
 	a->ifa_prefixlen = (uint8_t)prefix;
 	a->ifa_index = index;
-	nl_attr(&r, IFA_LOCAL, &ip, sizeof(ip));
-	nl_attr(&r, IFA_ADDRESS, &ip, sizeof(ip));
+	if (family == AF_INET6)
+		a->ifa_flags = IFA_F_NODAD; // given out by the engine, to be used at once
+	nl_attr(&r, IFA_LOCAL, ip, size);
+	nl_attr(&r, IFA_ADDRESS, ip, size);
 	return nl_call(&r);
+}
+
+static int addr_add(unsigned index, struct in_addr ip, int prefix)
+{
+	return addr_add_any(index, AF_INET, &ip, sizeof(ip), prefix);
+}
+
+static int addr_add6(unsigned index, struct in6_addr ip, int prefix)
+{
+	return prefix ? addr_add_any(index, AF_INET6, &ip, sizeof(ip), prefix) : 0;
 }
 
 static int route_default(struct in_addr gw)
@@ -148,6 +160,8 @@ int lx_net_create(struct backend *b, const struct be_network *n, struct err *e)
 		err = errno;
 	unsigned index = if_nametoindex(name);
 	if (!err && n->gateway.s_addr && addr_add(index, n->gateway, n->prefix) < 0)
+		err = errno;
+	if (!err && addr_add6(index, n->gateway6, n->prefix6) < 0)
 		err = errno;
 	if (!err && link_up(index, 0) < 0)
 		err = errno;
@@ -224,7 +238,8 @@ int lx_net_setup(const struct be_endpoint *ep)
 {
 	unsigned index = if_nametoindex(ep->ifname);
 
-	if (!index || addr_add(index, ep->ip, ep->prefix) < 0 || link_up(index, 0) < 0)
+	if (!index || addr_add(index, ep->ip, ep->prefix) < 0 ||
+	    addr_add6(index, ep->ip6, ep->prefix6) < 0 || link_up(index, 0) < 0)
 		return -1;
 	if (ep->gateway.s_addr && route_default(ep->gateway) < 0 && errno != EEXIST)
 		return -1;

@@ -559,6 +559,12 @@ def test_network_commands(docker):
     assert "10.77.0.0/24" in docker.out("network", "inspect", "n1")
     assert "already exists" in docker.err("network", "create", "n1")
     assert "overlaps" in docker.err("network", "create", "--subnet", "10.77.0.0/16", "n2")
+    docker.run("network", "create", "--ipv6", "--subnet", "fd00:77::/64", "n6")
+    got = docker.out("run", "--rm", "--network", "n6", "--hostname", "six", "busybox", "sh", "-c",
+                     "ip -6 addr show eth0; cat /etc/hosts")
+    assert "inet6 fd00:77::2/64" in got and "fd00:77::2\tsix" in got
+    assert "overlaps" in docker.err("network", "create", "--ipv6", "--subnet", "fd00::/16", "n7")
+    docker.run("network", "rm", "n6")
     docker.run("run", "-d", "--name", "se", "--network", "n1", "--ip", "10.77.0.9", "busybox", "httpd", "-f", "-h",
                "/var/www")
     assert field(docker, "se", "{{.NetworkSettings.Networks.n1.IPAddress}}") == "10.77.0.9"

@@ -213,6 +213,45 @@ def test_networks_without_a_way_out(host):
     host.ok("network", "disconnect", "bridge", "alpha")
     assert host.docker("exec", "alpha", "ping", "-c", "1", "-W", "1", "10.0.2.2").returncode == 1
 
+def test_ipv6_and_names_by_tcp(host):
+    host.ok("network", "create", "--ipv6", "--subnet", "fd00:d0::/64", "six")
+    serve(host, "alpha", "--network", "six", "--ip6", "fd00:d0::77", "-p", "[::]:8081:80")
+    page(host, 8081, "I am alpha")
+    assert host.ok("port", "alpha") == "80/tcp -> [::]:8081\n"
+    net = json.loads(host.ok("inspect", "-f", "{{json .NetworkSettings.Networks.six}}", "alpha"))
+    assert (net["GlobalIPv6Address"], net["GlobalIPv6PrefixLen"], net["IPv6Gateway"]) == (
+        "fd00:d0::77", 64, "fd00:d0::1")
+    assert "fd00:d0::77/64" in host.ok("exec", "alpha", "ip", "-6", "addr", "show", "eth0")
+    assert "fd00:d0::77\t" in host.ok("exec", "alpha", "cat", "/etc/hosts")
+    assert ask(host, "[fd00:d0::77]", "six") == "I am alpha\n"
+    host.ok("run", "-d", "--name", "beta", "--network", "six", "busybox", "sleep", "1000")
+    got = host.ok("exec", "beta", "ping", "-6", "-c", "1", "-W", "5", "alpha")
+    assert "(fd00:d0::77)" in got and "1 packets received" in got
+    seen = json.loads(host.ok("network", "inspect", "six"))[0]
+    assert seen["EnableIPv6"] and {c["IPv6Address"] for c in seen["Containers"].values()} == {
+        "fd00:d0::77/64", "fd00:d0::2/64"}
+    assert {p["Subnet"] for p in seen["IPAM"]["Config"]} >= {"fd00:d0::/64"}
+    # A question for alpha's AAAA with its length in front, as TCP has it.
+    query = "".join(f"\\x{b:02x}" for b in bytes.fromhex("001712340100000100000000000005") +
+                    b"alpha" + bytes.fromhex("00001c0001"))
+    got = host.ok("exec", "beta", "sh", "-c",
+                  f"(printf '{query}'; sleep 2) | nc -w 5 169.254.0.1 53 | od -An -v -tx1")
+    got = "".join(got.split())
+    assert got.startswith("0033") and got.endswith("0010fd0000d0000000000000000000000077"), got
+    # Nobody leaves by IPv6, and hears so at once; an address of another network is refused.
+    assert "unreachable" in host.docker("exec", "beta", "ping", "-6", "-c", "1", "2001:db8::1").stderr
+    got = host.docker("run", "--rm", "--network", "six", "--ip6", "fd01::5", "busybox", "true")
+    assert got.returncode == 125 and "no configured subnet contains" in got.stderr
+    got = host.docker("network", "create", "--subnet", "fd02::/64", "bad")
+    assert got.returncode == 1 and "needs --ipv6" in got.stderr
+    # Another d0d knows them still.
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    host.machine.expect(r"^d0d: .* ready$", timeout=60)
+    assert "fd00:d0::77" in host.ok("inspect", "alpha")
+    got = host.docker("run", "--rm", "--network", "six", "--ip6", "fd00:d0::77", "busybox", "true")
+    assert got.returncode == 125 and "Address already in use" in got.stderr
+
+
 def test_a_pod(host):
     """Containers that share one network: one address, one loopback, one set of ports."""
     serve(host, "alpha", "-p", "8081:80")

@@ -188,11 +188,15 @@ static void urls_and_credentials(void **state)
 	assert_string_equal(a.user, "");
 }
 
-static enum dns_found one_name(void *ctx, const char *name, struct in_addr *ip)
+static enum dns_found one_name(void *ctx, const char *name, struct dns_addrs *a)
 {
+	const bool *six = ctx;
+
 	if (strcmp(name, "db") != 0)
 		return DNS_UNKNOWN;
-	ip->s_addr = 0x0100000a; // 10.0.0.1
+	a->ip.s_addr = 0x0100000a; // 10.0.0.1
+	if (six)
+		a->ip6.s6_addr[15] = 7;
 	return DNS_ADDRESS;
 }
 
@@ -201,10 +205,20 @@ static void dns(void **state)
 	static const uint8_t q[] = {0x12, 0x34, 1, 0,   0,   1, 0, 0, 0, 0,
 				    0,    0,    2, 'D', 'b', 0, 0, 1, 0, 1};
 	uint8_t out[512], bad[sizeof(q)];
+	bool six = true;
 
 	ssize_t n = dns_answer(q, sizeof(q), out, sizeof(out), one_name, NULL);
 	assert_int_equal(n, sizeof(q) + 16);
 	assert_memory_equal(out + n - 4, "\x0a\0\0\1", 4);
+	memcpy(bad, q, sizeof(q));
+	bad[17] = 28; // AAAA: there is none, then one
+	n = dns_answer(bad, sizeof(bad), out, sizeof(out), one_name, NULL);
+	assert_int_equal(n, sizeof(q));
+	assert_int_equal(out[7], 0);
+	n = dns_answer(bad, sizeof(bad), out, sizeof(out), one_name, &six);
+	assert_int_equal(n, sizeof(q) + 28);
+	assert_memory_equal(out + n - 18, "\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\7", 18);
+	assert_int_equal(out[7], 1);
 	memcpy(bad, q, sizeof(q));
 	bad[13] = 'x';
 	assert_int_equal(dns_answer(bad, sizeof(bad), out, sizeof(out), one_name, NULL), -1);

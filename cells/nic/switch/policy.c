@@ -394,17 +394,13 @@ static bool addr_is_zero(const struct net_addr *a)
 	return net_addr_equal(a, &zero4) || net_addr_equal(a, &zero6);
 }
 
-/* The link-local address made from the MAC (RFC 4291 appendix A). */
-static bool is_eui64(const struct net_addr *a, const uint8_t *mac)
+/* Bound by the MAC alone: identifiers made as RFC 7217 says can't be foreseen here. */
+static bool is_link_local6(const struct net_addr *a)
 {
-	const uint8_t want[16] = {0xfe, 0x80,   0,          0,      0,      0,
-				  0,    0,      mac[0] ^ 2, mac[1], mac[2], 0xff,
-				  0xfe, mac[3], mac[4],     mac[5]};
-
-	return memcmp(a->b, want, 16) == 0;
+	return get_be16(a->b) == 0xfe80;
 }
 
-static bool may_use(const struct policy *p, const uint8_t *mac, const struct net_addr *a)
+static bool may_use(const struct policy *p, const struct net_addr *a)
 {
 	bool v4 = net_addr_is_v4(a);
 
@@ -412,17 +408,17 @@ static bool may_use(const struct policy *p, const uint8_t *mac, const struct net
 		return !p->addrs;
 	if (!v4 && !p->has_v6)
 		return true; /* SLAAC: bound by the MAC only */
-	return policy_has_addr(p, a) || (!v4 && is_eui64(a, mac));
+	return policy_has_addr(p, a) || (!v4 && is_link_local6(a));
 }
 
-static bool arp_is_own(const struct policy *p, const uint8_t *mac, const struct net_info *in)
+static bool arp_is_own(const struct policy *p, const struct net_info *in)
 {
-	return addr_is_zero(&in->src) || may_use(p, mac, &in->src); /* RFC 5227 probes */
+	return addr_is_zero(&in->src) || may_use(p, &in->src); /* RFC 5227 probes */
 }
 
 /* ICMPv6 that speaks for an address or for a router. */
-static bool icmp6_is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
-			 uint32_t head_len, const struct net_info *in)
+static bool icmp6_is_own(const struct policy *p, const uint8_t *head, uint32_t head_len,
+			 const struct net_info *in)
 {
 	if (in->l4_off >= head_len)
 		return false;
@@ -436,18 +432,18 @@ static bool icmp6_is_own(const struct policy *p, const uint8_t *mac, const uint8
 	if (head_len < in->l4_off + 24u)
 		return false;
 	struct net_addr target = net_addr_v6(head + in->l4_off + 8);
-	return may_use(p, mac, &target);
+	return may_use(p, &target);
 }
 
-static bool ip_is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
-		      uint32_t head_len, const struct net_info *in)
+static bool ip_is_own(const struct policy *p, const uint8_t *head, uint32_t head_len,
+		      const struct net_info *in)
 {
-	if (!may_use(p, mac, &in->src) && !addr_is_zero(&in->src))
+	if (!may_use(p, &in->src) && !addr_is_zero(&in->src))
 		return false;
 	if (in->fragment && !in->first)
 		return true;
 	if (in->ip6 && in->l4_proto == IPPROTO_N_ICMPV6)
-		return icmp6_is_own(p, mac, head, head_len, in);
+		return icmp6_is_own(p, head, head_len, in);
 	if (in->l4_proto == IPPROTO_N_UDP && in->l4_ok)
 		return in->sport != (in->ip6 ? 547 : 67); /* DHCP servers' ports */
 	return true;
@@ -589,8 +585,8 @@ static bool is_own(const struct policy *p, const uint8_t *mac, const uint8_t *he
 	if (p->mode == POLICY_SHARE)
 		return share_is_own(p, head, head_len, in);
 	if (in->is_arp)
-		return arp_is_own(p, mac, in);
-	return !in->l3_ok || ip_is_own(p, mac, head, head_len, in);
+		return arp_is_own(p, in);
+	return !in->l3_ok || ip_is_own(p, head, head_len, in);
 }
 
 static bool prefix_matches(const struct net_addr *a, const struct net_addr *b, uint8_t bits)
