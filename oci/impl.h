@@ -98,7 +98,8 @@ const uint8_t *oci_sums_find(const struct oci_sums *t, uint64_t ino); /* NULL: n
 
 /* ---- layer.c: a layer's tar applied to a PFS ---- */
 /* `key`: name of the layer's files in /layers of the meta PFS (exists and is empty). */
-struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key);
+int oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key,
+		  struct oci_layer **out);
 /* Note there what the files hold that are made from now on; `sums` outlives the layer. */
 void oci_layer_note(struct oci_layer *l, struct oci_sums *sums);
 

@@ -440,16 +440,17 @@ static int stream(struct import *im, unsigned i, struct oci_layer *layer)
 
 static int unpack(struct import *im, unsigned i, const char *tmp)
 {
-	struct oci_layer *layer;
+	struct oci_layer *layer = NULL;
 	struct h2_pfs *pfs;
 	int err = h2_pfs_open(im->st->vol, tmp, 0, &pfs);
 
 	if (err)
 		return err;
-	layer = oci_layer_new(im->st, pfs, tmp);
-	if (layer)
+	err = oci_layer_new(im->st, pfs, tmp, &layer);
+	if (!err) {
 		oci_layer_note(layer, im->sums);
-	err = layer ? stream(im, i, layer) : -H2_ENOMEM;
+		err = stream(im, i, layer);
+	}
 	if (!err)
 		err = oci_layer_finish(layer);
 	oci_layer_free(layer);

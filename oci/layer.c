@@ -761,23 +761,27 @@ static struct oci_layer *new_layer(struct oci_store *st, struct h2_pfs *pfs,
 	return NULL;
 }
 
-struct oci_layer *oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key)
+int oci_layer_new(struct oci_store *st, struct h2_pfs *pfs, const char *key,
+		  struct oci_layer **out)
 {
 	static const struct oci_tar_ops ops = {on_entry, on_data, on_end, on_raw};
 	struct oci_layer *l = new_layer(st, pfs, &ops);
-	struct h2_attr a;
+	struct h2_attr a = {0};
 	uint64_t dir;
+	int err = l ? meta_write(st, OCI_LAYERS, key, "", 0) : -H2_ENOMEM;
 
-	if (!l)
-		return NULL;
-	snprintf(l->key, sizeof(l->key), "%s", key);
-	if (meta_write(st, OCI_LAYERS, key, "", 0) || meta_dir(st, OCI_LAYERS, &dir) ||
-	    h2_lookup(st->meta, dir, key, strlen(key), &a)) {
+	if (!err)
+		err = meta_dir(st, OCI_LAYERS, &dir);
+	if (!err)
+		err = h2_lookup(st->meta, dir, key, strlen(key), &a);
+	if (err) {
 		oci_layer_free(l);
-		return NULL;
+		return err;
 	}
+	snprintf(l->key, sizeof(l->key), "%s", key);
 	l->recipe = a.ino;
-	return l;
+	*out = l;
+	return 0;
 }
 
 void oci_layer_note(struct oci_layer *l, struct oci_sums *sums)

@@ -332,37 +332,78 @@ int oci_origin(struct oci_store *st, const char *label, char id[OCI_HEX])
 	return err;
 }
 
-/* `label` has become what `source` is. */
-static int set_origin(struct oci_store *st, const char *source, const char *label)
-{
-	char id[OCI_HEX], name[OCI_HEX], text[OCI_HEX + 8];
-	int n, err = fsid_name(st, label, name);
+/*
+ * Which image `source` began as is written before anything happens, and gets its name (the
+ * fsid of `label`, which becomes what `source` is) after it: a full volume is found out about
+ * while nothing is done yet.
+ */
+#define PREPARED "new"
 
-	if (err)
+static int prepare_origin(struct oci_store *st, const char *source)
+{
+	char id[OCI_HEX], text[OCI_HEX + 8];
+	int n, err = oci_origin(st, source, id);
+
+	if (err == -H2_ENOMEM)
 		return err;
-	err = oci_origin(st, source, id);
-	if (err) {
-		err = meta_unlink(st, OCI_ORIGINS, name);
+	if (err) { /* none is known; and none may be left by a crash */
+		err = meta_unlink(st, OCI_ORIGINS, PREPARED);
 		return err == -H2_ENOENT ? 0 : err;
 	}
 	n = snprintf(text, sizeof(text), "image %s\n", id);
-	return meta_write(st, OCI_ORIGINS, name, text, (size_t)n);
+	return meta_write(st, OCI_ORIGINS, PREPARED, text, (size_t)n);
+}
+
+/* Without a prepared one: none is known. */
+static int set_origin(struct oci_store *st, const char *label)
+{
+	char name[OCI_HEX];
+	uint64_t dir;
+	int err = meta_dir(st, OCI_ORIGINS, &dir);
+
+	if (!err)
+		err = fsid_name(st, label, name);
+	if (err)
+		return err;
+	err = h2_rename(st->meta, dir, PREPARED, strlen(PREPARED), dir, name, strlen(name), 0);
+	if (err) {
+		int gone = meta_unlink(st, OCI_ORIGINS, name); /* no origin is better than a
+								* wrong one */
+
+		err = err != -H2_ENOENT ? err : gone == -H2_ENOENT ? 0 : gone;
+	}
+	return err;
 }
 
 int oci_pfs_snapshot(struct oci_store *st, const char *source, const char *label)
 {
-	int err = h2_pfs_snapshot(st->vol, source, label);
+	int err = prepare_origin(st, source);
 
 	if (!err)
-		err = set_origin(st, source, label);
-	return err ? err : h2_sync(st->vol);
+		err = h2_pfs_snapshot(st->vol, source, label);
+	if (!err) {
+		err = set_origin(st, label);
+		if (err)
+			h2_pfs_delete(st->vol, label);
+	}
+	if (err) {
+		meta_unlink(st, OCI_ORIGINS, PREPARED);
+		return err;
+	}
+	return h2_sync(st->vol);
 }
 
 int oci_pfs_rollback(struct oci_store *st, const char *label, const char *snapshot)
 {
-	int err = h2_pfs_rollback(st->vol, label, snapshot);
+	int err = prepare_origin(st, snapshot);
 
 	if (!err)
-		err = set_origin(st, snapshot, label);
-	return err ? err : h2_sync(st->vol);
+		err = h2_pfs_rollback(st->vol, label, snapshot);
+	if (!err)
+		err = set_origin(st, label);
+	if (err) {
+		meta_unlink(st, OCI_ORIGINS, PREPARED);
+		return err;
+	}
+	return h2_sync(st->vol);
 }

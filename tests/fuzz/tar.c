@@ -27,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (oci_open(&st, env.vol, true) || h2_pfs_open(env.vol, "root", 0, &pfs))
 		abort();
-	l = oci_layer_new(&st, pfs, "layer");
+	if (oci_layer_new(&st, pfs, "layer", &l))
+		abort();
 	z = oci_inflate_new(oci_layer_push, l);
 	if (!oci_inflate_push(z, data, size) && !oci_inflate_done(z))
 		oci_layer_finish(l);

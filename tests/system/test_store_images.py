@@ -382,3 +382,40 @@ def test_signatures(volume, tmp_path):
     volume.write_bytes(before)
     d0fs("images", volume, "rm", "demo:1")
     assert d0fs("ls", volume, "d0.images:/signatures").strip() == b""
+
+
+def test_a_full_volume(tmp_path):
+    """An import that does not fit: said so, nothing of it is left, the space comes back, what was
+    there is there; also for a volume that is full of files."""
+    volume = tmp_path / "v"
+    d0fs("newfs", "-s", "64M", volume)
+    small, large = tmp_path / "small", tmp_path / "large"
+    for path in (small, large):
+        path.mkdir()
+    kept = make_oci(small, [layer(base)], ref="small:1")
+    noise = os.urandom(30 << 20)
+    make_oci(large, [layer(lambda t: member(t, "a", noise)),
+                     layer(lambda t: member(t, "b", noise[::-1]))], pack=lambda x: x, ref="large:1")
+    d0fs("import", volume, small)
+    d0fs("bulkfree", volume)
+    before = json.loads(d0fs("--json", "info", volume))
+    for _ in range(2):
+        assert "no space" in d0fs("import", volume, large, code=5)
+        d0fs("check", volume)
+        after = json.loads(d0fs("--json", "info", volume))
+        assert [p["label"] for p in after["pfs"]] == [p["label"] for p in before["pfs"]]
+        assert [i["id"] for i in json.loads(d0fs("--json", "images", volume))] == [kept]
+        d0fs("bulkfree", volume)
+        after = json.loads(d0fs("--json", "info", volume))
+        assert after["allocator_free"] > before["allocator_free"] - (1 << 20)
+    d0fs("create", volume, "files")
+    (tmp_path / "fill").write_bytes(os.urandom(80 << 20))
+    d0fs("cp", volume, tmp_path / "fill", "files:/", code=5)
+    d0fs("import", volume, large, code=5)
+    d0fs("snapshot", volume, f"img-{kept}", "box", code=5)
+    d0fs("rm", volume, "files")
+    d0fs("bulkfree", volume)
+    d0fs("snapshot", volume, f"img-{kept}", "box")
+    d0fs("images", volume, "verify", "small:1")
+    d0fs("images", volume, "rm", "small:1")
+    d0fs("check", volume)

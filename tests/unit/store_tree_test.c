@@ -259,7 +259,7 @@ static void a_difference_makes_the_changed_tree(void **state)
 	assert_int_equal(oci_tree_pack_diff(now, base, NULL, collect, &b), 0);
 	assert_int_equal(h2_pfs_snapshot(env.vol, "base", "again"), 0);
 	again = open_pfs("again");
-	l = oci_layer_new(&st, again, "test");
+	assert_int_equal(oci_layer_new(&st, again, "test", &l), 0);
 	assert_non_null(l);
 	assert_int_equal(oci_layer_push(l, b.p, b.len), 0);
 	assert_int_equal(oci_layer_finish(l), 0);
