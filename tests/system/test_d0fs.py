@@ -160,3 +160,61 @@ def test_no_path_leads_out(volume, tmp_path):
     d0fs("mkdir", volume, "ROOT:/etc")
     d0fs("cp", volume, "/etc/hostname", "ROOT:/abs/")
     assert b"hostname" in d0fs("ls", volume, "ROOT:/etc")
+
+
+COMMANDS = ["newfs", "info", "ls", "cat", "cp", "import", "export", "images", "snapshot", "rollback",
+            "rm", "scrub", "check", "bulkfree", "mount", "du", "mkdir", "create", "rename", "key"]
+
+
+def test_every_command_has_json_and_codes(volume, tree, tmp_path):
+    """With --json one document for each call; a failing one says why, and its exit code."""
+    listed = d0fs("--help").decode().split("commands:\n")[1].split("\n\n")[0]
+    assert sorted(COMMANDS) == [line.split()[0] for line in listed.splitlines()]
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"\0" * (32 << 20))
+    os.symlink("x", tree / b"not \xff utf-8".decode(errors="surrogateescape"))
+    other = tmp_path / "other.h2"
+    key = tmp_path / "key"
+    good = [("newfs", "-s", "64M", other), ("info", volume), ("mkdir", volume, "ROOT:/d"),
+            ("cp", "-r", volume, f"{tree}/", "ROOT:/d"), ("ls", volume), ("ls", volume, "ROOT:/d"),
+            ("du", volume, "ROOT:/"), ("snapshot", volume, "ROOT", "v1"), ("create", volume, "new"),
+            ("rename", volume, "new", "newer"), ("rollback", volume, "ROOT", "v1"),
+            ("rm", volume, "newer"), ("bulkfree", volume), ("scrub", volume), ("check", volume),
+            ("images", volume), ("key", "new", key), ("key", key)]
+    for args in good:
+        said = json.loads(d0fs("--json", *args))
+        if isinstance(said, dict) and "exit" in said:
+            assert said == {"command": args[0], "exit": OK}
+    names = [e["name"] for e in json.loads(d0fs("--json", "ls", volume, "ROOT:/d"))]
+    assert b"not \xff utf-8" in [n.encode(errors="surrogateescape") for n in names]
+    bad = [(c, USAGE) for c in COMMANDS]
+    bad += [(("newfs", volume), FAILED), (("info", junk), NO_VOLUME),
+            (("ls", volume, "NOPE:/"), NOT_FOUND), (("mkdir", volume, "NOPE:/d"), NOT_FOUND),
+            (("mkdir", volume, "ROOT:/d"), FAILED), (("cp", volume, "ROOT:/no", tree), NOT_FOUND),
+            (("cp", volume, "ROOT:/d/small", tmp_path / "no" / "where"), FAILED),
+            (("du", volume, "ROOT:/no"), NOT_FOUND), (("snapshot", volume, "no", "x"), NOT_FOUND),
+            (("snapshot", volume, "ROOT", "v1"), FAILED), (("create", volume, "v1"), FAILED),
+            (("rename", volume, "no", "x"), NOT_FOUND), (("rename", volume, "ROOT", "v1"), FAILED),
+            (("rollback", volume, "ROOT", "no"), NOT_FOUND), (("rm", volume, "no"), NOT_FOUND),
+            (("rm", volume, "ROOT:/no"), NOT_FOUND), (("bulkfree", junk), NO_VOLUME),
+            (("scrub", junk), NO_VOLUME), (("check", junk), NO_VOLUME),
+            (("import", volume, tmp_path / "no"), NOT_FOUND), (("import", volume, junk), FAILED),
+            (("export", volume, "no", "-"), NOT_FOUND), (("images", volume, "rm", "no"), NOT_FOUND),
+            (("images", volume, "rollback", "no"), NOT_FOUND),
+            (("images", volume, "tag", "no", "x"), NOT_FOUND),
+            (("images", volume, "frobnicate"), USAGE), (("key", junk), FAILED),
+            (("mount", volume, "NOPE", tree), NOT_FOUND), (("mount", junk, "ROOT", tree), NO_VOLUME)]
+    for args, code in bad:
+        args = (args,) if isinstance(args, str) else args
+        done = subprocess.run([D0FS, "--json", *map(str, args)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
+        assert done.returncode == code, (args, done)
+        assert done.stderr, args
+        if args[0] not in ("cat", "ls", "du"):  # these may have begun their list
+            said = json.loads(done.stdout)
+            assert said["command"] == args[0] and said["exit"] == code and said["error"], args
+    d0fs("cat", volume, "ROOT:/no", code=NOT_FOUND)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([D0FS, "cat", volume, "ROOT:/d/big"], stdout=full,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == FAILED and b"No space left" in done.stderr

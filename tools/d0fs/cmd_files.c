@@ -229,6 +229,7 @@ static int cat(int argc, char **argv)
 		free(buf);
 		return d0fs_usage();
 	}
+	d0fs_stdout_is_data = true;
 	code = d0fs_open(&v, argv[1], D0FS_RDONLY, 0);
 	if (!code) {
 		for (int i = 2; i < argc && !code; i++)

@@ -37,8 +37,9 @@ struct d0fs_cmd {
 	static const struct d0fs_cmd *const d0fs_ref_##id                                \
 	    __attribute__((section("d0fs_cmds"), used, retain)) = &d0fs_cmd_##id
 
-extern bool d0fs_json;  /* --json was given */
-extern bool d0fs_quiet; /* -q: no progress, no warnings */
+extern bool d0fs_json;           /* --json was given */
+extern bool d0fs_quiet;          /* -q: no progress, no warnings */
+extern bool d0fs_stdout_is_data; /* what goes there is a file, also with --json */
 
 /* Message on stderr with the program's name; returns `code` for `return d0fs_fail(...)`. */
 int d0fs_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -110,6 +111,8 @@ void js_int(const char *key, int64_t n);
 void js_bool(const char *key, bool b);
 void js_hex(const char *key, const uint8_t *p, size_t len);
 void js_end(void); /* newline at the end of the document */
+/* A document was begun. */
+bool js_written(void);
 
 const char *d0fs_size(uint64_t bytes, char buf[32]);       /* "1.5 GiB" */
 const char *d0fs_uuid(const uint8_t id[16], char buf[40]); /* DCE form */

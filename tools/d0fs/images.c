@@ -23,9 +23,17 @@ static int report(const struct oci_store *st, int err, const char *what)
 			 st->err[0] ? h2_strerror(err) : "");
 }
 
+enum store_use {
+	TO_LIST, /* where there are no images, st->meta is NULL */
+	TO_READ,
+	TO_WRITE
+};
+
 /* Open volume and image store. */
-static int open_store(struct d0fs_vol *v, struct oci_store *st, const char *path, bool write)
+static int open_store(struct d0fs_vol *v, struct oci_store *st, const char *path,
+		      enum store_use use)
 {
+	bool write = use == TO_WRITE;
 	int code = d0fs_open(v, path, write ? 0 : D0FS_RDONLY, write ? DEDUP : 0);
 	int err;
 
@@ -33,7 +41,7 @@ static int open_store(struct d0fs_vol *v, struct oci_store *st, const char *path
 	if (code)
 		return code;
 	err = oci_open(st, v->vol, write);
-	if (err) {
+	if (err && !(use == TO_LIST && err == -H2_ENOENT)) {
 		code = err == -H2_ENOENT ? d0fs_fail(D0FS_NOT_FOUND, "%s holds no images", path)
 					 : report(st, err, path);
 		return d0fs_close(v, code);
@@ -133,7 +141,7 @@ static int import_cmd(int argc, char **argv)
 		return d0fs_usage();
 	code = d0fs_source_open(&src, argv[1]);
 	if (!code)
-		code = open_store(&v, &st, argv[0], true);
+		code = open_store(&v, &st, argv[0], TO_WRITE);
 	if (code) {
 		d0fs_source_close(&src);
 		return code;
@@ -145,17 +153,24 @@ static int import_cmd(int argc, char **argv)
 D0FS_COMMAND(import, "import", "[--sign KEY] VOLUME ARCHIVE|LAYOUT [TAG]",
 	     "import an OCI image or the output of docker save", import_cmd);
 
+struct out_file {
+	int fd, err; /* errno of a write that failed */
+};
+
 static int write_out(void *arg, const void *data, size_t len)
 {
+	struct out_file *f = arg;
 	const char *p = data;
 
 	while (len) {
-		ssize_t n = write(*(int *)arg, p, len);
+		ssize_t n = write(f->fd, p, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			f->err = errno;
 			return -H2_ENOSPC;
+		}
 		p += n;
 		len -= (size_t)n;
 	}
@@ -165,19 +180,27 @@ static int write_out(void *arg, const void *data, size_t len)
 static int export_to(struct oci_store *st, const char *name, const char *path)
 {
 	bool out = !strcmp(path, "-");
+	struct out_file f = {.fd = STDOUT_FILENO};
 	char id[OCI_HEX];
-	int fd, err = oci_find(st, name, id);
+	int err = oci_find(st, name, id);
 
 	if (err)
 		return report(st, err, name);
-	fd = out ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
+	d0fs_stdout_is_data = out;
+	if (!out)
+		f.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (f.fd < 0)
 		return d0fs_fail(D0FS_FAILED, "%s: %s", path, strerror(errno));
-	err = oci_export(st, id, name, write_out, &fd);
-	if (!out && (close(fd) && !err))
-		err = -H2_EIO;
+	err = oci_export(st, id, name, write_out, &f);
+	if (!out && close(f.fd) && !err) {
+		f.err = errno;
+		err = -H2_ENOSPC;
+	}
 	if (err && !out)
 		unlink(path);
+	if (f.err)
+		return d0fs_fail(f.err == ENOSPC ? D0FS_NO_SPACE : D0FS_FAILED, "%s: %s", path,
+				 strerror(f.err));
 	return err ? report(st, err, name) : 0;
 }
 
@@ -189,7 +212,7 @@ static int export_cmd(int argc, char **argv)
 
 	if (argc != 4)
 		return d0fs_usage();
-	code = open_store(&v, &st, argv[1], false);
+	code = open_store(&v, &st, argv[1], TO_READ);
 	return code ? code : close_store(&v, &st, export_to(&st, argv[2], argv[3]));
 }
 D0FS_COMMAND(export, "export", "VOLUME IMAGE FILE|-", "write an OCI archive", export_cmd);
@@ -208,7 +231,7 @@ static int list(struct oci_store *st)
 
 	if (d0fs_json)
 		js_open(NULL, '[');
-	err = oci_list(st, list_one, NULL);
+	err = st->meta ? oci_list(st, list_one, NULL) : 0;
 	if (d0fs_json) {
 		js_close(']');
 		js_end();
@@ -329,7 +352,7 @@ static int images_cmd(int argc, char **argv)
 	sign = argc == 3 && !strcmp(argv[1], "sign");
 	if (argc < 1 || (keys.n && !verify && !sign) || (sign && keys.n != 1))
 		return d0fs_usage();
-	code = open_store(&v, &st, argv[0], argc > 1 && !verify);
+	code = open_store(&v, &st, argv[0], argc == 1 ? TO_LIST : verify ? TO_READ : TO_WRITE);
 	if (code)
 		return code;
 	if (argc == 1)

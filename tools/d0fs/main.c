@@ -11,10 +11,11 @@
 extern const struct d0fs_cmd *const __start_d0fs_cmds[];
 extern const struct d0fs_cmd *const __stop_d0fs_cmds[];
 
-bool d0fs_json, d0fs_quiet;
+bool d0fs_json, d0fs_quiet, d0fs_stdout_is_data;
 size_t d0fs_cache_bytes = 128u << 20;
 
 static const struct d0fs_cmd *current;
+static char last_error[512];
 
 static void say(const char *kind, const char *fmt, va_list ap)
 {
@@ -28,6 +29,9 @@ int d0fs_fail(int code, const char *fmt, ...)
 {
 	va_list ap;
 
+	va_start(ap, fmt);
+	vsnprintf(last_error, sizeof(last_error), fmt, ap);
+	va_end(ap);
 	va_start(ap, fmt);
 	say("", fmt, ap);
 	va_end(ap);
@@ -66,7 +70,22 @@ int d0fs_code(int err)
 int d0fs_usage(void)
 {
 	fprintf(stderr, "usage: d0fs %s %s\n", current->name, current->args);
+	snprintf(last_error, sizeof(last_error), "wrong usage");
 	return D0FS_USAGE;
+}
+
+/* What a command that has nothing to report, or could not, says with --json. */
+static void json_status(int code)
+{
+	if (!d0fs_json || d0fs_stdout_is_data || js_written())
+		return;
+	js_open(NULL, '{');
+	js_str("command", current->name);
+	js_num("exit", (uint64_t)code);
+	if (code)
+		js_str("error", last_error);
+	js_close('}');
+	js_end();
 }
 
 static int by_name(const void *a, const void *b)
@@ -162,6 +181,7 @@ int main(int argc, char **argv)
 	optind = 0;
 	code = current->run(argc - at, argv + at);
 	d0fs_progress_end();
+	json_status(code);
 	if (fflush(stdout) || ferror(stdout))
 		return code ? code : d0fs_fail(D0FS_FAILED, "writing the output failed");
 	return code;

@@ -9,19 +9,42 @@
 
 /* ---- JSON ---- */
 
-static bool need_comma;
+static bool need_comma, written;
 
+/* Bytes of the UTF-8 sequence at s (RFC 3629, section 4), or 0 if it is none. */
+static size_t utf8(const unsigned char *s, size_t len)
+{
+	static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	unsigned c = s[0] & (0xff >> n);
+
+	if (n < 2 || n > len || s[0] > 0xf4)
+		return n == 1;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+/* Names are bytes: one that is not UTF-8 becomes a lone surrogate U+DC80 to U+DCFF, as in
+ * Python's "surrogateescape". */
 static void raw_string(const char *s, size_t len)
 {
 	putchar('"');
-	for (size_t i = 0; i < len; i++) {
+	for (size_t i = 0; i < len;) {
 		unsigned char c = s[i];
+		size_t n = utf8((const unsigned char *)s + i, len - i);
 		if (c == '"' || c == '\\')
 			printf("\\%c", c);
 		else if (c < 0x20 || c == 0x7f)
 			printf("\\u%04x", c);
+		else if (!n)
+			printf("\\udc%02x", c);
 		else
-			putchar(c);
+			fwrite(s + i, 1, n, stdout);
+		i += n ? n : 1;
 	}
 	putchar('"');
 }
@@ -42,6 +65,7 @@ void js_open(const char *key, char bracket)
 	begin(key);
 	putchar(bracket);
 	need_comma = false;
+	written = true;
 }
 
 void js_close(char bracket)
@@ -86,6 +110,11 @@ void js_hex(const char *key, const uint8_t *p, size_t len)
 	for (size_t i = 0; i < len; i++)
 		printf("%02x", p[i]);
 	putchar('"');
+}
+
+bool js_written(void)
+{
+	return written;
 }
 
 void js_end(void)
