@@ -33,6 +33,7 @@
 #include "libcell/cell.h"
 #include "libcell/clock.h"
 #include "libcell/log.h"
+#include "libcell/random.h"
 
 #define OUT_HIGH (256u << 10)
 #define ROUND    64u /* requests of a session in a row */
@@ -241,9 +242,10 @@ static bool collect(struct session *c)
 		c->got += n;
 		if (c->got < want)
 			return false;
-		if (in_head && c->head.len > D0_ADMIN_MAX) {
-			log_warn("channel %u: an admin frame of %u bytes; closed", c->ch,
-				 c->head.len);
+		if (in_head && (c->head.len > D0_ADMIN_MAX || c->head.status != c->key)) {
+			log_warn(
+			    "channel %u: bytes that are no admin frame of this session; closed",
+			    c->ch);
 			c->closed = true;
 			return false;
 		}
@@ -252,14 +254,37 @@ static bool collect(struct session *c)
 	}
 }
 
+static void hello(struct session *c)
+{
+	c->head = (struct d0_admin_head){.op = D0_ADMIN_HELLO};
+	admin_frame(c, 0, 0, &c->key, sizeof(c->key));
+}
+
 /* For a client that begins anew; no request is under way. */
 static void reset(struct session *c)
 {
+	size_t size;
+	void *ring = cell_channel_ring(c->ch, &size);
+
 	admin_import_end(c, c->store);
 	admin_unpack_drop(c);
 	c->got = 0;
 	c->out_len = 0;
 	c->closed = c->gone = false;
+	/* The stream that was ended is begun anew; the client waits for the hello. */
+	if (c->eof && ring && stream_open(&c->stream, ring, size, true))
+		c->closed = true;
+	c->eof = false;
+	hello(c);
+}
+
+/* What a closed session's client still writes is dropped, so that it comes to read the EOF. */
+static bool drop_input(struct session *c)
+{
+	for (unsigned n = 0; n < 16; n++)
+		if (!stream_read(&c->stream, c->in, D0_ADMIN_MAX, &c->notify))
+			return stream_wait_read(&c->stream);
+	return true;
 }
 
 static bool can_go_on(const struct session *c)
@@ -296,12 +321,16 @@ static bool serve_session(struct session *c, struct store *s)
 		flush(c); /* perhaps that is all it waits for */
 	more = serve_requests(c, clock_ns() + s->slice_ns);
 	flush(c);
-	if (c->closed && !c->gone)
-		stream_send_eof(&c->stream);
-	else if (c->out_len)
+	if (c->closed && !c->gone && !c->busy) {
+		if (!c->eof)
+			stream_send_eof(&c->stream);
+		c->eof = true;
+		more |= drop_input(c);
+	} else if (c->out_len) {
 		more |= stream_wait_write(&c->stream);
-	else if (!c->busy)
+	} else if (!c->busy) {
 		more |= stream_wait_read(&c->stream);
+	}
 	if (c->notify)
 		cell_notify(c->ch);
 	c->notify = false;
@@ -369,7 +398,10 @@ static void open_session(struct store *s, unsigned ch, const struct d0_channel *
 		free(c);
 		return;
 	}
+	cell_random_bytes(&c->key, sizeof(c->key));
 	sessions[ch] = c;
+	hello(c);
+	flush(c);
 	cell_notify(ch);
 	log_info("channel %u: admin", ch);
 }

@@ -19,9 +19,10 @@ struct session {
 	uint32_t generation;
 	struct session *next;
 	struct stream stream;
-	bool notify, closed;
+	bool notify, closed, eof;
 	bool gone; /* nobody hears the answer to the request under way */
 	bool busy; /* a request is under way */
+	int32_t key;
 	struct task *task;
 	admin_waits *waits; /* what it waits for; NULL: nothing */
 	struct d0_admin_head head;

@@ -12,8 +12,9 @@
 #include "d0d/d0/d0.h"
 
 // cells/linux/fs/chandev.c
-#define D0CTL_CALL  0xd001
-#define D0CHAN_INFO 0xd002
+#define D0CTL_CALL   0xd001
+#define D0CHAN_INFO  0xd002
+#define D0CHAN_RESET 0xd003
 
 static const char *reason(int status)
 {
@@ -96,6 +97,11 @@ int channel_open(struct d0_channel *want, uint32_t *number)
 	if (fd >= 0 && number)
 		*number = n;
 	return fd;
+}
+
+int channel_reset(int fd)
+{
+	return ioctl(fd, D0CHAN_RESET);
 }
 
 int channel_next(struct d0_channel *want, uint32_t *number)

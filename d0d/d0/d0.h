@@ -46,7 +46,9 @@ void cells_forget(struct d0_backend *b);
 // and the channel's number (may be NULL). Its descriptor, or -1.
 #define CHANNEL_ANY_PEER (~0u)
 int channel_open(struct d0_channel *want, uint32_t *number);
-// The same from channel *number on.
+// Begins the stream anew, at this end; what the other has sent until now is gone.
+int channel_reset(int fd);
+// The same as channel_open() from channel *number on.
 int channel_next(struct d0_channel *want, uint32_t *number);
 int d0_host_info(struct backend *b, struct be_info *out, struct err *e);
 int d0_cells(struct backend *b, be_cell_cb *cb, void *ctx);

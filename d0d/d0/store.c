@@ -43,11 +43,13 @@ struct store_link {
 	int fd;
 	uint32_t tag;
 	uint64_t starts; // of the store's cell, when the link was last good
-	bool spooling;   // an import is under way
-	bool lost;       // the import has failed: an answer to its bytes said so
-	bool refused;    // bytes of an import or an unpacking were; WHY says why
-	char file[300];  // the file its bytes go to
-	struct err why;  // of what was lost
+	bool greeted, begun_anew;
+	int32_t key;    // of the session, from its greeting
+	bool spooling;  // an import is under way
+	bool lost;      // the import has failed: an answer to its bytes said so
+	bool refused;   // bytes of an import or an unpacking were; WHY says why
+	char file[300]; // the file its bytes go to
+	struct err why; // of what was lost
 };
 
 // ---- finding it ----
@@ -146,7 +148,8 @@ static int read_all(struct d0_backend *b, struct store_link *l, void *buf, size_
 
 static int send_frame(struct store_link *l, enum d0_admin_op op, const void *data, size_t n)
 {
-	struct d0_admin_head h = {.len = (uint32_t)n, .op = (uint16_t)op, .tag = ++l->tag};
+	struct d0_admin_head h = {
+	    .len = (uint32_t)n, .op = (uint16_t)op, .tag = ++l->tag, .status = l->key};
 
 	return fd_write_all(l->fd, &h, sizeof(h)) < 0 || fd_write_all(l->fd, data, n) < 0 ? -1
 											  : 0;
@@ -171,7 +174,41 @@ static int broken(struct d0_backend *b, struct store_link *l, struct err *e)
 	l->starts = store_starts(b);
 	l->lost = l->spooling;
 	l->spooling = false;
+	l->greeted = false;
+	l->begun_anew = channel_reset(l->fd) == 0;
 	return err_set(e, 503, "the store cell does not answer or has started anew");
+}
+
+static int take_key(struct d0_backend *b, struct store_link *l)
+{
+	struct d0_admin_head h;
+
+	return read_all(b, l, &h, sizeof(h)) < 0 || h.op != D0_ADMIN_HELLO ||
+		       h.len != sizeof(l->key) || read_all(b, l, &l->key, sizeof(l->key)) < 0
+		   ? -1
+		   : 0;
+}
+
+// Before anything is sent on a stream that was begun (anew). The end of the last one may still
+// be seen until the store has noticed.
+static int greet(struct d0_backend *b, struct store_link *l)
+{
+	for (int i = 0; !l->greeted && i < (l->begun_anew ? 60 : 1); i++) {
+		if (i)
+			usleep(50000);
+		l->greeted = take_key(b, l) == 0;
+		if (!l->greeted)
+			l->starts = store_starts(b);
+	}
+	return l->greeted ? 0 : -1;
+}
+
+// A greeting again: of the same session, or of another store than before.
+static bool other_session(const struct store_link *l, const struct d0_admin_head *h,
+			  const char *data)
+{
+	return h->op == D0_ADMIN_HELLO &&
+	       (h->len != sizeof(l->key) || memcmp(data, &l->key, sizeof(l->key)) != 0);
 }
 
 // An answer to bytes that were sent: there is one only if they were refused. What followed
@@ -198,7 +235,7 @@ static int look(struct d0_backend *b, struct store_link *l, struct err *e)
 	while (rc == 0 && poll(&p, 1, 0) > 0) {
 		data = data ? data : xmalloc(D0_ADMIN_MAX + 1);
 		if (read_all(b, l, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
-		    read_all(b, l, data, h.len) < 0)
+		    read_all(b, l, data, h.len) < 0 || other_session(l, &h, data))
 			rc = broken(b, l, e);
 		else
 			note_failure(l, &h, data);
@@ -218,7 +255,7 @@ static int take_answer(struct d0_backend *b, struct store_link *l, enum d0_admin
 
 	while (h.flags & D0_ADMIN_MORE) {
 		if (read_all(b, l, &h, sizeof(h)) < 0 || h.len > D0_ADMIN_MAX ||
-		    read_all(b, l, data, h.len) < 0) {
+		    read_all(b, l, data, h.len) < 0 || other_session(l, &h, data)) {
 			rc = broken(b, l, e);
 			break;
 		}
@@ -242,7 +279,7 @@ static int call_held(struct d0_backend *b, struct store_link *l, enum d0_admin_o
 		return err_set(e, 503, "this host has no store: nothing can be kept");
 	if (n > D0_ADMIN_MAX)
 		return err_set(e, 400, "a name is too long");
-	if (send_frame(l, op, data, n) < 0)
+	if (greet(b, l) < 0 || send_frame(l, op, data, n) < 0)
 		return broken(b, l, e);
 	return take_answer(b, l, op, cb, ctx, e);
 }

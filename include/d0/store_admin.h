@@ -8,7 +8,13 @@
  * or more frames of the same op and tag; all but the last have D0_ADMIN_MORE. status: 0, or
  * a negative errno of Linux; then the payload is a text that says why (not terminated).
  * Strings in requests are NUL-terminated, one after the other. Lists are lines of text with
- * tabs between the fields. A malformed frame ends the session: the store sends EOF.
+ * tabs between the fields. A malformed frame ends the session: the store sends EOF, and drops
+ * what comes until the client begins its stream anew.
+ *
+ * A session begins with a frame HELLO of the store: 4 bytes, the session's key, which the client
+ * puts into `status` of each request. A store that starts anew in the middle of a frame can't
+ * take its rest, which may be anybody's bytes, for requests. The client waits for it before it
+ * sends anything, and begins its stream anew when it reads another key than the one it has.
  *
  * A cell may have several such channels: the requests of different ones take turns, in slices
  * of some milliseconds, and so do they and the clients' files. So what is to be answered soon
@@ -40,13 +46,15 @@ struct d0_admin_head {
 	uint32_t len; /* bytes that follow, at most D0_ADMIN_MAX */
 	uint16_t op;
 	uint16_t flags;
-	uint32_t tag; /* the client's; comes back */
-	int32_t status;
+	uint32_t tag;   /* the client's; comes back */
+	int32_t status; /* of a request: the session's key */
 };
 _Static_assert(sizeof(struct d0_admin_head) == 16, "admin frame header");
 
 #define D0_ADMIN_MAX  65536u
 #define D0_ADMIN_MORE 1u
+
+#define D0_ADMIN_HELLO 0u /* an op that only the store sends */
 
 /* X(number, name, request, reply) */
 #define D0_ADMIN_OPS(X)                                                                        \

@@ -2,9 +2,10 @@
 /*
  * Requests on two admin channels: the input is a sequence of operation (1 byte), length (2),
  * payload; each becomes a frame. Operation 255: the bytes themselves, 254: a new start of the
- * client, 253: a new channel. 0 to 63: the first channel's client sends and waits for the
- * answer; 64 more: the second's; 128 more: without waiting, so that requests of both are under
- * way in turns. Every request is answered in order, by frames that are whole.
+ * client, 253: a new channel, 252: the device takes so many writes more. 0 to 63: the first
+ * channel's client sends and waits for the answer; 64 more: the second's; 128 more: without
+ * waiting, so that requests of both are under way in turns. Every request is answered in order,
+ * by frames that are whole.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,10 @@ static void one(unsigned op, const uint8_t *p, size_t len)
 		start(len & 1, op == 253);
 		return;
 	}
+	if (op == 252) {
+		admin_volume.fail_after = (long)len;
+		return;
+	}
 	if (op == 255) {
 		framed[0] = false;
 		admin_send_bytes(0, p, len);
@@ -116,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!blank) {
 		make_volume();
-	} else if (admin_volume.writes) {
+	} else if (admin_volume.writes || admin_volume.fail_after >= 0) {
 		memcpy(admin_volume.mem, blank, admin_volume.size);
 		admin_volume.writes = 0;
 		store_env_crash(&admin_volume);

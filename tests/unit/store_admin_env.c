@@ -66,6 +66,13 @@ static void take_frame(struct admin_client *c, const struct d0_admin_head *h)
 {
 	if (h->len > D0_ADMIN_MAX || h->status > 0 || (h->flags & D0_ADMIN_MORE && h->status))
 		abort();
+	if (h->op == D0_ADMIN_HELLO && !h->tag) {
+		if (h->len != sizeof(c->key))
+			abort();
+		memcpy(&c->key, c->in + sizeof(*h), sizeof(c->key));
+		c->greeted = true;
+		return;
+	}
 	if (c->frame)
 		c->frame(c, h, c->in + sizeof(*h));
 	if (!(h->flags & D0_ADMIN_MORE)) {
@@ -117,6 +124,7 @@ void admin_client_start(unsigned n)
 	if (stream_open(&c->stream, c->ring, ADMIN_RING, false))
 		abort();
 	c->have = 0;
+	c->greeted = false;
 	c->sent = c->answered = 0;
 	c->status = 1;
 }
@@ -168,9 +176,13 @@ void admin_send_bytes(unsigned n, const void *p, size_t len)
 
 void admin_send(unsigned n, enum d0_admin_op op, const void *p, size_t len)
 {
-	struct d0_admin_head h = {
-	    .len = (uint32_t)len, .op = (uint16_t)op, .tag = ++admin_client[n].sent};
+	struct admin_client *c = &admin_client[n];
+	struct d0_admin_head h = {.len = (uint32_t)len, .op = (uint16_t)op};
 
+	for (unsigned i = 0; !c->greeted && i < 100000; i++)
+		admin_round();
+	h.tag = ++c->sent;
+	h.status = c->key;
 	admin_send_bytes(n, &h, sizeof(h));
 	admin_send_bytes(n, p, len);
 }

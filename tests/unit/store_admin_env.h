@@ -19,6 +19,8 @@ struct admin_client {
 	struct stream stream;
 	uint8_t in[sizeof(struct d0_admin_head) + D0_ADMIN_MAX];
 	size_t have;
+	bool greeted;
+	int32_t key;
 	uint32_t sent, answered; /* tags */
 	int status;              /* of the last whole answer */
 	bool deaf;               /* reads nothing */

@@ -384,6 +384,103 @@ static void jobs_beside_trees(void **state)
 	assert_int_equal(verify(id), 0);
 }
 
+static uint64_t space_left(void)
+{
+	struct h2_vol_info info;
+
+	h2_vol_info(admin_volume.vol, &info);
+	return info.allocator_free;
+}
+
+static void reclaim(void)
+{
+	assert_int_equal(admin_request(1, D0_ADMIN_BULKFREE, "", 0), 0);
+	while (admin_round())
+		;
+}
+
+static void fill_up(size_t leave)
+{
+	static uint8_t noise[H2_BLOCK_SIZE];
+	struct h2_statfs fs;
+	struct h2_new how = {.mode = 0644};
+	struct h2_pfs *p;
+	struct h2_attr a;
+
+	assert_int_equal(admin_request(1, D0_ADMIN_PFS_CREATE, "full", 5), 0);
+	assert_int_equal(h2_pfs_open(admin_volume.vol, "full", 0, &p), 0);
+	assert_int_equal(h2_create(p, H2_ROOT_INO, "f", 1, &how, &a), 0);
+	for (uint64_t at = 0; !h2_statfs(p, &fs) && fs.avail * fs.block_size > leave;
+	     at += sizeof(noise)) {
+		for (size_t i = 0; i < sizeof(noise); i++)
+			noise[i] = (uint8_t)((at + i) * 2654435761u >> 24 ^ i >> 7);
+		memcpy(noise, &at, sizeof(at));
+		if (h2_write(p, a.ino, at, noise, sizeof(noise)) < (long)sizeof(noise))
+			break;
+		h2_sync(admin_volume.vol);
+	}
+	h2_pfs_close(p);
+}
+
+/* The volume is full at the files of an import, at its layers: said so, nothing is left. */
+static void import_does_not_fit(void **state)
+{
+	static const size_t leave[] = {2u << 20, 9u << 19};
+	char id[OCI_HEX];
+	uint64_t before;
+
+	import(0, one_layer, 1, id);
+	reclaim();
+	before = space_left();
+	for (unsigned i = 0; i < 2; i++) {
+		fill_up(leave[i]);
+		if (i) {
+			spool(0, two_layers, 2, id);
+			assert_int_equal(admin_request(0, D0_ADMIN_IMPORT_COMMIT, "", 1),
+					 -H2_ENOSPC);
+		} else {
+			assert_int_equal(admin_request(0, D0_ADMIN_IMPORT_BEGIN, "", 0), 0);
+			assert_int_equal(admin_request(0, D0_ADMIN_IMPORT_FILE, "x", 2), 0);
+			admin_client[0].status = 0;
+			for (unsigned k = 0; k < 150 && !admin_client[0].status; k++) {
+				admin_send(0, D0_ADMIN_IMPORT_DATA, base.p + k * 16001,
+					   D0_ADMIN_MAX);
+				admin_round();
+			}
+			assert_int_equal(admin_client[0].status, -H2_ENOSPC);
+		}
+		assert_int_equal(count("tmp-"), 0);
+		assert_int_equal(count("lay-"), 1);
+		assert_int_equal(admin_request(1, D0_ADMIN_PFS_DELETE, "full", 5), 0);
+		reclaim();
+		assert_in_range(space_left(), before - (1 << 20), before + (1 << 20));
+	}
+	import(0, two_layers, 2, id);
+	assert_int_equal(verify(id), 0);
+}
+
+/* The rest of what was sent to a store that is gone, here the data of an import with whole
+ * frames in it, does nothing. */
+static void bytes_of_before(void **state)
+{
+	struct d0_admin_head h = {.len = 5, .op = D0_ADMIN_PFS_DELETE, .tag = 1};
+	uint8_t junk[64 * sizeof(h)];
+
+	assert_int_equal(admin_request(1, D0_ADMIN_PFS_CREATE, "keep", 5), 0);
+	h.status = admin_client[0].key ^ 1;
+	for (unsigned i = 0; i < 64; i++)
+		memcpy(junk + i * sizeof(h), i & 1 ? (void *)"keep" : (void *)&h,
+		       i & 1 ? 5 : sizeof(h));
+	for (unsigned i = 0; i < 200; i++) /* more than the ring holds: it is all taken */
+		admin_send_bytes(0, junk, sizeof(junk));
+	for (unsigned i = 0; i < 10; i++)
+		admin_round();
+	assert_true(stream_at_eof(&admin_client[0].stream));
+	assert_int_equal(count("keep"), 1);
+	admin_client_start(0);
+	assert_int_equal(admin_request(0, D0_ADMIN_PFS_DELETE, "keep", 5), 0);
+}
+
 /* As deep as an image may be, and links in links: the stack of a task is enough. */
 static void deep_tree(void **state)
 {
@@ -417,13 +514,11 @@ static void deep_tree(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(import_holds_nobody_up),
-	    TEST(export_holds_nobody_up),
-	    TEST(removal_spares_an_import),
-	    TEST(two_imports),
-	    TEST(client_goes_away),
-	    TEST(jobs_beside_trees),
-	    TEST(deep_tree),
+	    TEST(import_holds_nobody_up),   TEST(export_holds_nobody_up),
+	    TEST(removal_spares_an_import), TEST(two_imports),
+	    TEST(client_goes_away),         TEST(jobs_beside_trees),
+	    TEST(bytes_of_before),          TEST(deep_tree),
+	    TEST(import_does_not_fit),
 	};
 
 	return cmocka_run_group_tests(tests, make_blobs, free_blobs);

@@ -5,15 +5,17 @@
  *
  * /dev/d0ctl: write(2) one request structure, read(2) it back with its answer (per open
  * file); or ioctl(fd, D0CTL_CALL, struct): the request is replaced by the answer.
- * chanN: read and write bytes; poll; ioctl D0CHAN_INFO copies the struct d0_channel.
+ * chanN: read and write bytes; poll; ioctl D0CHAN_INFO copies the struct d0_channel,
+ * D0CHAN_RESET begins the stream anew.
  */
 #include "cells/linux/inc/channel.h"
 #include "cells/linux/inc/sys.h"
 #include "d0/control.h"
 
-#define D0CTL_CALL  0xd001
-#define D0CHAN_INFO 0xd002
-#define CTL_MAX     8192u
+#define D0CTL_CALL   0xd001
+#define D0CHAN_INFO  0xd002
+#define D0CHAN_RESET 0xd003
+#define CTL_MAX      8192u
 
 static u8 *ctl_page; /* two pages: requests need contiguous guest-physical memory */
 static u32 ctl_room;
@@ -212,6 +214,8 @@ static s64 ch_ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	struct d0_channel e;
 
+	if (cmd == D0CHAN_RESET)
+		return chan_stream_open(stream_of(f), stream_of(f)->channel);
 	if (cmd != D0CHAN_INFO)
 		return -ENOTTY;
 	memcpy(&e, (const void *)channel_entry(stream_of(f)->channel), sizeof(e));

@@ -17,6 +17,7 @@ static struct {
 	unsigned ch;
 	struct stream stream;
 	uint32_t tag;
+	int32_t key;
 	char reply[65536]; /* payloads of all frames of the last answer */
 	size_t reply_len;
 	char config[65];
@@ -57,7 +58,8 @@ static void move(void *buf, size_t len, bool reading)
 
 static void send(uint16_t op, const void *data, size_t len)
 {
-	struct d0_admin_head h = {.len = (uint32_t)len, .op = op, .tag = ++p.tag};
+	struct d0_admin_head h = {
+	    .len = (uint32_t)len, .op = op, .tag = ++p.tag, .status = p.key};
 
 	move(&h, sizeof(h), false);
 	move((void *)(uintptr_t)data, len, false);
@@ -88,6 +90,19 @@ static void request(uint16_t op, const char *args, size_t len, int want)
 		log_error("op %u: %d, %s", op, got, p.reply);
 		probe_failed("admin status", got);
 	}
+}
+
+/* What the store says first. Until it has, its end may not be open. */
+static void take_key(void)
+{
+	struct d0_admin_head h;
+
+	while (!p.stream.peer_epoch)
+		pump(true);
+	move(&h, sizeof(h), true);
+	if (h.op != D0_ADMIN_HELLO || h.len != sizeof(p.key))
+		probe_failed("greeting", h.op);
+	move(&p.key, sizeof(p.key), true);
 }
 
 #define ARGS(s) (s), sizeof(s)
@@ -200,9 +215,7 @@ void probe_admin(unsigned ch)
 	if (!ring || stream_open(&p.stream, ring, size, false))
 		probe_failed("admin ring", (long)size);
 	cell_notify(ch);
-	/* What is sent before the store has opened its end is lost. */
-	while (!p.stream.peer_epoch)
-		pump(true);
+	take_key();
 	request(D0_ADMIN_USAGE, NULL, 0, 0);
 	request(99, NULL, 0, -H2_ENOTSUP);
 	request(D0_ADMIN_PFS_SNAPSHOT, ARGS("no\0nowhere"), -H2_ENOENT);
