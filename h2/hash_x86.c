@@ -19,8 +19,12 @@ static int probe(void)
 		if (!(c & bit_SSSE3) || !(c & bit_SSE4_1))
 			return has;
 	}
-	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 29)))
-		has |= H2_CPU_SHA;
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+		if ((b & bit_BMI) && (b & bit_BMI2))
+			has |= H2_CPU_BMI;
+		if (b & (1u << 29))
+			has |= H2_CPU_SHA;
+	}
 	return has;
 }
 
@@ -41,7 +45,7 @@ __attribute__((target("sse4.2"))) uint32_t h2_crc32c_sse42(uint32_t crc, const v
 
 	for (; len >= 8; p += 8, len -= 8) {
 		uint64_t v;
-		memcpy(&v, p, 8);
+		__builtin_memcpy(&v, p, 8);
 		c = __builtin_ia32_crc32di(c, v);
 	}
 	while (len--)
@@ -57,7 +61,7 @@ typedef char v16 __attribute__((vector_size(16)));
 static inline v4 load(const void *p)
 {
 	v4 v;
-	memcpy(&v, p, sizeof(v));
+	__builtin_memcpy(&v, p, sizeof(v));
 	return v;
 }
 

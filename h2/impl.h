@@ -11,6 +11,7 @@
 #define H2_CPU_PROBED 1
 #define H2_CPU_SSE42  2
 #define H2_CPU_SHA    4
+#define H2_CPU_BMI    8
 bool h2_cpu_has(int feature);
 uint32_t h2_crc32c_sse42(uint32_t crc, const void *buf, size_t len);
 void h2_sha256_ni(uint32_t state[8], const uint8_t *p, size_t blocks);

@@ -39,6 +39,7 @@
 #define ROUND    64u /* requests of a session in a row */
 
 static struct session *sessions[D0_CHANNELS_MAX];
+static unsigned top;            /* no session at this channel or above */
 static struct session *leaving; /* their channel is closed, their request is not over */
 
 /* ---- replies ---- */
@@ -408,6 +409,7 @@ static void open_session(struct store *s, unsigned ch, const struct d0_channel *
 
 void admin_scan(struct store *s)
 {
+	top = 0;
 	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++) {
 		const struct d0_channel *d = cell_channel(ch);
 		bool open = d && d->state == D0_CHANNEL_OPEN && d->protocol == D0_PROTO_ADMIN &&
@@ -417,6 +419,8 @@ void admin_scan(struct store *s)
 			close_session(ch);
 		if (open && !sessions[ch])
 			open_session(s, ch, d);
+		if (sessions[ch])
+			top = ch + 1;
 	}
 }
 
@@ -424,13 +428,13 @@ bool admin_serve(struct store *s)
 {
 	bool more = serve_leaving(s);
 
-	for (unsigned ch = 0; ch < D0_CHANNELS_MAX; ch++)
+	for (unsigned ch = 0; ch < top; ch++)
 		if (sessions[ch]) {
 			events_take(ch);
 			more |= serve_session(sessions[ch], s);
 		}
 	/* One may have waited for another. */
-	for (unsigned ch = 0; ch < D0_CHANNELS_MAX && !more; ch++)
+	for (unsigned ch = 0; ch < top && !more; ch++)
 		more = sessions[ch] && can_go_on(sessions[ch]);
 	return more;
 }
