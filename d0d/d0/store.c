@@ -48,6 +48,7 @@ struct store_link {
 	bool spooling;  // an import is under way
 	bool lost;      // the import has failed: an answer to its bytes said so
 	bool refused;   // bytes of an import or an unpacking were; WHY says why
+	bool reclaimed; // the space of a refused import was asked for
 	char file[300]; // the file its bytes go to
 	struct err why; // of what was lost
 };
@@ -385,8 +386,12 @@ int store_spool(struct d0_backend *b, const char *file, const void *buf, size_t 
 {
 	struct store_link *l = take_way(b, D0_ADMIN_IMPORT_DATA);
 	int rc = spool_held(b, l, file, buf, n, e);
+	bool full = l->lost && l->why.status == 507 && !l->reclaimed;
 
+	l->reclaimed |= full;
 	pthread_mutex_unlock(&l->lock);
+	if (full) // the store has dropped the spool; others may import still, so do it here
+		reclaim_now(b);
 	return rc;
 }
 
@@ -417,7 +422,7 @@ void store_spool_drop(struct d0_backend *b)
 
 	if (l->spooling)
 		call_held(b, l, D0_ADMIN_IMPORT_ABORT, "", 0, NULL, NULL, NULL);
-	l->spooling = l->lost = l->refused = false;
+	l->spooling = l->lost = l->refused = l->reclaimed = false;
 	l->why = (struct err){0};
 	pthread_mutex_unlock(&l->lock);
 	if (full) // who asks next, asks for the space that the import had taken
