@@ -44,7 +44,9 @@
  *
  * Cache advice: replies carry entry and attribute timeouts of D0_VFS_VALID_S, and
  * FOPEN_KEEP_CACHE: one PFS mounted read-write has one client, so what the client changed
- * itself is all that changes. WRITEBACK_CACHE is offered; with it LSEEK gives ENOSYS.
+ * itself is all that changes. WRITEBACK_CACHE is offered; with it LSEEK gives ENOSYS, because
+ * Linux asks without writing back what it holds, unless the client says that it holds nothing
+ * of the file: D0_VFS_LSEEK_CLEAN in the request's padding.
  *Permissions are the client's business (as Linux's default_permissions): the server checks
  *none.
  */
@@ -55,14 +57,15 @@
 #include "d0/fuse.h"
 #include "d0/vring.h"
 
-#define D0_VFS_QUEUES    2u
-#define D0_VFS_HIPRIO    0u
-#define D0_VFS_REQUESTS  1u
-#define D0_VFS_QUEUE_NUM 128u
-#define D0_VFS_MAX_WRITE (256u * 1024) /* data bytes of a READ or WRITE; INIT says it too */
-#define D0_VFS_SEGS_MAX  96u           /* buffers of one chain, both directions together */
-#define D0_VFS_VALID_S   3600u
-#define D0_VFS_RING_MIN  (128u * 1024) /* smallest ring region; 1 MiB and more is good */
+#define D0_VFS_QUEUES      2u
+#define D0_VFS_HIPRIO      0u
+#define D0_VFS_REQUESTS    1u
+#define D0_VFS_QUEUE_NUM   128u
+#define D0_VFS_MAX_WRITE   (256u * 1024) /* data bytes of a READ or WRITE; INIT says it too */
+#define D0_VFS_SEGS_MAX    96u           /* buffers of one chain, both directions together */
+#define D0_VFS_VALID_S     3600u
+#define D0_VFS_LSEEK_CLEAN 1u
+#define D0_VFS_RING_MIN    (128u * 1024) /* smallest ring region; 1 MiB and more is good */
 
 /* Device configuration (virtio 1.2, 5.11.4), at the begin of the head page's config. */
 struct d0_vfs_config {

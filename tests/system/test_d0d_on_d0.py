@@ -140,13 +140,21 @@ def test_input_comes_through_whole(loaded):
 
 
 MISSES = """\
+#define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <fcntl.h>
+int holes(void)
+{
+    int fd = open("/tmp/holes", O_RDWR | O_CREAT, 0600);
+    return pwrite(fd, "x", 1, 3 << 20) == 1 && lseek(fd, 0, SEEK_DATA) == 3 << 20 &&
+           lseek(fd, 10, SEEK_HOLE) == 10 && lseek(fd, 3 << 20, SEEK_HOLE) == (3 << 20) + 1 ? 0 : 9;
+}
 int main(void)
 {
 	for (int i = 0; i < 3; i++)
 		syscall(SYS_add_key, 0, 0, 0, 0, 0);
-	return syscall(SYS_io_uring_setup, 1, 0) == -1 ? 0 : 1;
+	return syscall(SYS_io_uring_setup, 1, 0) == -1 ? holes() : 1;
 }
 """
 

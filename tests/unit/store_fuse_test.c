@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include "cells/store/fuse/server.h"
+#include "d0/vfs.h"
 #include "tests/unit/store_env.h"
 
 static struct store_env env;
@@ -218,6 +219,44 @@ static void files(void **state)
 	begin(FUSE_STATFS, 1);
 	assert_int_equal(call(), 0);
 	assert_true(((struct fuse_statfs_out *)answer())->bfree > 100);
+}
+
+static int seek(uint64_t ino, uint64_t at, unsigned whence, unsigned flags)
+{
+	begin(FUSE_LSEEK, ino);
+	ADD(fuse_lseek_in, .offset = at, .whence = whence, .padding = flags);
+	return call();
+}
+
+/* Where data and holes are; of a client that may hold some back, only when it says it doesn't.
+ */
+static void holes(void **state)
+{
+	static const unsigned clean[] = {0, D0_VFS_LSEEK_CLEAN};
+	const uint64_t *at = answer();
+
+	for (unsigned wb = 0; wb < 2; wb++) {
+		char name[] = {'s', (char)('0' + wb), 0};
+
+		begin(FUSE_INIT, 0);
+		ADD(fuse_init_in, .major = 7, .minor = 38,
+		    .flags = wb ? ~0u : ~(uint32_t)FUSE_INIT_WRITEBACK_CACHE);
+		assert_int_equal(call(), 0);
+		uint64_t ino = create(name);
+
+		assert_int_equal(write_at(ino, 3 << 20, "data", 4), 0);
+		if (wb)
+			assert_int_equal(seek(ino, 0, 3, 0), -38 /* ENOSYS */);
+		assert_int_equal(seek(ino, 0, 3, clean[wb]), 0);
+		assert_int_equal(*at, 3 << 20);
+		assert_int_equal(seek(ino, 5, 4, clean[wb]), 0);
+		assert_int_equal(*at, 5);
+		assert_int_equal(seek(ino, (3 << 20) + 1, 4, clean[wb]), 0);
+		assert_int_equal(*at, (3 << 20) + 4);
+		assert_int_equal(seek(ino, (3 << 20) + 4, 3, clean[wb]), -H2_ENXIO);
+		assert_int_equal(seek(ino, ~0ull, 4, clean[wb]), -H2_ENXIO);
+		assert_int_equal(seek(ino, 0, 9, clean[wb]), -H2_EINVAL);
+	}
 }
 
 static void unlinked_file_lives_until_it_is_forgotten(void **state)
@@ -444,6 +483,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(nothing_before_init),
 	    T(files),
+	    T(holes),
 	    T(unlinked_file_lives_until_it_is_forgotten),
 	    T(names),
 	    T(xattrs),

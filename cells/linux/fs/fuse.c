@@ -603,9 +603,28 @@ static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
 		pagecache_drop(i, off / PAGE_SIZE, (off + len) / PAGE_SIZE);
 	return r;
 }
+/* SEEK_DATA (3) and SEEK_HOLE (4): the server knows, once it has all of the file. */
+static s64 f_seek(struct file *f, s64 off, int whence)
+{
+	struct fuse_lseek_in in = {
+	    .offset = (u64)off, .whence = (u32)whence, .padding = D0_VFS_LSEEK_CLEAN};
+	struct fuse_lseek_out o;
+	ssize n;
+
+	if ((whence != 3 && whence != 4) || off < 0 || pagecache_sync(f->inode))
+		return generic_seek(f, off, whence);
+	n = call(f->inode, FUSE_LSEEK, &in, sizeof(in), NULL, 0, NULL, 0, &o, sizeof(o));
+	if (n == -ENOSYS)
+		return generic_seek(f, off, whence);
+	if (n < (ssize)sizeof(o) || (s64)o.offset < 0)
+		return n < 0 ? n : -EIO;
+	f->pos = o.offset;
+	return (s64)o.offset;
+}
+
 static const struct file_ops fuse_fops = {.read = generic_read,
 					  .write = f_write,
-					  .seek = generic_seek,
+					  .seek = f_seek,
 					  .fsync = f_fsync,
 					  .flush = f_flush,
 					  .release = f_release,

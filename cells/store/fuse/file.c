@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* FUSE server: files' contents. */
 #include "cells/store/fuse/impl.h"
+#include "d0/vfs.h"
 
 #define LINUX_O_ACCMODE 3u
 #define LINUX_O_TRUNC   01000u
@@ -136,7 +137,7 @@ int fuse_op_lseek(struct fuse_req *r)
 		return -H2_EINVAL;
 	/* Linux asks without writing back first: an answer from here would miss what it holds,
 	 * and a sparse copy would lose it. Without us it takes everything for data. */
-	if (r->s->writeback)
+	if (r->s->writeback && in.padding != D0_VFS_LSEEK_CLEAN)
 		return -FUSE_ENOSYS;
 	if (in.offset > INT64_MAX)
 		return -H2_ENXIO;
