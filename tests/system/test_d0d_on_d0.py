@@ -173,6 +173,8 @@ def see_what_it_misses(loaded, tmp_path):
 def test_exec_pause_and_stop(loaded, tmp_path):
     loaded.ok("run", "-d", "--name", "one", "busybox", "sh", "-c",
               "trap 'exit 5' TERM; echo begun; while :; do sleep 0.1; done")
+    many = [str(i) for i in range(1000)]
+    assert loaded.ok("exec", "one", "sh", "-c", "echo $#", "sh", *many) == "1000\n"
     got = loaded.docker("exec", "one", "sh", "-c", "echo inside; exit 3")
     assert (got.returncode, got.stdout) == (3, "inside\n")
     see_what_it_misses(loaded, tmp_path)

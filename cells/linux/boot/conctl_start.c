@@ -31,9 +31,9 @@ void readonly_path(const char *path);
 
 static void start_key(struct start *st, const char *key, char *v)
 {
-	if (!strcmp(key, "argv") && st->argc < 256)
+	if (!strcmp(key, "argv") && st->argc < START_WORDS)
 		st->argv[st->argc++] = v;
-	else if (!strcmp(key, "env") && st->envc < 256)
+	else if (!strcmp(key, "env") && st->envc < START_WORDS)
 		st->envp[st->envc++] = v;
 	else if (!strcmp(key, "cwd"))
 		st->s.cwd = v;

@@ -5,8 +5,10 @@
 
 #include "cells/linux/inc/config.h"
 
+#define START_WORDS 4096u /* of each kind; a payload seldom has room for as many */
+
 struct start {
-	char *argv[257], *envp[257];
+	char *argv[START_WORDS + 1], *envp[START_WORDS + 1];
 	u32 argc, envc;
 	struct spawn s;
 	bool tty, stdin_pipe;
