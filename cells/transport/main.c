@@ -22,6 +22,7 @@
  * Restart. The state region keeps connections; core/state.c says how they are adopted.
  * When the nic cell restarts, frames in flight are lost and the link is seen to bounce.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cells/transport/core/tp.h"
@@ -71,6 +72,7 @@ struct cell {
 	bool news;      /* of an interface */
 	uint64_t counters_at;
 	uint64_t *counter[16], *traffic[4], *links, *clients;
+	uint64_t *of_if[TP_MAX_IF][4]; /* traffic of each device, once it is there */
 };
 
 static struct cell cell;
@@ -444,6 +446,23 @@ static void counters_init(void)
 	cell.clients = counter_register("clients");
 }
 
+/* "eth0.rx_bytes" ...: what each of the container's networks carried. */
+static void count_traffic(unsigned ifi, const uint64_t value[4])
+{
+	char name[24];
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!cell.of_if[ifi][i]) {
+			if (ifi == UPLINK)
+				snprintf(name, sizeof(name), "up.%s", traffic[i]);
+			else
+				snprintf(name, sizeof(name), "eth%u.%s", ifi - 1, traffic[i]);
+			cell.of_if[ifi][i] = counter_register(name);
+		}
+		counter_set(cell.of_if[ifi][i], value[i]);
+	}
+}
+
 static void counters_update(void)
 {
 	uint64_t now = clock_ns(), sum[4] = {0}, links = 0, clients = 0;
@@ -460,10 +479,11 @@ static void counters_update(void)
 		if (cell.net[i].channel < 0)
 			continue;
 		links += cell.net[i].known && vnet_port_live(p);
-		sum[0] += p->rx_bytes;
-		sum[1] += p->rx_packets;
-		sum[2] += p->tx_bytes;
-		sum[3] += p->tx_packets;
+		uint64_t value[4] = {p->rx_bytes, p->rx_packets, p->tx_bytes, p->tx_packets};
+
+		for (unsigned k = 0; k < 4; k++)
+			sum[k] += value[k];
+		count_traffic(i, value);
 	}
 	for (unsigned i = 0; i < 4; i++)
 		counter_set(cell.traffic[i], sum[i]);

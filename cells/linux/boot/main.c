@@ -6,6 +6,7 @@
  * region (a tar archive) or behind a D0_PROTO_FS channel, its sockets behind a D0_PROTO_SOCKET
  * channel, its orders in the argument string and on a control channel (d0/conctl.h).
  */
+#include "cells/linux/inc/counters.h"
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 #include "cells/linux/inc/tty.h"
@@ -214,6 +215,7 @@ void kernel_main(const struct d0_info *info)
 	d0_info = info;
 	kernel_guard_init();
 	cpu_init(boot_cpu(), 0);
+	counters_init();
 	user = region_find(D0_REGION_USER, NULL);
 	if (!user)
 		panic("no user region: a linux cell needs user= memory");

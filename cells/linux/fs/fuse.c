@@ -20,6 +20,7 @@
  * there at once and gets its answer.
  */
 #include "cells/linux/inc/channel.h"
+#include "cells/linux/inc/counters.h"
 #include "cells/linux/inc/fuse.h"
 
 #define BUCKETS     256
@@ -374,10 +375,12 @@ static int f_read_page(struct inode *i, struct page *p)
 	if (!buf) {
 		in.size = (u32)PAGE_SIZE;
 		n = call(i, FUSE_READ, &in, sizeof(in), NULL, 0, NULL, 0, page_ptr(p), in.size);
+		count_add(COUNT_FS_READ, n < 0 ? 0 : (u64)n);
 		return n < 0 ? (int)n : 0;
 	}
 	n = call(i, FUSE_READ, &in, sizeof(in), NULL, 0, NULL, 0, buf, in.size);
 	if (n >= 0) {
+		count_add(COUNT_FS_READ, (u64)n);
 		memcpy(page_ptr(p), buf, MIN((u64)n, PAGE_SIZE));
 		for (u32 k = 1; k < pages && (u64)n > k * PAGE_SIZE; k++)
 			pagecache_fill(i, index + k, buf + k * PAGE_SIZE,
@@ -426,6 +429,7 @@ static int f_write_page(struct inode *i, struct page *p)
 	n = fuse_call(fs_of(i)->conn, FUSE_WRITE, i->nodeid, a, 2, &o, sizeof(o));
 	kfree(buf);
 	n = n < 0 ? n : n == sizeof(o) && o.size == in.size ? 0 : -EIO;
+	count_add(COUNT_FS_WRITTEN, n ? 0 : in.size);
 	fs_of(i)->full = n == -ENOSPC || (n && fs_of(i)->full);
 	if (n)
 		fn(i)->lost = (int)n;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Tables of processes and threads; making and freeing them; credentials. */
+#include "cells/linux/inc/counters.h"
 #include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/vfs.h"
 #include <linux/capability.h>
@@ -110,6 +111,7 @@ struct thread *thread_new_charged(int *err)
 	*err = thread_count < thread_limit ? -ENOMEM : -EAGAIN;
 	if (t) {
 		thread_count++;
+		count_add(COUNT_THREADS, 1);
 		t->charged = true;
 	}
 	return t;
@@ -117,8 +119,10 @@ struct thread *thread_new_charged(int *err)
 
 void thread_free(struct thread *t)
 {
-	if (t->charged)
+	if (t->charged) {
 		thread_count--;
+		count_add(COUNT_THREADS, ~0ull);
+	}
 	if (t->cred)
 		cred_put(t->cred);
 	if (t->proc)
