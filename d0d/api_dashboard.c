@@ -117,12 +117,13 @@ static json_t *row_json(struct snapshot *s, struct row *w)
 	}
 	traffic(&w->st, &rx, &tx);
 	json_t *o = json_pack(
-	    "{s:s, s:s, s:O, s:O, s:O, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "id", w->c->id,
-	    "name", w->c->name, "image", json_object_get(sum, "Image"), "state",
+	    "{s:s, s:s, s:O, s:O, s:O, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "id",
+	    w->c->id, "name", w->c->name, "image", json_object_get(sum, "Image"), "state",
 	    json_object_get(sum, "State"), "status", json_object_get(sum, "Status"), "health",
 	    health_names[w->c->health], "cpu", (double)w->st.cpu_ns / 1e9, "memory",
 	    (json_int_t)w->st.mem_usage, "memory_limit", (json_int_t)w->st.mem_limit, "rx",
-	    (json_int_t)rx, "tx", (json_int_t)tx, "disk", (json_int_t)w->disk, "ports", ports);
+	    (json_int_t)rx, "tx", (json_int_t)tx, "disk", (json_int_t)w->disk, "read",
+	    (json_int_t)w->st.blk_read, "written", (json_int_t)w->st.blk_write, "ports", ports);
 	json_decref(sum);
 	return o;
 }
@@ -130,10 +131,11 @@ static json_t *row_json(struct snapshot *s, struct row *w)
 static int cell_json(void *ctx, const struct be_cell *c)
 {
 	json_array_append_new(
-	    ctx, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", c->name, "kind",
-			   c->kind, "state", c->state, "memory", (json_int_t)c->memory,
-			   "restarts", (json_int_t)c->restarts, "repairs",
-			   (json_int_t)c->repairs, "verified", (json_int_t)c->verified_pages));
+	    ctx,
+	    json_pack("{s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I}", "name", c->name, "kind",
+		      c->kind, "state", c->state, "cpu", (double)c->cpu_ns / 1e9, "memory",
+		      (json_int_t)c->memory, "restarts", (json_int_t)c->restarts, "repairs",
+		      (json_int_t)c->repairs, "verified", (json_int_t)c->verified_pages));
 	return 0;
 }
 
@@ -198,14 +200,15 @@ static void status(struct http_req *r)
 	for (struct layer *l = e->layers; l; l = l->next)
 		layers += l->size;
 	json_t *o = json_pack(
-	    "{s:f, s:s, s:s, s:s, s:f, s:i, s:I, s:b, s:{s:i, s:i, s:i, s:I, s:I}, s:o, s:o, "
+	    "{s:f, s:s, s:s, s:s, s:f, s:i, s:I, s:I, s:b, s:{s:i, s:i, s:i, s:I, s:I}, s:o, "
+	    "s:o, "
 	    "s:o}",
 	    "time", (double)now_ns() / 1e9, "host", e->cfg.host_name, "version", "D0 1.0.0",
 	    "backend", e->ops->name, "uptime", (double)(now_ns() - e->started_ns) / 1e9, "cpus",
-	    in.ncpu, "memory", (json_int_t)in.memory, "ring", e->ops->cells != NULL, "totals",
-	    "containers", (int)s.n, "running", running, "images", images, "layers",
-	    (json_int_t)layers, "oom", (json_int_t)e->n_oom, "containers", rows, "cells",
-	    cells_json(&s), "events", events_json(e));
+	    in.ncpu, "memory", (json_int_t)in.memory, "memory_free", (json_int_t)in.memory_free,
+	    "ring", e->ops->cells != NULL, "totals", "containers", (int)s.n, "running", running,
+	    "images", images, "layers", (json_int_t)layers, "oom", (json_int_t)e->n_oom,
+	    "containers", rows, "cells", cells_json(&s), "events", events_json(e));
 	engine_unlock(e);
 	snap_free(&s);
 	resp_json(r, 200, o);

@@ -103,6 +103,8 @@ void net_close(struct box_net *n, unsigned client);
 int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
 int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
 void net_stats(const struct box_net *n, struct be_stats *out); // NULL is fine
+struct d0_counters;
+uint64_t net_counter(const struct d0_counters *c, const char *name); // 0 if there is none
 // Ends transport cells that no container has.
 void net_sweep(struct d0_backend *b);
 

@@ -318,7 +318,7 @@ int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_
 	return -1;
 }
 
-static uint64_t counter(const struct d0_counters *c, const char *name)
+uint64_t net_counter(const struct d0_counters *c, const char *name)
 {
 	uint32_t count = c->count < D0_COUNTERS_MAX ? c->count : D0_COUNTERS_MAX;
 
@@ -341,7 +341,7 @@ int net_ready(struct box_net *n, struct err *e)
 		r.h.cell = n->cell;
 		if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), e) < 0)
 			return -1;
-		if (counter(&r.counters, "links_up") >= want)
+		if (net_counter(&r.counters, "links_up") >= want)
 			break;
 		if (mono_ms() > until)
 			return err_set(e, 500, "the container's network does not come up");
@@ -356,7 +356,7 @@ static uint64_t nic_closes(struct d0_backend *b)
 
 	return ctl_call(b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0
 		   ? UINT64_MAX
-		   : counter(&r.counters, "port_closes");
+		   : net_counter(&r.counters, "port_closes");
 }
 
 static unsigned net_channels(struct d0_backend *b, uint32_t cell)
@@ -418,7 +418,7 @@ static void detach(struct box_net *n, unsigned client)
 	do {
 		r.h.cell = n->cell;
 		if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0 ||
-		    !(counter(&r.counters, "clients") >> client & 1))
+		    !(net_counter(&r.counters, "clients") >> client & 1))
 			break;
 		usleep(500);
 	} while (mono_ms() < until);
@@ -576,6 +576,18 @@ void net_sweep(struct d0_backend *b)
 
 // ---- figures ----
 
+static void add_traffic(struct be_net_stats *f, const struct d0_counters *c, const char *label)
+{
+	static const char *const what[] = {"rx_bytes", "rx_packets", "tx_bytes", "tx_packets"};
+	uint64_t *into[] = {&f->rx_bytes, &f->rx_packets, &f->tx_bytes, &f->tx_packets};
+	char name[40];
+
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "%.15s.%s", label, what[i]);
+		*into[i] += net_counter(c, name);
+	}
+}
+
 void net_stats(const struct box_net *n, struct be_stats *out)
 {
 	struct d0_ctl_cell_counters r = {0};
@@ -585,10 +597,24 @@ void net_stats(const struct box_net *n, struct be_stats *out)
 	r.h.cell = n->cell;
 	if (ctl_call(n->b, &r, D0_CTL_cell_counters, sizeof(r), NULL) < 0)
 		return;
-	struct be_net_stats *f = &out->net[out->nnet++];
-	snprintf(f->ifname, sizeof(f->ifname), "%s", n->ifname);
-	f->rx_bytes = counter(&r.counters, "rx_bytes");
-	f->rx_packets = counter(&r.counters, "rx_packets");
-	f->tx_bytes = counter(&r.counters, "tx_bytes");
-	f->tx_packets = counter(&r.counters, "tx_packets");
+	static const char last[] = ".rx_bytes";
+	uint32_t count =
+	    r.counters.count < D0_COUNTERS_MAX ? r.counters.count : D0_COUNTERS_MAX;
+	for (uint32_t i = 0; i < count && out->nnet < 8; i++) {
+		char name[sizeof(r.counters.counter[0].name) + 1];
+		snprintf(name, sizeof(name), "%.*s", (int)sizeof(name) - 1,
+			 r.counters.counter[i].name);
+		char *dot = strchr(name, '.');
+		if (!dot || strcmp(dot, last) != 0 || dot - name > 15)
+			continue;
+		*dot = 0;
+		if (strcmp(name, "up") != 0)
+			snprintf(out->net[out->nnet++].ifname, 16, "%.15s", name);
+	}
+	for (size_t i = 0; i < out->nnet; i++)
+		add_traffic(&out->net[i], &r.counters, out->net[i].ifname);
+	// What passes the way out is the first network's, as with a bridge.
+	for (size_t i = 0; i < out->nnet; i++)
+		if (strcmp(out->net[i].ifname, n->ifname) == 0)
+			add_traffic(&out->net[i], &r.counters, "up");
 }

@@ -252,6 +252,12 @@ int d0_stats(struct be_proc *p, struct be_stats *out, struct err *e)
 	out->online_cpus = sys.cpus;
 	out->mem_usage = out->mem_max = s.memory;
 	out->mem_limit = p->box->memory;
+	struct d0_ctl_cell_counters k = {.h.cell = p->box->cell};
+	if (ctl_call(p->box->b, &k, D0_CTL_cell_counters, sizeof(k), NULL) == 0) {
+		out->blk_read = net_counter(&k.counters, "fs_read_bytes");
+		out->blk_write = net_counter(&k.counters, "fs_written_bytes");
+		out->pids = net_counter(&k.counters, "threads");
+	}
 	net_stats(p->box->net, out);
 	return 0;
 }

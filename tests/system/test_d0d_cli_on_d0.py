@@ -115,6 +115,19 @@ def test_limits(docker):
 def test_top_and_stats(docker, web):
     assert "sh -c trap" in docker.out("top", web)
     assert web in docker.out("stats", "--no-stream", "--format", "{{.Name}}")
+    docker.run("network", "create", "second")
+    docker.run("network", "connect", "second", web)
+    docker.run("exec", web, "sh", "-c", "dd if=/dev/urandom of=/x bs=64k count=16 2>/dev/null; sync; "
+               "ping -c 2 $(ip -4 addr show eth1 | sed -n 's/.*inet \\(.*\\)\\.[0-9]*\\/.*/\\1.1/p')", code=None)
+
+    def figures():
+        s = json.loads(docker.raw("GET", f"/containers/{web}/stats?stream=0&one-shot=1")[1])
+        moved = {x["op"]: x["value"] for x in s["blkio_stats"]["io_service_bytes_recursive"]}
+        return (moved.get("write", 0) >= 1 << 20 and moved.get("read", 0) > 0 and s["pids_stats"]["current"] >= 1 and
+                set(s["networks"]) == {"eth0", "eth1"} and s["networks"]["eth1"]["tx_bytes"] > 0)
+    wait_for(figures)
+    docker.run("network", "disconnect", "second", web)
+    docker.run("network", "rm", "second")
 
 
 def test_stop_kill_restart(docker, web):

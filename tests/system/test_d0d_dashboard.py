@@ -69,6 +69,12 @@ def test_metrics_are_openmetrics(docker):
     assert 'd0_container_memory_limit_bytes{' in body
 
 
+def test_metrics_are_read_by_another_parser(docker):
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    found = {f.name: f for f in parser.text_string_to_metric_families(get(docker, "/metrics")[1])}
+    assert {s.labels["name"] for s in found["d0_container_memory_bytes"].samples} == {"web", "busy"}
+
+
 def test_reads_only_and_guarded(docker):
     assert "405" in get(docker, "/", "-X", "POST")[0]
     assert "404" in get(docker, "/containers/json")[0]
