@@ -84,8 +84,10 @@ static void d0_close(struct backend *be)
 
 static void d0_settle(struct backend *be)
 {
-	if (d0_of(be)->may_control)
-		box_sweep(d0_of(be));
+	if (!d0_of(be)->may_control)
+		return;
+	box_sweep(d0_of(be));
+	net_readdress(d0_of(be)); // it may have changed while there was no d0d
 }
 
 const struct backend_ops backend_d0 = {

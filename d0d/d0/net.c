@@ -198,6 +198,26 @@ static int port_take(struct d0_nets *k, struct box_net *n, struct be_port *p, st
 	return 0;
 }
 
+int net_publish(struct box_net *n, struct err *e)
+{
+	struct d0_nets *k = n->b->nets;
+	struct net_port *ports = xcalloc(n->nwanted + 1, sizeof(*ports)), *old;
+	int rc = 0;
+
+	pthread_mutex_lock(&k->lock);
+	old = n->ports;
+	n->ports = ports; // its own former ones are free to be taken again
+	n->nports = 0;
+	for (size_t i = 0; i < n->nwanted && rc == 0; i++)
+		rc = port_take(k, n, &n->wanted[i], e);
+	if (rc < 0)
+		n->nports = 0;
+	qsort(n->ports, n->nports, sizeof(*n->ports), by_number);
+	pthread_mutex_unlock(&k->lock);
+	free(old);
+	return rc;
+}
+
 int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e)
 {
 	struct d0_nets *k = n->b->nets;
@@ -308,8 +328,10 @@ void net_release(struct box_net *n)
 		}
 	pthread_mutex_unlock(&k->lock);
 	free(n->ports);
+	free(n->wanted);
 	n->ports = NULL;
-	n->nports = 0;
+	n->wanted = NULL;
+	n->nports = n->nwanted = 0;
 }
 
 // ---- segments ----
@@ -472,27 +494,74 @@ static int prefix_of(const struct sockaddr *mask)
 		    : 32;
 }
 
+// The first address of d0d's cell that others can reach.
+static bool host_address(struct in_addr *ip, int *prefix)
+{
+	struct ifaddrs *list = NULL;
+	bool found = false;
+
+	if (getifaddrs(&list) < 0)
+		return false;
+	for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
+		struct sockaddr_in *a = (struct sockaddr_in *)i->ifa_addr;
+		if (!a || a->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+		    ntohl(a->sin_addr.s_addr) >> 16 == 0xa9fe)
+			continue;
+		*ip = a->sin_addr;
+		*prefix = prefix_of(i->ifa_netmask);
+		found = true;
+	}
+	freeifaddrs(list);
+	return found;
+}
+
 int net_host(struct d0_backend *b, struct err *e)
 {
 	struct d0_nets *k = b->nets;
-	struct ifaddrs *list = NULL;
+	struct in_addr ip = {0}, gw = {0};
+	int prefix = 0;
+	bool now = host_address(&ip, &prefix);
+
+	if (now)
+		gw = default_gateway();
+	pthread_mutex_lock(&k->lock);
+	bool known = k->host.s_addr != 0;
+	bool news = now && (k->host.s_addr != ip.s_addr || k->gateway.s_addr != gw.s_addr ||
+			    k->prefix != prefix);
+	if (news) {
+		k->host = ip;
+		k->gateway = gw;
+		k->prefix = prefix;
+	}
+	pthread_mutex_unlock(&k->lock);
+	if (!known && !now) // a lease that is lost for a while is no other address
+		return err_set(e, 500, "the host has no address yet");
+	return news;
+}
+
+// A DHCP server may give the host another address at any time, or its first one late.
+#define WATCH_S 5
+static void *watch_main(void *arg)
+{
+	struct d0_backend *b = arg;
+	struct d0_nets *k = b->nets;
+	struct timespec until;
+	struct err e;
 
 	pthread_mutex_lock(&k->lock);
-	if (!k->host.s_addr && getifaddrs(&list) == 0) {
-		for (struct ifaddrs *i = list; i && !k->host.s_addr; i = i->ifa_next) {
-			struct sockaddr_in *a = (struct sockaddr_in *)i->ifa_addr;
-			if (!a || a->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
-			    ntohl(a->sin_addr.s_addr) >> 16 == 0xa9fe)
-				continue;
-			k->host = a->sin_addr;
-			k->prefix = prefix_of(i->ifa_netmask);
-			k->gateway = default_gateway();
-		}
-		freeifaddrs(list);
+	while (!k->stop) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += WATCH_S;
+		pthread_cond_timedwait(&k->wake, &k->lock, &until);
+		if (k->stop)
+			break;
+		pthread_mutex_unlock(&k->lock);
+		if (net_host(b, &e) > 0)
+			net_readdress(b);
+		pthread_mutex_lock(&k->lock);
 	}
-	bool ok = k->host.s_addr != 0;
 	pthread_mutex_unlock(&k->lock);
-	return ok ? 0 : err_set(e, 500, "the host has no address yet");
+	return NULL;
 }
 
 // ---- names ----
@@ -552,6 +621,8 @@ void nets_open(struct d0_backend *b, const char *dir, const char *near)
 	struct d0_nets *k = xcalloc(1, sizeof(*k));
 
 	pthread_mutex_init(&k->lock, NULL);
+	pthread_mutex_init(&k->plug, NULL);
+	pthread_cond_init(&k->wake, NULL);
 	pthread_mutex_init(&k->closing, NULL);
 	k->dir = xstrdup(dir);
 	k->nic = find_nic(b);
@@ -560,17 +631,26 @@ void nets_open(struct d0_backend *b, const char *dir, const char *near)
 	b->nets = k;
 	if (net_host(b, &e) < 0)
 		log_msg("%s", e.msg);
+	k->watching = pthread_create(&k->watcher, NULL, watch_main, b) == 0;
 }
 
 void nets_close(struct d0_backend *b)
 {
 	struct d0_nets *k = b->nets;
 
+	pthread_mutex_lock(&k->lock);
+	k->stop = true;
+	pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+	if (k->watching)
+		pthread_join(k->watcher, NULL);
 	for (struct net_seg *s = k->segs, *next; s; s = next) {
 		next = s->next;
 		free(s);
 	}
 	pthread_mutex_destroy(&k->lock);
+	pthread_mutex_destroy(&k->plug);
+	pthread_cond_destroy(&k->wake);
 	pthread_mutex_destroy(&k->closing);
 	free(k->dir);
 	free(k);

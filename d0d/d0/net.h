@@ -45,11 +45,17 @@ struct box_net {
 	char network[NET_CHANNELS][ID_LEN + 1]; // those it is in, "" where none is
 	struct net_port *ports;
 	size_t nports;
+	// What it is to publish, also while it has no way out (else the same as ports). Ports
+	// left open are not in it: the cell must know them from its start.
+	struct be_port *wanted;
+	size_t nwanted;
+	bool whole; // all its channels are there, and it is not about to end; nets.plug
 };
 
-// Of the backend; `lock` guards all of it and is taken alone.
+// Of the backend; `lock` guards all of it and is taken alone, or within `plug`.
 struct d0_nets {
 	pthread_mutex_t lock;
+	pthread_mutex_t plug;    // who gives a running transport cell other channels
 	pthread_mutex_t closing; // ports: the nic says how many it closed, not which
 	char *dir;
 	uint32_t nic; // the nic cell
@@ -58,6 +64,9 @@ struct d0_nets {
 	int prefix;
 	struct net_seg *segs;
 	struct box_net *all;
+	pthread_t watcher; // of the host's address
+	bool watching, stop;
+	pthread_cond_t wake;
 };
 
 // ---- net.c ----
@@ -71,10 +80,13 @@ bool d0_net_asker(struct backend *b, struct in_addr from, char id[ID_LEN + 1]);
 struct in_addr d0_net_resolver(struct backend *b);
 // A copy of the network's segment; 404.
 int net_seg(struct d0_backend *b, const char *id, struct net_seg *out, struct err *e);
-// Finds the host's address as d0d's own cell has it. Once it is known it stays.
+// Finds the host's address as d0d's own cell has it. 1: it is another one than before, so
+// net_readdress() is due.
 int net_host(struct d0_backend *b, struct err *e);
 // Takes a slot and the published ports (those left open are chosen); all or none.
 int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e);
+// Takes those of its wanted ports that it has not; all or none.
+int net_publish(struct box_net *n, struct err *e);
 // The same for what an earlier d0d gave it.
 void net_adopted(struct box_net *n, unsigned slot);
 void net_published(struct box_net *n, const struct be_port *ports, size_t nports);
@@ -102,6 +114,8 @@ int net_ready(struct box_net *n, struct err *e); // waits until it is on all its
 void net_close(struct box_net *n, unsigned client);
 int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
 int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e);
+// The host has another address: everybody who gets out by it does so by the new one.
+void net_readdress(struct d0_backend *b);
 void net_stats(const struct box_net *n, struct be_stats *out); // NULL is fine
 struct d0_counters;
 uint64_t net_counter(const struct d0_counters *c, const char *name); // 0 if there is none

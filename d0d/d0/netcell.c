@@ -65,6 +65,16 @@ static void ports_text(const struct box_net *n, struct sbuf *b)
 	}
 }
 
+// At another of the host's addresses.
+static bool wanted_before(const struct box_net *n, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (n->wanted[i].proto == n->wanted[at].proto &&
+		    n->wanted[i].host_port == n->wanted[at].host_port)
+			return true;
+	return false;
+}
+
 static int cell_args(const struct box_net *n, const struct be_spec *s, char *out, size_t size,
 		     struct err *e)
 {
@@ -74,10 +84,14 @@ static int cell_args(const struct box_net *n, const struct be_spec *s, char *out
 	sbuf_addf(&b, "socks=%d nodad", SOCKETS);
 	if (s->hostname && !strpbrk(s->hostname, " \n"))
 		sbuf_addf(&b, " hostname=%s", s->hostname);
-	for (size_t i = 0; i < n->nports; i++)
-		sbuf_addf(&b, "%s%s:*:%u:%u", i ? "," : " publish=",
-			  n->ports[i].proto == IPPROTO_TCP ? "tcp" : "udp",
-			  n->ports[i].host_port, n->ports[i].port);
+	for (size_t i = 0; i < n->nwanted; i++) {
+		const struct be_port *p = &n->wanted[i];
+		if (wanted_before(n, i))
+			continue;
+		sbuf_addf(&b, "%s%s:*:%u:%u",
+			  i ? "," : " publish=", p->proto == IPPROTO_TCP ? "tcp" : "udp",
+			  p->host_port, p->port);
+	}
 	bool fits = b.len < size;
 	if (fits)
 		memcpy(out, b.p, b.len + 1);
@@ -175,12 +189,13 @@ static int plug_up(struct box_net *n, struct err *e)
 	ip_text(d0_net_resolver((struct backend *)n->b), server);
 	ip_text(k->host, host);
 	ip_text(k->gateway, gw);
-	ip_text(k->near, near);
 	ports_text(n, &ports);
+	ip_text(k->near, near);
+	bool local = k->near.s_addr && ports.p && strchr(ports.p, 'l');
 	if (n->leaves) {
 		rc = put(r.server_args, sizeof(r.server_args), e,
 			 "mode=share ip=%s host=%s%s%s ports=%u-%u%s", svc, host,
-			 k->near.s_addr ? " near=" : "", k->near.s_addr ? near : "", lo, hi,
+			 local ? " near=" : "", local ? near : "", lo, hi,
 			 ports.p ? ports.p : "");
 		if (rc == 0)
 			rc = put(r.client_args, sizeof(r.client_args), e,
@@ -275,6 +290,22 @@ static struct box_net *alloc(struct d0_backend *b, const struct be_spec *s)
 	return n;
 }
 
+// Ports that were left open and are not chosen yet stay out: the cell's arguments don't change.
+static void want(struct box_net *n, const struct be_port *ports, size_t nports)
+{
+	n->wanted = xcalloc(nports + 1, sizeof(*n->wanted));
+	for (size_t i = 0; i < nports; i++)
+		if (ports[i].host_port)
+			n->wanted[n->nwanted++] = ports[i];
+}
+
+static void set_whole(struct box_net *n)
+{
+	pthread_mutex_lock(&n->b->nets->plug);
+	n->whole = true;
+	pthread_mutex_unlock(&n->b->nets->plug);
+}
+
 static int join(struct d0_backend *b, const char *id, uint32_t cell, struct box_net **out,
 		unsigned *client, struct err *e)
 {
@@ -301,16 +332,21 @@ int net_open(struct d0_backend *b, struct be_spec *s, uint32_t cell, struct box_
 		return 0;
 	if (b->nets->nic == ~0u)
 		return err_set(e, 500, "this host has no nic cell");
-	if (net_host(b, e) < 0)
+	int news = net_host(b, e);
+	if (news < 0)
 		return -1;
+	if (news)
+		net_readdress(b);
 	struct box_net *n = alloc(b, s);
 	// An internal network's container, or one on the wire, publishes nothing (as in
-	// Docker).
+	// Docker), until it is connected to one that leads out.
 	if (net_reserve(n, s->ports, n->leaves ? s->nports : 0, e) < 0) {
 		free(n);
 		return -1;
 	}
+	want(n, s->ports, s->nports);
 	if (build(n, s, cell, e) == 0) {
+		set_whole(n);
 		*out = n;
 		return 0;
 	}
@@ -424,10 +460,12 @@ static void detach(struct box_net *n, unsigned client)
 	} while (mono_ms() < until);
 	if (client)
 		return;
+	pthread_mutex_lock(&n->b->nets->plug);
 	for (unsigned i = 0; i < NET_CHANNELS; i++)
 		n->network[i][0] = 0;
-	n->leaves = false;
+	n->leaves = n->whole = false; // its network is never to come back
 	unplug(n, NULL, NULL);
+	pthread_mutex_unlock(&n->b->nets->plug);
 	net_unpublish(n);
 }
 
@@ -439,6 +477,9 @@ void net_close(struct box_net *n, unsigned client)
 		detach(n, client);
 		return;
 	}
+	pthread_mutex_lock(&n->b->nets->plug);
+	n->whole = false;
+	pthread_mutex_unlock(&n->b->nets->plug);
 	if (n->cell != ~0u)
 		end(n->b, n->cell);
 	net_release(n);
@@ -454,17 +495,66 @@ static int way_out(struct box_net *n, struct err *e)
 
 	if (leaves == n->leaves)
 		return 0;
+	if (leaves && net_publish(n, e) < 0)
+		return -1;
 	n->leaves = leaves;
+	if (!leaves)
+		net_unpublish(n);
 	return unplug(n, "up", e) < 0 ? -1 : plug_up(n, e);
 }
 
-int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
+// Whether its hidden device has the address that the host has.
+static bool addressed(struct box_net *n)
+{
+	char share[INET_ADDRSTRLEN + 16], ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN];
+	struct d0_nets *k = n->b->nets;
+
+	snprintf(share, sizeof(share), " share=%s/%d ", ip_text(k->host, ip), k->prefix);
+	ip_text(k->gateway, gw);
+	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
+		struct d0_ctl_channel_status s = {.h.cell = n->cell, .channel = i};
+		struct err none;
+		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) < 0 ||
+		    s.info.protocol != D0_PROTO_NET ||
+		    strncmp(s.info.label, "up", sizeof(s.info.label)) != 0)
+			continue;
+		const char *at = strstr(s.info.args, " gw=");
+		return strstr(s.info.args, share) && at &&
+		       strncmp(at + 4, gw, strlen(gw)) == 0 && at[4 + strlen(gw)] == ' ';
+	}
+	return false;
+}
+
+// Connections by the old address end, as they do on any host that gets another one.
+void net_readdress(struct d0_backend *b)
+{
+	struct d0_nets *k = b->nets;
+	struct box_net **list;
+	size_t count = 0;
+	struct err e;
+
+	pthread_mutex_lock(&k->plug);
+	pthread_mutex_lock(&k->lock);
+	for (struct box_net *n = k->all; n; n = n->next)
+		count++;
+	list = xcalloc(count + 1, sizeof(struct box_net *));
+	count = 0;
+	for (struct box_net *n = k->all; n; n = n->next)
+		if (n->whole && n->leaves)
+			list[count++] = n;
+	pthread_mutex_unlock(&k->lock);
+	for (size_t i = 0; i < count; i++)
+		if (!addressed(list[i]) &&
+		    (unplug(list[i], "up", &e) < 0 || plug_up(list[i], &e) < 0))
+			log_msg("container %.12s has no way out: %s", list[i]->id, e.msg);
+	pthread_mutex_unlock(&k->plug);
+	free(list);
+}
+
+static int plug_locked(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 {
 	unsigned i = 0;
 
-	if (!n)
-		return err_set(
-		    e, 403, "the container runs without a network: stop it, then connect it");
 	while (i < NET_CHANNELS && *n->network[i])
 		i++;
 	if (i == NET_CHANNELS)
@@ -472,19 +562,37 @@ int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 	if (plug(n, ep, e) < 0)
 		return -1;
 	snprintf(n->network[i], sizeof(n->network[i]), "%s", ep->network);
-	return way_out(n, e);
+	if (way_out(n, e) == 0)
+		return 0;
+	n->network[i][0] = 0;
+	unplug(n, ep->ifname, NULL);
+	return -1;
+}
+
+int net_plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
+{
+	if (!n)
+		return err_set(
+		    e, 403, "the container runs without a network: stop it, then connect it");
+	pthread_mutex_lock(&n->b->nets->plug);
+	int rc = plug_locked(n, ep, e);
+	pthread_mutex_unlock(&n->b->nets->plug);
+	return rc;
 }
 
 int net_unplug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 {
 	if (!n)
 		return 0;
-	if (unplug(n, ep->ifname, e) < 0)
-		return -1;
-	for (unsigned i = 0; i < NET_CHANNELS; i++)
+	pthread_mutex_lock(&n->b->nets->plug);
+	int rc = unplug(n, ep->ifname, e);
+	for (unsigned i = 0; i < NET_CHANNELS && rc == 0; i++)
 		if (strcmp(n->network[i], ep->network) == 0)
 			n->network[i][0] = 0;
-	return way_out(n, e);
+	if (rc == 0)
+		rc = way_out(n, e);
+	pthread_mutex_unlock(&n->b->nets->plug);
+	return rc;
 }
 
 // ---- finding, ending ----
@@ -560,6 +668,8 @@ void net_adopt(struct d0_backend *b, const struct be_spec *spec, uint32_t cell,
 	if (number == 0) {
 		own(n, spec);
 		net_published(n, spec->ports, n->leaves ? spec->nports : 0);
+		want(n, spec->ports, spec->nports);
+		set_whole(n);
 	}
 	*out = n;
 	*client = (unsigned)number;

@@ -210,8 +210,18 @@ def test_networks_without_a_way_out(host):
     assert run(host, "ping", "-c", "1", "-W", "1", "10.0.2.2", network="inner").returncode == 1
     host.ok("network", "connect", "bridge", "alpha")
     host.ok("exec", "alpha", "ping", "-c", "1", "-W", "3", "10.0.2.2")
+    page(host, 8081, "I am alpha")  # what it asked to publish, now that it has a way out
     host.ok("network", "disconnect", "bridge", "alpha")
     assert host.docker("exec", "alpha", "ping", "-c", "1", "-W", "1", "10.0.2.2").returncode == 1
+    serve(host, "beta", "-p", "8081:80")
+    page(host, 8081, "I am beta")
+    got = host.docker("network", "connect", "bridge", "alpha")
+    assert got.returncode == 1 and "8081 failed: port is already allocated" in got.stderr
+    assert "eth1" not in host.ok("exec", "alpha", "ip", "addr")
+    host.ok("rm", "-f", "beta")
+    host.ok("network", "connect", "bridge", "alpha")
+    page(host, 8081, "I am alpha")
+
 
 def test_ipv6_and_names_by_tcp(host):
     host.ok("network", "create", "--ipv6", "--subnet", "fd00:d0::/64", "six")
