@@ -411,6 +411,20 @@ def test_cpu_time_changes_while_containers_run(host):
     assert got.returncode == 1 and "was started with 1 CPUs" in got.stderr
 
 
+@pytest.mark.long
+def test_many_containers(host):
+    """More than a table of 256 channels holds; d0d finds them all again."""
+    for n in range(150):
+        host.ok("run", "-d", "--name", f"c{n}", "busybox", "sleep", "100000")
+    serve(host, "web", "-p", "8081:80")
+    page(host, 8081, "I am web")
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    host.machine.expect(r"^d0d: .* ready$", timeout=120)
+    assert host.ok("ps", "-q").count("\n") == 151
+    assert host.ok("exec", "c149", "echo", "here") == "here\n"
+    page(host, 8081, "I am web")
+
+
 @pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
 def test_under_load(host):
     serve(host, "web", "-p", "8081:80")
