@@ -52,6 +52,37 @@ static void test_bpf(void **state)
 	assert_int_equal(run(by_zero, 2, 0), 0);
 }
 
+/* A filter of packets: sizes, places, what is no byte of it. */
+static void test_bpf_packet(void **state)
+{
+	static const u8 ip[] = {0x45, 0, 0, 24, 0, 0, 0, 0, 64,   17,   0, 0,
+				1,    2, 3, 4,  5, 6, 7, 8, 0x12, 0x34, 0, 0};
+	const struct bpf_packet p = {
+	    .data = ip, .len = sizeof(ip), .protocol = 0x0800, .type = 4};
+	const struct sock_filter port[] = {BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
+					   BPF_STMT(BPF_LD | BPF_H | BPF_IND, 0),
+					   BPF_STMT(BPF_RET | BPF_A, 0)};
+	struct sock_filter one[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 12),
+				    BPF_STMT(BPF_RET | BPF_A, 0)};
+
+	assert_int_equal(bpf_check_packet(port, 3), 0);
+	assert_int_equal(bpf_check(port, 3), -EINVAL);
+	assert_int_equal(bpf_run_packet(port, &p), 0x1234);
+	assert_int_equal(bpf_run_packet(one, &p), 0x01020304);
+	for (u32 at = 21; at < 26; at++) { /* off the end: nothing passes */
+		one[0].k = at;
+		assert_int_equal(bpf_run_packet(one, &p), 0);
+	}
+	one[0].k = 0xffffffff;
+	assert_int_equal(bpf_run_packet(one, &p), 0);
+	one[0].k = (u32)SKF_AD_OFF + SKF_AD_PROTOCOL;
+	assert_int_equal(bpf_run_packet(one, &p), 0x0800);
+	one[0].k = (u32)SKF_NET_OFF + 16;
+	assert_int_equal(bpf_run_packet(one, &p), 0x05060708);
+	one[0].k = (u32)SKF_LL_OFF;
+	assert_int_equal(bpf_run_packet(one, &p), 0);
+}
+
 static void test_bpf_refused(void **state)
 {
 	const struct sock_filter bad[][2] = {
@@ -73,9 +104,9 @@ static void test_bpf_refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_format),
-					   cmocka_unit_test(test_bpf),
-					   cmocka_unit_test(test_bpf_refused)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_format), cmocka_unit_test(test_bpf),
+	    cmocka_unit_test(test_bpf_packet), cmocka_unit_test(test_bpf_refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

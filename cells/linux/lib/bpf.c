@@ -1,15 +1,32 @@
 /* SPDX-License-Identifier: ISC */
-/* Checking and running classic BPF programs (seccomp(2), bpf's original paper for the rest). */
+/*
+ * Checking and running classic BPF programs (seccomp(2), bpf's original paper for the rest).
+ * What they are run on is either a call (struct seccomp_data, words of this machine) or a
+ * packet (big-endian, any place and size, and some things about it at places that no packet
+ * has).
+ */
 #include "cells/linux/inc/bpf.h"
 
-/* 0 if the program is sound for seccomp. */
-int bpf_check(const struct sock_filter *f, u32 len)
+/* Loads of a packet; whether the place is in it shows when it is run. */
+static bool packet_load_ok(u16 code)
+{
+	u32 size = BPF_SIZE(code), mode = BPF_MODE(code);
+
+	if (code == (BPF_LDX | BPF_B | BPF_MSH))
+		return true;
+	return BPF_CLASS(code) == BPF_LD && (size == BPF_W || size == BPF_H || size == BPF_B) &&
+	       (mode == BPF_ABS || mode == BPF_IND) && !(code & 0xff00);
+}
+
+static int check(const struct sock_filter *f, u32 len, bool packet)
 {
 	if (!len || len > BPF_MAXINSNS)
 		return -EINVAL;
 	for (u32 i = 0; i < len; i++) {
 		u32 k = f[i].k;
 
+		if (packet && packet_load_ok(f[i].code))
+			continue;
 		switch (f[i].code) {
 		case BPF_LD | BPF_W | BPF_ABS:
 			if ((k & 3) || k >= sizeof(struct seccomp_data))
@@ -66,6 +83,16 @@ int bpf_check(const struct sock_filter *f, u32 len)
 	return BPF_CLASS(f[len - 1].code) == BPF_RET ? 0 : -EINVAL;
 }
 
+int bpf_check(const struct sock_filter *f, u32 len)
+{
+	return check(f, len, false);
+}
+
+int bpf_check_packet(const struct sock_filter *f, u32 len)
+{
+	return check(f, len, true);
+}
+
 static u32 alu(u32 op, u32 a, u32 b, bool *stop)
 {
 	switch (op) {
@@ -104,7 +131,74 @@ static bool jump(u32 op, u32 a, u32 b)
 			       : (a & b) != 0;
 }
 
-u32 bpf_run(const struct sock_filter *f, const struct seccomp_data *d)
+/* What is known about a packet beside its bytes, at SKF_AD_OFF. */
+static u32 ancillary(const struct bpf_packet *p, u32 what, bool *stop)
+{
+	switch (what) {
+	case SKF_AD_PROTOCOL:
+		return p->protocol;
+	case SKF_AD_PKTTYPE:
+		return p->type;
+	case SKF_AD_IFINDEX:
+		return p->ifindex;
+	case SKF_AD_HATYPE:
+		return p->hatype;
+	case SKF_AD_PAY_OFFSET:
+		return p->network;
+	case SKF_AD_MARK:
+	case SKF_AD_QUEUE:
+	case SKF_AD_RXHASH:
+	case SKF_AD_CPU:
+	case SKF_AD_VLAN_TAG:
+	case SKF_AD_VLAN_TAG_PRESENT:
+		return 0;
+	}
+	*stop = true;
+	return 0;
+}
+
+static u32 packet_load(const struct bpf_packet *p, u32 size, u32 at, bool *stop)
+{
+	u32 n = size == BPF_W ? 4 : size == BPF_H ? 2 : 1, v = 0;
+
+	if (at >= (u32)SKF_AD_OFF)
+		return ancillary(p, at - (u32)SKF_AD_OFF, stop);
+	if (at >= (u32)SKF_NET_OFF)
+		at = at - (u32)SKF_NET_OFF + p->network;
+	else if (at >= (u32)SKF_LL_OFF)
+		at = p->network ? at - (u32)SKF_LL_OFF : p->len; /* no such header here */
+	if (at > p->len || n > p->len - at) {
+		*stop = true;
+		return 0;
+	}
+	while (n--)
+		v = v << 8 | p->data[at++];
+	return v;
+}
+
+static u32 load(const struct sock_filter *f, u32 x, const struct seccomp_data *d,
+		const struct bpf_packet *p, bool *stop)
+{
+	u32 v;
+
+	switch (BPF_MODE(f->code)) {
+	case BPF_ABS:
+		if (p)
+			return packet_load(p, BPF_SIZE(f->code), f->k, stop);
+		memcpy(&v, (const u8 *)d + f->k, 4);
+		return v;
+	case BPF_IND:
+		return packet_load(p, BPF_SIZE(f->code), x + f->k, stop);
+	case BPF_MSH:
+		return (packet_load(p, BPF_B, f->k, stop) & 15) * 4;
+	case BPF_LEN:
+		return p ? p->len : sizeof(*d);
+	}
+	return f->k;
+}
+
+static u32 run(const struct sock_filter *f, const struct seccomp_data *d,
+	       const struct bpf_packet *p)
 {
 	u32 a = 0, x = 0, mem[BPF_MEMWORDS] = {0};
 	bool stop = false;
@@ -114,17 +208,14 @@ u32 bpf_run(const struct sock_filter *f, const struct seccomp_data *d)
 
 		switch (BPF_CLASS(f->code)) {
 		case BPF_LD:
-			if (BPF_MODE(f->code) == BPF_ABS)
-				memcpy(&a, (const u8 *)d + f->k, 4);
-			else
-				a = BPF_MODE(f->code) == BPF_MEM   ? mem[f->k]
-				    : BPF_MODE(f->code) == BPF_LEN ? sizeof(*d)
-								   : f->k;
+			a = BPF_MODE(f->code) == BPF_MEM ? mem[f->k] : load(f, x, d, p, &stop);
+			if (stop)
+				return 0;
 			break;
 		case BPF_LDX:
-			x = BPF_MODE(f->code) == BPF_MEM   ? mem[f->k]
-			    : BPF_MODE(f->code) == BPF_LEN ? sizeof(*d)
-							   : f->k;
+			x = BPF_MODE(f->code) == BPF_MEM ? mem[f->k] : load(f, x, d, p, &stop);
+			if (stop)
+				return 0;
 			break;
 		case BPF_ST:
 			mem[f->k] = a;
@@ -152,4 +243,14 @@ u32 bpf_run(const struct sock_filter *f, const struct seccomp_data *d)
 				a = x;
 		}
 	}
+}
+
+u32 bpf_run(const struct sock_filter *f, const struct seccomp_data *d)
+{
+	return run(f, d, NULL);
+}
+
+u32 bpf_run_packet(const struct sock_filter *f, const struct bpf_packet *p)
+{
+	return run(f, NULL, p);
 }

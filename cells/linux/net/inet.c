@@ -268,6 +268,7 @@ static void inet_release(struct sock *s)
 	pvs_close(pvs, i->id, s->linger_on && s->linger == 0);
 	pvs_cmd_unlock();
 	kfree(i->peeked);
+	kfree(i->filter);
 }
 
 /* ---- Names and connections ---- */
@@ -431,6 +432,7 @@ static u32 inet_poll(struct sock *s, struct poll_table *pt)
 	u32 ev, st, m = 0;
 
 	poll_wait(pt, &s->wait);
+	filter_sift(i);
 	ev = pvs_ready_events(pvs, i->id);
 	if (!(ev & PVS_EV_OUT) && !i->wants_out) {
 		inet_want_out(i, true);
@@ -484,9 +486,11 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 	memcpy(&v, val, MIN(len, 4u));
 	if (level == 1) {
 		if (name == SO_RCVTIMEO_OLD || name == SO_SNDTIMEO_OLD ||
-		    name == SO_TIMESTAMP_OLD || name == SO_ATTACH_FILTER ||
-		    name == SO_DETACH_FILTER)
-			return -ENOPROTOOPT; /* filters are not run: who asks filters himself */
+		    name == SO_TIMESTAMP_OLD)
+			return -ENOPROTOOPT;
+		if (name == SO_ATTACH_FILTER || name == SO_DETACH_FILTER ||
+		    name == SO_LOCK_FILTER)
+			return filter_setopt(i, name, val, len);
 		CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 		return -ENOPROTOOPT; /* also kept by the common part */
 	}

@@ -12,6 +12,7 @@ struct isock {
 	bool connecting, listening, bound, connected;
 	bool pktinfo, hdrincl, recvttl, recvtos;
 	int connect_error;
+	struct packet_filter *filter;
 	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
 	bool shut_rd;
 	u32 copying; /* threads between a look at the rings and the move of an index */
@@ -53,6 +54,12 @@ int rings_for(int (*fn)(u32 order, void *arg), void *arg, bool dgram);
 bool ring_nearly_full(const struct isock *i);
 void ring_grow(struct isock *i, bool tx);
 void ring_settle(struct isock *i); /* wait for the end of an exchange */
+
+/* inet_filter.c: SO_ATTACH_FILTER and its kin; drop what does not pass, up to a packet that
+ * does. */
+/* 1: done */
+int filter_setopt(struct isock *i, int name, const void *val, u32 len);
+void filter_sift(struct isock *i);
 
 /* inet_urgent.c. Has the transport told of a new urgent byte? */
 bool urgent_news(struct isock *i);

@@ -286,7 +286,7 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 	int len, r;
 
 	*out = NULL;
-	while ((len = pvs_next_len(pvs, i->id)) < 0) {
+	while (filter_sift(i), !i->peeked && (len = pvs_next_len(pvs, i->id)) < 0) {
 		if (len != -EAGAIN)
 			return len;
 		if (i->shut_rd)
@@ -294,6 +294,10 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 		r = sock_wait(&i->s, m, deadline);
 		if (r)
 			return r;
+	}
+	if (i->peeked) { /* it passed the filter */
+		*out = i->peeked;
+		return (ssize)((struct pvs_dgram *)*out)->len;
 	}
 	d = kalloc(sizeof(*d) + (u32)len);
 	if (!d)

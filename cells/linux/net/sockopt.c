@@ -221,7 +221,9 @@ SYSCALL(setsockopt, "fddpu", int fd, int level, int name, u64 uval, u32 len)
 		r = s->ops->setopt          ? s->ops->setopt(s, level, name, val, len)
 		    : level == SOL_SOCKET_K ? -ENOPROTOOPT
 					    : -EOPNOTSUPP;
-		if (level == SOL_SOCKET_K && (r == 0 || r == -ENOPROTOOPT))
+		if (r == 1)
+			r = 0; /* done with */
+		else if (level == SOL_SOCKET_K && (r == 0 || r == -ENOPROTOOPT))
 			r = common_set(s, name, val, len);
 		if (!r)
 			wake_all(&s->wait); /* a larger buffer lets writers go on */
