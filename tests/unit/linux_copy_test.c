@@ -13,6 +13,7 @@ static struct cred test_cred;
 #include "cells/linux/fs/pipe.c"
 #include "cells/linux/net/unix.c"
 #include "cells/linux/net/unix_data.c"
+#include "cells/linux/net/unix_gc.c"
 
 #include <setjmp.h>
 #include <cmocka.h>
@@ -135,6 +136,10 @@ u64 sock_deadline(u64 timeo)
 int sock_wait(struct sock *s, const struct msg *m, u64 deadline)
 {
 	return wait_on(&s->wait, deadline, true);
+}
+struct sock *file_sock(struct file *f)
+{
+	return f->priv; /* the files of these tests are sockets or have none */
 }
 void scm_free(struct scm *c)
 {

@@ -14,7 +14,8 @@
 #include <asm/socket.h>
 #include <asm/ioctls.h>
 
-static struct list abstract, all_sockets;
+static struct list abstract;
+struct list unix_sockets;
 static const struct sock_ops unix_ops;
 
 static void creds_fill(struct usock *u)
@@ -44,7 +45,7 @@ static int unix_create(u32 type, u32 protocol, struct sock **out)
 	}
 	*u->flow = (struct uflow){.refs = 1, .from = u};
 	creds_fill(u);
-	list_add_tail(&all_sockets, &u->all_link);
+	list_add_tail(&unix_sockets, &u->all_link);
 	*out = &u->s;
 	return 0;
 }
@@ -456,6 +457,7 @@ static void unix_release(struct sock *s)
 	u->flow->from = NULL;
 	uflow_put(u->flow);
 	waitq_dissolve(&s->wait); /* senders and connectors wait here who don't hold us */
+	unix_collect();
 }
 
 static const struct sock_ops unix_ops = {.bind = unix_bind,
@@ -478,7 +480,7 @@ void unix_text(struct text *t)
 	struct usock *u;
 
 	text_add(t, "Num       RefCount Protocol Flags    Type St Inode Path\n");
-	list_each(u, &all_sockets, all_link)
+	list_each(u, &unix_sockets, all_link)
 	{
 		text_add(t, "%016lx: %08X 00000000 %08X %04X %02X %5lu", 0ul, u->s.refs,
 			 u->listening ? 0x10000 : 0, u->s.type,

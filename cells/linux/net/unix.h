@@ -44,7 +44,11 @@ struct usock {
 	u32 peer_pid, peer_uid, peer_gid;
 	struct list dgram_peers; /* datagram sockets whose peer this is */
 	struct list dgram_link;
+	u32 inflight; /* net/unix_gc.c: messages that carry it */
+	bool reached;
+	struct list gc_link;
 };
+extern struct list unix_sockets; /* all, by all_link */
 
 static inline struct usock *us(struct sock *s)
 {
@@ -54,6 +58,9 @@ static inline struct usock *us(struct sock *s)
 /* Frees a message and lets its sender go on. */
 void ubuf_free(struct ubuf *b);
 void uflow_put(struct uflow *f);
+/* A message with descriptors was queued; a unix socket went away. */
+void unix_rights_sent(const struct ubuf *b);
+void unix_collect(void);
 /*
  * The socket of a name, not referenced. Abstract names are apart for each type of socket:
  * another type's is not found (-ECONNREFUSED); a file's socket of another type is -EPROTOTYPE.

@@ -88,6 +88,8 @@ static void ubuf_queue(struct usock *from, struct usock *to, struct ubuf *b, str
 	b->flow->bytes += b->len + OVERHEAD;
 	list_add_tail(&to->queue, &b->link);
 	wake_events(&to->s.wait, POLLIN | POLLRDNORM);
+	if (b->scm)
+		unix_rights_sent(b); /* which may free both */
 }
 
 static ssize send_stream(struct usock *u, struct msg *m)

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -222,6 +223,79 @@ static void test_async(void)
 	close(s);
 }
 
+static int pass(int over, int fd)
+{
+	char room[CMSG_SPACE(sizeof(int))] = {0}, b = 0;
+	struct iovec v = {&b, 1};
+	struct msghdr m = {.msg_iov = &v,
+			   .msg_iovlen = 1,
+			   .msg_control = room,
+			   .msg_controllen = sizeof(room)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	return sendmsg(over, &m, 0) == 1;
+}
+
+/* Sockets that only messages in each other's queues refer to go away, with all they carry. */
+static void test_cycles(void)
+{
+	int a[2], b[2], p[2], kept[2], ok;
+
+	ok = !pipe(p) && !socketpair(AF_UNIX, SOCK_STREAM, 0, a) &&
+	     !socketpair(AF_UNIX, SOCK_DGRAM, 0, b) &&
+	     !socketpair(AF_UNIX, SOCK_STREAM, 0, kept);
+	check(ok && pass(a[0], b[1]) && pass(b[0], a[1]) && pass(a[0], p[1]),
+	      "a ring of sockets");
+	check(pass(kept[0], kept[1]) && pass(kept[0], a[0]), "one in its own queue");
+	close(p[1]);
+	close(a[0]);
+	close(a[1]);
+	close(kept[0]);
+	close(kept[1]);
+	check(poll(&(struct pollfd){p[0], POLLIN, 0}, 1, 50) == 0,
+	      "reached from b[1]: it stays");
+	close(b[1]);
+	close(b[0]);
+	check((ready(p[0], POLLIN) & POLLHUP) != 0, "nothing is left of them");
+	close(p[0]);
+}
+
+/* A raw socket that wants datagrams to one port only, and eleven bytes of them. */
+static void test_filter(void)
+{
+	int raw = socket(AF_INET, SOCK_RAW, IPPROTO_UDP), u = socket(AF_INET, SOCK_DGRAM, 0);
+	struct sockaddr_in to = loopback(4711), other = loopback(4712);
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0), BPF_STMT(BPF_LD | BPF_H | BPF_IND, 2),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 4711, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, 20 + 8 + 3), BPF_STMT(BPF_RET | BPF_K, 0)};
+	struct sock_fprog prog = {5, code}, bad = {4, code};
+	char b[64];
+
+	check(raw >= 0, "a raw socket");
+	check(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &bad, sizeof(bad)) == -1 &&
+		  errno == EINVAL,
+	      "a filter that runs off its end");
+	check(!setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)), "a filter");
+	sendto(u, "other", 5, 0, (void *)&other, sizeof(other));
+	sendto(u, "abcdef", 6, 0, (void *)&to, sizeof(to));
+	sendto(u, "other", 5, 0, (void *)&other, sizeof(other));
+	check(ready(raw, POLLIN) == POLLIN && recv(raw, b, 64, 0) == 31 &&
+		  !memcmp(b + 28, "abc", 3),
+	      "what passes");
+	sendto(u, "abcdef", 6, 0, (void *)&to, sizeof(to));
+	check(recv(raw, b, 64, 0) == 31, "and nothing between");
+	check(!setsockopt(raw, SOL_SOCKET, SO_DETACH_FILTER, &prog, sizeof(prog)), "no filter");
+	sendto(u, "other", 5, 0, (void *)&other, sizeof(other));
+	check(recv(raw, b, 64, 0) == 33, "all again");
+	close(raw);
+	close(u);
+}
+
 /* Connections that rest take little room, and one among them moves data as ever. */
 static void test_many(int n)
 {
@@ -268,6 +342,8 @@ int main(void)
 	test_cork();
 	test_urgent();
 	test_async();
+	test_cycles();
+	test_filter();
 	printf("sockets passed %d\n", passed);
 	return 0;
 }
