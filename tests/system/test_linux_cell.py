@@ -121,7 +121,7 @@ def test_python_and_sockets(archive, boot, tree):
             "channel t c1 protocol=socket ring=4M label=sock\n")
     vm = boot(archive(conf, cells=["transport"], high=["linux"], data={"root.tar": pack(tree)}),
               mem="512M")
-    vm.expect(r"^c1: sockets passed 36$", timeout=60, absent="FAIL")
+    vm.expect(r"^c1: sockets passed 47$", timeout=60, absent="FAIL")
     vm.expect(r"c1: selftest passed (\d+)", timeout=120, absent="FAIL|Traceback")
     vm.expect(r"cell c1 ended: code 0")
 
@@ -189,7 +189,7 @@ def test_threads_and_their_registers_on_several_vcpus(archive, boot, c_programs)
     vm = boot(archive(conf, high=["linux"], data={"root.tar": pack(c_programs)}), smp=2)
     vm.expect(r"^c1: smp passed 9", timeout=120, absent="FAIL|fault")
     vm.expect(r"^c1: avx passed", timeout=30, absent="FAIL|fault|absent")
-    vm.expect(r"^c1: calls passed 21$", timeout=60, absent="FAIL|fault")
+    vm.expect(r"^c1: calls passed 29$", timeout=60, absent="FAIL|fault")
     checks = [(m.group(1), m.group(2)) for m in vm.find(r"^c1: selfcheck: (.*): (\w+)$")]
     assert len(checks) == 10 and checks.pop() == ("write data", "POSSIBLE")
     assert all(result == "refused" for _, result in checks), checks

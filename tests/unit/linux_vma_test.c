@@ -76,6 +76,9 @@ void mm_activate(struct mm *mm)
 void oom_kill(void)
 {
 }
+void aio_mm_gone(struct mm *mm)
+{
+}
 void shm_area_open(struct vma *v)
 {
 }

@@ -86,6 +86,19 @@ static void priv_free(struct file *f)
 static const struct file_ops ev_fops = {
     .read = ev_read, .write = ev_write, .poll = ev_poll, .release = priv_free};
 
+bool file_is_eventfd(const struct file *f)
+{
+	return f->ops == &ev_fops;
+}
+
+void eventfd_add(struct file *f, u64 n)
+{
+	struct eventfd *e = f->priv;
+
+	e->count += MIN(n, NEVER - 1 - e->count);
+	wake_events(&e->wait, POLLIN | POLLRDNORM);
+}
+
 SYSCALL(eventfd2, "ux", u32 init, u32 flags)
 {
 	struct eventfd *e;

@@ -146,9 +146,11 @@ struct mm {
 	u64 hiwater_rss, total_vm, locked_vm;
 	struct file *exe;
 	bool lock_future; /* mlockall(MCL_FUTURE) */
+	struct list aio;  /* contexts: sys/aio.c */
 	bool wx_allowed;  /* the permit for writable and executable memory */
 };
 
+void aio_mm_gone(struct mm *mm);
 struct mm *mm_new(void);
 struct mm *mm_fork(struct mm *old);
 void mm_get(struct mm *mm);

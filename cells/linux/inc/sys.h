@@ -47,6 +47,10 @@ static inline u32 at_flags(u32 flags, bool follow_default)
 #define RW_MAX 0x7ffff000ull /* bytes that one call moves */
 /* read(2) or write(2) of an open file, with all that is counted and told. */
 ssize file_rw(struct file *f, struct uio *u, u64 *pos, bool write);
+/* The calls of that kind; at: from there on instead of the file's own position. */
+s64 rw_flat(int fd, u64 buf, u64 n, s64 *at, bool write);
+s64 rw_vec(int fd, u64 uiov, u64 count, s64 *at, bool write, u32 flags);
+s64 fd_sync(int fd);
 /* An iovec array from user space; *heap must be freed. */
 int iovec_in(struct uio *u, u64 uiov, u64 count, struct iovec_k *small, struct iovec_k **heap);
 

@@ -463,6 +463,10 @@ void epoll_file_gone(struct file *f);
 void locks_release_file(struct file *f);
 void locks_release_owner(struct inode *i, void *owner);
 
+/* fs/eventfds.c */
+bool file_is_eventfd(const struct file *f);
+void eventfd_add(struct file *f, u64 n); /* does not wait */
+
 /* fs/pipe.c */
 int pipe_new(struct file *out[2], u32 flags);
 extern u32 pipe_max_size;

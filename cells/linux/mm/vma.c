@@ -628,6 +628,7 @@ void mm_put(struct mm *mm)
 {
 	if (!mm || --mm->refs)
 		return;
+	aio_mm_gone(mm);
 	for (u32 i = 0; i < mm->count; i++) {
 		mm_zap(mm, mm->vmas[i], mm->vmas[i]->start, mm->vmas[i]->end);
 		vma_free(mm->vmas[i]);

@@ -41,7 +41,7 @@ ssize file_rw(struct file *f, struct uio *u, u64 *pos, bool write)
 	return r;
 }
 
-static s64 rw_flat(int fd, u64 buf, u64 n, s64 *at, bool write)
+s64 rw_flat(int fd, u64 buf, u64 n, s64 *at, bool write)
 {
 	struct file *f = fd_get(fd);
 	struct iovec_k iov;
@@ -120,7 +120,7 @@ fault:
 	return -EFAULT;
 }
 
-static s64 rw_vec(int fd, u64 uiov, u64 count, s64 *at, bool write, u32 flags)
+s64 rw_vec(int fd, u64 uiov, u64 count, s64 *at, bool write, u32 flags)
 {
 	struct file *f = fd_get(fd);
 	struct iovec_k small[8], *heap = NULL;
@@ -450,7 +450,7 @@ SYSCALL(pipe, "p", u64 ufds)
 	return sys_pipe2(ufds, 0);
 }
 
-SYSCALL(fsync, "f", int fd)
+s64 fd_sync(int fd)
 {
 	struct file *f = fd_get(fd);
 	s64 r;
@@ -465,14 +465,18 @@ SYSCALL(fsync, "f", int fd)
 	return r;
 }
 
+SYSCALL(fsync, "f", int fd)
+{
+	return fd_sync(fd);
+}
 SYSCALL(fdatasync, "f", int fd)
 {
-	return sys_fsync(fd);
+	return fd_sync(fd);
 }
 
 SYSCALL(sync_file_range, "fddx", int fd, s64 off, s64 n, u32 flags)
 {
-	return off < 0 || n < 0 ? -EINVAL : sys_fsync(fd);
+	return off < 0 || n < 0 ? -EINVAL : fd_sync(fd);
 }
 
 SYSCALL(syncfs, "f", int fd)

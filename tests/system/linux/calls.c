@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
 #include <sys/sendfile.h>
@@ -209,6 +211,51 @@ static void test_long_call(void)
 	close(hole);
 }
 
+/* ---- native asynchronous I/O ---- */
+static void test_aio(void)
+{
+	aio_context_t ctx = 0;
+	int fd = memfd_create("aio", 0), told = eventfd(0, 0);
+	char in[8] = {0};
+	struct iocb put = {.aio_lio_opcode = IOCB_CMD_PWRITE,
+			   .aio_fildes = (uint32_t)fd,
+			   .aio_buf = (uintptr_t) "12345",
+			   .aio_nbytes = 5,
+			   .aio_offset = 3,
+			   .aio_data = 7,
+			   .aio_flags = IOCB_FLAG_RESFD,
+			   .aio_resfd = (uint32_t)told};
+	struct iocb get = {.aio_lio_opcode = IOCB_CMD_PREAD,
+			   .aio_fildes = (uint32_t)fd,
+			   .aio_buf = (uintptr_t)in,
+			   .aio_nbytes = 8,
+			   .aio_data = 8};
+	struct iocb bad = {.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = 999};
+	struct iocb *all[] = {&put, &get, &bad};
+	struct io_event e[4];
+	uint64_t n = 0;
+
+	check(!syscall(SYS_io_setup, 4, &ctx) && ctx, "a context");
+	check(syscall(SYS_io_submit, ctx, 2, all) == 2, "two requests");
+	check(syscall(SYS_io_submit, ctx, 1, all + 2) == -1 && errno == EBADF,
+	      "one of no file");
+	check(syscall(SYS_io_getevents, ctx, 2, 4, e, NULL) == 2 &&
+		  e[0].data + e[1].data == 15 && e[0].res + e[1].res >= 5,
+	      "their events");
+	check(read(told, &n, 8) == 8 && n == 1, "one was told");
+	check(pread(fd, in, 8, 0) == 8 && !memcmp(in,
+						  "\0\0\0"
+						  "12345",
+						  8),
+	      "it is written");
+	check(!syscall(SYS_io_getevents, ctx, 0, 4, e, NULL), "no more");
+	check(!syscall(SYS_io_destroy, ctx) && syscall(SYS_io_destroy, ctx) == -1 &&
+		  errno == EINVAL,
+	      "the end");
+	close(fd);
+	close(told);
+}
+
 /* ---- the time of day is set ---- */
 static void *hour_later(void *arg)
 {
@@ -248,6 +295,7 @@ int main(int argc, char **argv)
 	test_waitv();
 	test_pi();
 	test_long_call();
+	test_aio();
 	if (argc > 1) /* who may set the clock */
 		test_wall();
 	printf("calls passed %d\n", passed);
