@@ -136,29 +136,56 @@ static s64 perform(const struct iocb *c)
 	case IOCB_CMD_FDSYNC:
 		return fd_sync(fd);
 	}
-	return -EINVAL; /* IOCB_CMD_POLL among them */
+	return -EINVAL;
+}
+
+static bool vectored(const struct iocb *c)
+{
+	return c->aio_lio_opcode == IOCB_CMD_PREADV || c->aio_lio_opcode == IOCB_CMD_PWRITEV;
+}
+
+static bool transfers(const struct iocb *c)
+{
+	return vectored(c) || c->aio_lio_opcode == IOCB_CMD_PREAD ||
+	       c->aio_lio_opcode == IOCB_CMD_PWRITE;
+}
+
+static bool opened_for(const struct file *f, const struct iocb *c)
+{
+	bool write =
+	    c->aio_lio_opcode == IOCB_CMD_PWRITE || c->aio_lio_opcode == IOCB_CMD_PWRITEV;
+
+	return !(f->flags & O_PATH) && (f->flags & O_ACCMODE) != (write ? O_RDONLY : O_WRONLY);
+}
+
+static int check_vector(const struct iocb *c)
+{
+	struct iovec_k small[8], *heap;
+	struct uio u;
+	int r = iovec_in(&u, c->aio_buf, c->aio_nbytes, small, &heap);
+
+	kfree(heap);
+	return r;
 }
 
 /* What is wrong with a request itself is submit's own error; the rest is its event. */
 static int check_request(const struct iocb *c)
 {
 	struct file *f = fd_get((int)c->aio_fildes);
-	bool write =
-	    c->aio_lio_opcode == IOCB_CMD_PWRITE || c->aio_lio_opcode == IOCB_CMD_PWRITEV;
 	int r = 0;
 
 	if (!f)
 		return -EBADF;
-	if (c->aio_reserved2 || (s64)c->aio_nbytes < 0 || c->aio_lio_opcode == IOCB_CMD_POLL ||
-	    c->aio_lio_opcode > IOCB_CMD_PWRITEV || c->aio_lio_opcode == 4 ||
-	    c->aio_lio_opcode == IOCB_CMD_NOOP)
+	if (c->aio_reserved2 || (s64)c->aio_nbytes < 0)
 		r = -EINVAL;
-	else if (c->aio_lio_opcode != IOCB_CMD_FSYNC && c->aio_lio_opcode != IOCB_CMD_FDSYNC &&
-		 ((f->flags & O_PATH) ||
-		  (f->flags & O_ACCMODE) == (write ? O_RDONLY : O_WRONLY)))
-		r = -EBADF;
+	else if (transfers(c))
+		r = !opened_for(f, c)                   ? -EBADF
+		    : c->aio_offset < 0 && f->ops->seek ? -EINVAL
+							: 0;
+	else if (c->aio_lio_opcode != IOCB_CMD_FSYNC && c->aio_lio_opcode != IOCB_CMD_FDSYNC)
+		r = -EINVAL; /* IOCB_CMD_POLL among them */
 	file_put(f);
-	return r;
+	return r ? r : vectored(c) ? check_vector(c) : 0;
 }
 
 static int submit_one(struct aio *a, u64 uiocb)
