@@ -500,6 +500,8 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 		i->recvttl = v != 0;
 	if ((level == 0 && name == 13) || (level == 41 && name == 66))
 		i->recvtos = v != 0;
+	if (level == IPPROTO_TCP_K && name == TCP_NODELAY && v && (i->untold || i->told_more))
+		inet_tell(i, false); /* pushes what is held, as in Linux */
 	if (is_cork(i, level, name)) {
 		i->cork = v != 0;
 		if (!v && (i->untold || i->told_more))
