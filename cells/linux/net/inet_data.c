@@ -97,7 +97,7 @@ static int send_oob(struct isock *i, struct msg *m)
 /* From the program into the ring: as much as fits in one piece; 0: nothing now. */
 static ssize ring_put(struct isock *i, struct msg *m)
 {
-	void *p;
+	void *p = NULL;
 	ssize n;
 
 	klock_take(&i->sending);
