@@ -24,6 +24,8 @@
 #define BUF       (128u << 10)
 #define PATH_LEN  4096u
 #define DEPTH_MAX 128u
+/* An archive has no holes: of a file so many times the volume it would be zeros without end. */
+#define HOLES     16u
 #define LINKS_MAX 40
 
 /* ---- one path ---- */
@@ -216,6 +218,7 @@ struct packer {
 	size_t links, links_size;
 	char *pax;
 	size_t pax_len, pax_size;
+	uint64_t largest; /* file */
 };
 
 /* A record of a pax header: "LENGTH KEY=VALUE\n", the length counting itself. */
@@ -459,6 +462,8 @@ static int pack_one(struct packer *p, const struct h2_attr *a, const char *name)
 		first = a->nlink > 1 ? known_link(p, a->ino, name, &err) : NULL;
 		if (err || first)
 			return err ? err : put_entry(p, name, first, '1', a, 0);
+		if (a->size > p->largest)
+			return -H2_EFBIG;
 		err = put_entry(p, name, "", '0', a, a->size);
 		return err ? err : put_content(p, a);
 	default:
@@ -506,7 +511,14 @@ static int pack_tree(struct packer *p, const struct h2_attr *a, const char *name
 
 static int packer_begin(struct packer *p, struct h2_pfs *pfs, oci_write_cb *cb, void *arg)
 {
-	*p = (struct packer){.pfs = pfs, .cb = cb, .arg = arg, .buf = malloc(BUF)};
+	struct h2_vol_info vol;
+
+	h2_vol_info(h2_pfs_vol(pfs), &vol);
+	*p = (struct packer){.pfs = pfs,
+			     .cb = cb,
+			     .arg = arg,
+			     .buf = malloc(BUF),
+			     .largest = HOLES * vol.allocator_size};
 	return p->buf ? 0 : -H2_ENOMEM;
 }
 

@@ -296,6 +296,27 @@ static void unpacking_obeys_its_flags(void **state)
 	free(b.p);
 }
 
+/* A program can make a file of any size; nobody can take its zeros out. */
+static void a_file_without_end_is_refused(void **state)
+{
+	struct h2_pfs *pfs = open_pfs("now"), *base = open_pfs("base");
+	static const char *const nothing[] = {NULL};
+	struct bytes b = {0};
+	uint64_t ino = file(pfs, "etc", "huge", "x");
+
+	assert_int_equal(h2_truncate(pfs, ino, 48 << 20), 0);
+	assert_int_equal(oci_tree_pack(pfs, "etc/huge", "huge", collect, &b), 0);
+	b.len = 0;
+	assert_int_equal(h2_truncate(pfs, ino, 1ull << 60), 0);
+	assert_int_equal(oci_tree_pack(pfs, "etc/huge", "huge", collect, &b), -H2_EFBIG);
+	assert_int_equal(b.len, 0);
+	assert_int_equal(oci_tree_pack_diff(pfs, base, nothing, collect, &b), -H2_EFBIG);
+	assert_true(b.len < 1 << 20);
+	h2_pfs_close(base);
+	h2_pfs_close(pfs);
+	free(b.p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +326,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_difference_makes_the_changed_tree, setup,
 					    teardown),
 	    cmocka_unit_test_setup_teardown(unpacking_obeys_its_flags, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_file_without_end_is_refused, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
