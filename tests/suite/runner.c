@@ -121,7 +121,8 @@ static int telling(const char *line)
 {
 	return strstr(line, "TFAIL") || strstr(line, "TBROK") || strstr(line, "TCONF") ||
 	       strstr(line, "TWARN") || strstr(line, "cannot run") ||
-	       strstr(line, "error while");
+	       strstr(line, "error while") || !strncmp(line, "FAIL: ", 6) ||
+	       !strncmp(line, "ERROR: ", 7);
 }
 
 /* What didn't go well first; if nothing says so, the last lines. */

@@ -111,8 +111,20 @@ static s64 gen_seek(struct file *f, s64 off, int whence)
 	f->pos = (u64)off;
 	return off;
 }
+static int gen_open(struct inode *i, struct file *f)
+{
+	struct gen_node *n = i->priv;
+	struct thread *th = n->tid ? thread_seen(n->tid) : NULL;
+
+	if (!n->g->own || !th || !current->proc || th->proc == current->proc || capable(19))
+		return 0;
+	return th->cred && current->cred->fsuid == th->cred->uid &&
+		       current->cred->fsuid == th->cred->suid
+		   ? 0
+		   : -EACCES;
+}
 static const struct file_ops gen_fops = {
-    .read = gen_read, .write = gen_write, .seek = gen_seek};
+    .open = gen_open, .read = gen_read, .write = gen_write, .seek = gen_seek};
 
 static int gen_lookup(struct inode *dir, const char *name, u32 len, struct inode **out)
 {

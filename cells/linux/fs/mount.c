@@ -135,6 +135,8 @@ int mount_unmount(struct dentry *root, u32 flags)
 	list_each(o, &mount_list,
 		  link) if (o->parent == m && !(flags & 2 /* MNT_DETACH */)) return -EBUSY;
 	if (!(flags & 2) && root->refs > 2)
+		dcache_trim(0); /* names that nobody uses hold the ones above them */
+	if (!(flags & 2) && root->refs > 2)
 		return -EBUSY;
 	m->point->mounted = NULL;
 	dentry_put(m->point);

@@ -78,6 +78,14 @@ static struct file *fd_of(u32 tid, int fd)
 	return t->files->file[fd];
 }
 
+/* O_CLOEXEC, which is the descriptor's and not the file's. */
+static u32 fd_cloexec(u32 tid, int fd)
+{
+	struct thread *t = thread_seen(tid);
+
+	return t->files->cloexec[fd / 64] >> fd % 64 & 1 ? O_CLOEXEC : 0;
+}
+
 static ssize fd_readlink(struct inode *i, char *buf, size_t size)
 {
 	struct pnode *n = i->priv;
@@ -122,7 +130,8 @@ static ssize fdinfo_read(struct file *f, struct uio *u, u64 *pos)
 	if (!o)
 		return -ENOENT;
 	len = format(buf, sizeof(buf), "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n",
-		     o->pos, o->flags, o->dentry->mnt ? o->dentry->mnt->id : 0, o->inode->ino);
+		     o->pos, o->flags | fd_cloexec(n->tid, n->fd),
+		     o->dentry->mnt ? o->dentry->mnt->id : 0, o->inode->ino);
 	if (o->ops->fdinfo)
 		o->ops->fdinfo(o, buf + len, sizeof(buf) - (size_t)len);
 	len = (int)strlen(buf);
@@ -305,6 +314,7 @@ static int pid_lookup(struct inode *dir, const char *name, u32 len, struct inode
 	*out = NULL;
 	for (u32 i = 0; i < proc_pid_count; i++)
 		if (strlen(proc_pid_files[i].name) == len &&
+		    (n->kind || proc_pid_files[i].arg != GEN_TASK_ONLY) &&
 		    !memcmp(proc_pid_files[i].name, name, len)) {
 			*out = gen_inode(dir->sb, &proc_pid_files[i], base | (100 + i), n->tid);
 			return *out ? 0 : -ENOMEM;
@@ -334,6 +344,10 @@ static int pid_readdir(struct file *f, struct dirent_sink *s)
 	static const char *const extra[] = {"exe",    "cwd",  "root", "fd",
 					    "fdinfo", "task", "mem"};
 
+	enum {
+		TASK_DIR = 5
+	};
+
 	if (dots(f, s))
 		return 0;
 	for (; f->pos - 2 < ARRAY_SIZE(extra) + proc_pid_count; f->pos++) {
@@ -341,6 +355,10 @@ static int pid_readdir(struct file *f, struct dirent_sink *s)
 		const struct gen_file *g =
 		    i < ARRAY_SIZE(extra) ? NULL : &proc_pid_files[i - ARRAY_SIZE(extra)];
 		const char *name = g ? g->name : extra[i];
+		const struct pnode *n = f->inode->priv;
+
+		if (g ? g->arg == GEN_TASK_ONLY && !n->kind : i == TASK_DIR && n->kind)
+			continue;
 
 		if (s->emit(s, name, (u32)strlen(name), f->inode->ino + i + 10,
 			    g       ? g->mode & S_IFMT

@@ -520,10 +520,17 @@ static int f_fallocate(struct file *f, int mode, u64 off, u64 len)
 
 static ssize f_write(struct file *f, struct uio *u, u64 *pos)
 {
+	u64 size = f->inode->size;
+
+	if (!u->left)
+		return 0;
 	if (f->inode->seals & (8 | 16))
 		return -EPERM;
-	if ((f->inode->seals & 4) && *pos + u->left > f->inode->size)
-		return -EPERM;
+	if ((f->inode->seals & 4) && *pos + u->left > size) {
+		if (*pos >= size)
+			return -EPERM;
+		u->left = size - *pos; /* what needs no growing */
+	}
 	return generic_write(f, u, pos);
 }
 
@@ -559,14 +566,21 @@ static int t_statfs(struct super *sb, struct statfs_k *st)
 
 static const struct super_ops tmpfs_sops = {.statfs = t_statfs};
 
-static u64 option_size(const char *o, u64 fallback)
+/* The limit in pages, of size= (bytes, rounded up) or nr_blocks=; 0: no number. */
+static u64 option_pages(const char *o, u64 fallback)
 {
-	const char *p = o ? strstr(o, "size=") : NULL;
+	const char *p = o ? strstr(o, "size") : NULL, *n = o ? strstr(o, "nr_blocks=") : NULL;
 	u64 v;
 
+	if (!p && n) {
+		n += 10;
+		return str_number(&n);
+	}
 	if (!p)
 		return fallback;
-	p += 5;
+	p += 4;
+	if (*p++ != '=' || *p < '0' || *p > '9')
+		return 0;
 	v = str_number(&p);
 	if (*p == '%')
 		return page_total() * MIN(v, (u64)100) / 100;
@@ -576,7 +590,7 @@ static u64 option_size(const char *o, u64 fallback)
 		v <<= 20;
 	else if (*p == 'g' || *p == 'G')
 		v <<= 30;
-	return v / PAGE_SIZE;
+	return ALIGN_UP(v, PAGE_SIZE) / PAGE_SIZE;
 }
 
 static int tmpfs_mount(const char *source, const char *options, struct super **sb,
@@ -589,7 +603,11 @@ static int tmpfs_mount(const char *source, const char *options, struct super **s
 
 	if (!s)
 		return -ENOMEM;
-	s->max_pages = option_size(options, page_total() / 2);
+	s->max_pages = option_pages(options, page_total() / 2);
+	if (!s->max_pages) {
+		super_put(s);
+		return -EINVAL;
+	}
 	if (m) {
 		mode = 0;
 		for (m += 5; *m >= '0' && *m <= '7'; m++)

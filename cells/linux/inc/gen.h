@@ -22,7 +22,9 @@ struct gen_file {
 	const struct gen_file *children; /* of a directory */
 	u32 count;
 	u64 arg;
+	bool own; /* of a process: others may not open it, unless they may trace it */
 };
+#define GEN_TASK_ONLY 0x7461736bull /* arg of what /proc/N/task/N has and /proc/N has not */
 #define GEN_DIR(name_, mode_, list_)                                         \
 	{                                                                    \
 		.name = name_, .mode = S_IFDIR | (mode_), .children = list_, \
@@ -30,6 +32,8 @@ struct gen_file {
 	}
 
 struct inode *gen_inode(struct super *sb, const struct gen_file *g, u64 ino, u32 tid);
+#define PROC_SYSCTLS 4
+extern const struct gen_file proc_sysctl_files[PROC_SYSCTLS]; /* of /proc/sys */
 void proc_net_text(struct text *t, const char *what);
 
 #endif

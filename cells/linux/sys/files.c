@@ -147,7 +147,7 @@ SYSCALL(statx, "fsxxp", int dfd, u64 path, u32 flags, u32 mask, u64 ux)
 	struct stat st;
 	int r;
 
-	if ((flags & ~0x7900u) || (mask & 0x80000000u))
+	if ((flags & ~0x7900u) || (flags & 0x6000u) == 0x6000u || (mask & 0x80000000u))
 		return -EINVAL;
 	r = user_path(dfd, path, at_flags(flags, true), &d);
 	if (r)

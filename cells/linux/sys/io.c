@@ -275,8 +275,12 @@ static s64 fcntl_seals(struct file *f, u32 cmd, u64 arg)
 {
 	struct inode *i = f->inode;
 
-	if (!i || !i->sb || i->sb != shm_super)
+	if (!i || !i->sb || !is_reg(i) || strcmp(i->sb->type, "tmpfs"))
 		return -EINVAL;
+	if (cmd == 1034 && i->sb != shm_super) /* a file with a name cannot be sealed */
+		return 1;
+	if (i->sb != shm_super)
+		return -EPERM;
 	if (cmd == 1034) /* F_GET_SEALS */
 		return i->seals;
 	if (!(f->flags & 3) || (i->seals & 1))

@@ -151,7 +151,7 @@ static int rename_checked(struct lookup *o, struct lookup *n, u32 flags, struct 
 	int r;
 
 	if (o->last_type != LAST_NORM || n->last_type != LAST_NORM)
-		return -EBUSY;
+		return (flags & 1) && n->last_type != LAST_NORM ? -EEXIST : -EBUSY;
 	if (o->dentry->mnt != n->dentry->mnt)
 		return -EXDEV;
 	r = dentry_lookup(o->dentry, o->last, o->last_len, &d);

@@ -249,18 +249,19 @@ SYSCALL(sched_rr_get_interval, "dp", int tid, u64 u)
 }
 
 /* ---- Niceness and I/O priority, of processes, groups and users ---- */
-static bool prio_match(const struct proc *p, int which, u32 who)
+/* Of PRIO_PROCESS one thread is meant, of the others every thread. */
+static bool prio_match(const struct thread *t, int which, u32 who)
 {
-	return which == 0   ? p->pid == who
-	       : which == 1 ? p->pgid == who
-			    : p->leader && p->leader->cred->uid == who;
+	return which == 0   ? t->tid == who
+	       : which == 1 ? t->proc->pgid == who
+			    : t->cred->uid == who;
 }
 
 static u32 who_or_self(int which, int who)
 {
 	if (who)
 		return (u32)who;
-	return which == 0   ? current->proc->pid
+	return which == 0   ? current->tid
 	       : which == 1 ? current->proc->pgid
 			    : current->cred->uid;
 }
@@ -287,10 +288,10 @@ static s64 do_priority(int which, int who, bool set, int value)
 		return -EINVAL;
 	list_each(p, &proc_list, all_link)
 	{
-		if (!prio_match(p, which, id))
-			continue;
 		list_each(t, &p->threads, proc_link)
 		{
+			if (!prio_match(t, which, id))
+				continue;
 			if (!set)
 				result = MAX(result, (s64)(20 - t->nice));
 			else if (result == -ESRCH || result == 0)
@@ -337,10 +338,10 @@ static s64 do_ioprio(int which, int who, bool set, int prio)
 		return -EINVAL;
 	list_each(p, &proc_list, all_link)
 	{
-		if (!prio_match(p, which - 1, id))
-			continue;
 		list_each(t, &p->threads, proc_link)
 		{
+			if (!prio_match(t, which - 1, id))
+				continue;
 			if (!set) {
 				s64 v = t->ioprio;
 
