@@ -43,3 +43,9 @@ ltp: all
 gvisor: all
 	$(Q)$(if $(GVISOR),,$(error make gvisor GVISOR=PATH: the folder of the built test programs))
 	$(Q)tests/gvisor/run.py $(GVISOR) $(GVISOR_ARGS)
+
+# python3's own test modules, of the package libpython3.11-testsuite.
+PYTHON_LIBRARY ?= /usr/lib/python3.11
+.PHONY: pytests
+pytests: all
+	$(Q)tests/python/run.py $(PYTHON_LIBRARY) $(PYTESTS_ARGS)

@@ -51,7 +51,7 @@ class Run:
     def worker(self, number, take, keep, say):
         try:
             with tempfile.TemporaryDirectory() as tmp, \
-                    open(self.path.replace(".json", f".{number}.log"), "wb") as log:
+                    open(self.path.replace(".json", f".{number}.log"), "wb", buffering=0) as log:
                 root, failed = self.make_root(tmp), 0
                 while True:
                     with self.lock:

@@ -6,11 +6,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from test_linux_cell import BUSYBOX, add_program, pack, tree  # noqa: F401
 from test_linux_programs import need, run
 
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", d) for d in ("python", "suite")]
+import run as pymodules  # noqa: E402
+
+PYTHON = "/usr/lib/python3.11"
 pytestmark = pytest.mark.skipif(not os.path.exists(BUSYBOX), reason="busybox-static is not installed")
 
 # Each in a folder with text.txt (40 lines), nums.txt, bin.dat; what it leaves is for the next ones.
@@ -65,8 +70,19 @@ def files(root):
                                                              check=True).stdout)
 
 
+def quick_modules(tree):
+    """What runs python3's quick test modules in one interpreter; nothing without them."""
+    names = pymodules.modules(("quick",))
+    if not os.path.exists(f"{PYTHON}/test/{names[0]}.py"):
+        return ""
+    pymodules.library(PYTHON, str(tree), names)
+    return (f"/usr/bin/python3 -m unittest {' '.join('test.' + n for n in names)} >/tmp/py 2>&1; echo \"python $?\"\n"
+            "grep -E '^(Ran|OK|FAILED|ERROR|FAIL)' /tmp/py\n")
+
+
 def test_tools_beside_the_host(archive, boot, tree, tmp_path):
-    """The same programs over the same files, here and there: output and result of each."""
+    """The same programs over the same files, here and there: output and result of each. And, as they need no boot of
+    their own, python3's quick test modules."""
     names = subprocess.run([BUSYBOX, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     for name in names:
         if not os.path.lexists(tree / "bin" / name):
@@ -80,7 +96,8 @@ def test_tools_beside_the_host(archive, boot, tree, tmp_path):
     shutil.copytree(tree / "w", tmp_path / "w", symlinks=True)
     host = subprocess.run([BUSYBOX, "sh", "-c", script], stdout=subprocess.PIPE, cwd=tmp_path, check=True,
                           env={"PATH": f"{tree}/bin:{tree}/usr/bin", "LC_ALL": "C"}).stdout.decode("latin-1")
-    guest = run(archive, boot, tree, "export LC_ALL=C\numask 022\ncp -a /w /tmp/; cd /tmp\n" + script + "exit 0\n")
+    guest = run(archive, boot, tree, "export LC_ALL=C\numask 022\ncp -a /w /tmp/; cd /tmp\n" + script +
+                "echo '== 9999'\n" + quick_modules(tree) + "exit 0\n", timeout=300)
     differ = []
     theirs, ours = by_command(host.splitlines()), by_command(guest)
     for i, command in enumerate(commands):
@@ -91,6 +108,21 @@ def test_tools_beside_the_host(archive, boot, tree, tmp_path):
             differ.append((command, a, b))
     assert not differ, "\n".join(f"{c}\n  host {a}\n  cell {b}" for c, a, b in differ)
     assert len(commands) >= 120
+    if os.path.exists(f"{tree}{PYTHON}"):
+        assert ours[9999][0] == "python 0", ours[9999]
+        assert int(ours[9999][1].split()[1]) > 100, ours[9999]
+
+
+@pytest.mark.long
+def test_python_modules(archive, boot, tree):
+    """python3's own test modules that need no network, but those that tests/python/known.txt names."""
+    need(f"{PYTHON}/test/test_os.py")
+    names = [n for n in pymodules.modules() if n not in pymodules.known()]
+    pymodules.library(PYTHON, str(tree))
+    script = "".join(f"timeout 600 /usr/bin/python3 -m unittest test.{n} >/tmp/py 2>&1; r=$?; echo \"module {n} $r\"; "
+                     f"[ $r = 0 ] || grep -E '^(ERROR|FAIL)' /tmp/py\n" for n in names)
+    out = run(archive, boot, tree, "export LC_ALL=C\n" + script + "exit 0\n", user="300M", timeout=3600)
+    assert [x for x in out if x.startswith("module ")] == [f"module {n} 0" for n in names], "\n".join(out)
 
 
 def by_command(lines):
