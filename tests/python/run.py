@@ -11,6 +11,7 @@ modules.txt runs with unittest; results (exit code, time, what failed) are merge
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -40,25 +41,46 @@ def known():
         return dict(line.rstrip("\n").split("\t", 1) for line in f if line.strip() and line[0] != "#")
 
 
-def library(folder, root, only=None):
-    """The standard library and the interpreter into a root; of the tests only some, if they are named."""
-    def leave_out(where, names):
-        out = LEFT_OUT(where, names)
-        if only and where == f"{folder}/test":
-            out |= {n for n in names if n.split(".")[0] not in ("__init__", "support", *only)}
-        if only and where == folder:
-            out |= {"ensurepip", "distutils", "asyncio", "xml", "sqlite3", "curses", "wsgiref"} & set(names)
-        return out
+# What a run of the tests has loaded: its paths, one a line.
+TRACE = """
+import sys, unittest
+unittest.main(module=None, argv=["x"] + sys.argv[1:], exit=False, verbosity=0)
+print("\\n".join(sorted({p for m in list(sys.modules.values()) for p in (getattr(m, "__file__", None),) if p})))
+"""
+ALWAYS = ("encodings/ascii.py", "encodings/latin_1.py", "encodings/idna.py", "site.py",
+          "sitecustomize.py", "unittest/__main__.py")
 
-    shutil.copytree(folder, root + folder, ignore=leave_out, dirs_exist_ok=True, ignore_dangling_symlinks=True)
-    for path in [os.path.realpath("/usr/bin/python3")] + [
-            f"{folder}/lib-dynload/{n}" for n in sorted(os.listdir(f"{folder}/lib-dynload"))]:
+
+def put(root, path):
+    if os.path.exists(path) and not os.path.exists(root + path):
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        shutil.copy(os.path.realpath(path), root + path)
+
+
+def interpreter(root, objects):
+    for path in [os.path.realpath("/usr/bin/python3")] + objects:
         for lib in machines.libraries(path):
-            if not os.path.exists(root + lib):
-                os.makedirs(os.path.dirname(root + lib), exist_ok=True)
-                shutil.copy(os.path.realpath(lib), root + lib)
+            put(root, lib)
     os.makedirs(f"{root}/usr/bin", exist_ok=True)
     shutil.copy(os.path.realpath("/usr/bin/python3"), f"{root}/usr/bin/python3")
+
+
+def library(folder, root):
+    """The whole standard library and the interpreter into a root."""
+    shutil.copytree(folder, root + folder, ignore=LEFT_OUT, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+    interpreter(root, [f"{folder}/lib-dynload/{n}" for n in sorted(os.listdir(f"{folder}/lib-dynload"))])
+
+
+def library_for(folder, root, names):
+    """What some modules load as they run on the host, and no more: each file is hashed at the boot."""
+    out = subprocess.run(["/usr/bin/python3", "-B", "-c", TRACE] + [f"test.{n}" for n in names], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, check=True)
+    if "FAILED" in out.stderr:
+        sys.exit(f"on the host: {out.stderr[-2000:]}")
+    paths = [p for p in out.stdout.split("\n") if p.startswith(folder)] + [f"{folder}/{p}" for p in ALWAYS]
+    for path in paths:
+        put(root, path)
+    interpreter(root, [p for p in paths if p.endswith(".so")])
 
 
 class Python(machines.Root):
