@@ -191,7 +191,22 @@ static const struct gen_file core_files[] = {
     F("wmem_max", 0644, .fixed = "4194304\n", .store = store_ignored),
     F("rmem_default", 0644, .fixed = "212992\n", .store = store_ignored),
     F("wmem_default", 0644, .fixed = "212992\n", .store = store_ignored)};
+/* What holds always, whoever sets it to that. */
+static int store_one(const char *buf, u32 n, struct thread *th, const struct gen_file *g)
+{
+	u64 v;
+	int r = capable(12) ? number_in(buf, 1, &v) : -EPERM;
+
+	return r ? r : v ? 0 : -EINVAL;
+}
+static const struct gen_file conf4_files[] = {
+    F("accept_local", 0644, .fixed = "1\n", .store = store_one),
+    F("route_localnet", 0644, .fixed = "1\n", .store = store_one)};
+static const struct gen_file devices4_files[] = {GEN_DIR("all", 0555, conf4_files),
+						 GEN_DIR("default", 0555, conf4_files),
+						 GEN_DIR("lo", 0555, conf4_files)};
 static const struct gen_file ipv4_files[] = {
+    GEN_DIR("conf", 0555, devices4_files),
     F("ip_local_port_range", 0444, .fixed = "32768\t60999\n"),
     F("ip_unprivileged_port_start", 0644, .fixed = "0\n", .store = store_ignored),
     F("tcp_keepalive_time", 0644, .fixed = "7200\n", .store = store_ignored),

@@ -141,6 +141,15 @@ int inet_addr_parse(const struct sock *s, const u8 *a, u32 len, struct pvs_addr 
 			return -EINVAL;
 		memcpy(&out->port, a + 2, 2);
 		memcpy(out->addr, a + 4, 4);
+		/* A datagram socket for both takes the old form; it means a mapped address. */
+		if (s->family == AF_INET6_K && s->type == SOCK_DGRAM_K &&
+		    s->protocol == IPPROTO_UDP_K) {
+			memcpy(out->addr + 12, a + 4, 4);
+			memset(out->addr, 0, 10);
+			memset(out->addr + 10, 0xff, 2);
+			out->family = AF_INET6_K;
+			return 0;
+		}
 	} else if (family == AF_INET6_K) {
 		if (len < 24)
 			return -EINVAL;
@@ -276,8 +285,13 @@ static int inet_bind(struct sock *s, const u8 *addr, u32 len)
 {
 	struct pvs_addr a;
 	u16 port;
-	int r = inet_addr_parse(s, addr, len, &a);
+	int r;
 
+	/* Here a datagram socket for both wants its own form. */
+	if (s->family == AF_INET6_K && s->type == SOCK_DGRAM_K && len >= 2 &&
+	    addr[0] == AF_INET_K)
+		return -EINVAL;
+	r = inet_addr_parse(s, addr, len, &a);
 	if (r)
 		return r;
 	if (a.family == AF_UNSPEC_K)
@@ -511,6 +525,22 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 	return CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 }
 
+/* The options that say what comes with a datagram are kept here: IP_PKTINFO and the like. */
+static bool r_flag(const struct isock *i, int level, int name, int *v)
+{
+	bool v4 = level == 0, v6 = level == 41;
+
+	if ((v4 && name == 8) || (v6 && name == 49))
+		*v = i->pktinfo;
+	else if ((v4 && name == 12) || (v6 && name == 51))
+		*v = i->recvttl;
+	else if ((v4 && name == 13) || (v6 && name == 66))
+		*v = i->recvtos;
+	else
+		return false;
+	return true;
+}
+
 static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 {
 	struct isock *i = is(s);
@@ -525,6 +555,11 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		} else {
 			return -ENOPROTOOPT;
 		}
+		*len = MIN(*len, 4u);
+		memcpy(val, &v, *len);
+		return 0;
+	}
+	if (r_flag(i, level, name, &v)) {
 		*len = MIN(*len, 4u);
 		memcpy(val, &v, *len);
 		return 0;
