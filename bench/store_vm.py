@@ -16,9 +16,9 @@ from common import BUILD, TOP, publish, row  # noqa: E402
 import nucleus  # noqa: E402
 from nucleus import archive, kernel, qemu  # noqa: E402
 
-if os.environ.get("ICOUNT"):  # the guest's clock counts instructions: exact, whatever the load
+if os.environ.get("ICOUNT"):  # the guest's clock counts instructions; it waits for the disk in real time
     nucleus.QEMU = [a.replace("thread=multi", "thread=single") for a in nucleus.QEMU] + [
-        "-icount", "shift=0,sleep=off"]
+        "-icount", "shift=0,sleep=on"]
 RUNS = int(os.environ.get("RUNS", "1" if os.environ.get("ICOUNT") else "3"))
 CPUS = os.environ.get("CPUS", "1")
 MIB = 16

@@ -10,3 +10,4 @@ BENCHES += images
 bench-images: $(B)/bin/d0fs
 	$(Q)$(PYTHON) bench/images.py $(B)
 $(eval $(call unit_test,store_tree,tests/unit/store_tree_test.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))
+$(eval $(call fuzz_target,oci_meta,tests/fuzz/oci_meta.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))
