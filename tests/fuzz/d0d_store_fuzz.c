@@ -49,11 +49,12 @@ static void *store_main(void *arg)
 	struct d0_admin_head h = {.op = D0_ADMIN_HELLO, .len = sizeof(int32_t)};
 	int32_t key = 77;
 
-	// Now and then it is not good.
-	h.op ^= f->n && f->p[0] == 0x55;
+	bool good = !f->n || f->p[0] != 0x55; // then the store is gone
+
+	h.op += !good;
 	fd_write_all(f->fd, &h, sizeof(h));
 	fd_write_all(f->fd, &key, sizeof(key));
-	while (fd_read_all(f->fd, &h, sizeof(h), -1) == 0 && h.len <= sizeof(drop) &&
+	while (good && fd_read_all(f->fd, &h, sizeof(h), -1) == 0 && h.len <= sizeof(drop) &&
 	       fd_read_all(f->fd, drop, h.len, -1) == 0)
 		if (h.op != D0_ADMIN_IMPORT_DATA && h.op != D0_ADMIN_UNPACK_DATA &&
 		    !answer(f, &h))

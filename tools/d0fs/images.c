@@ -155,6 +155,7 @@ D0FS_COMMAND(import, "import", "[--sign KEY] VOLUME ARCHIVE|LAYOUT [TAG]",
 
 struct out_file {
 	int fd, err; /* errno of a write that failed */
+	uint64_t done, total;
 };
 
 static int write_out(void *arg, const void *data, size_t len)
@@ -173,8 +174,23 @@ static int write_out(void *arg, const void *data, size_t len)
 		}
 		p += n;
 		len -= (size_t)n;
+		f->done += (uint64_t)n;
 	}
+	d0fs_progress("exporting", f->done, f->total);
 	return 0;
+}
+
+/* Bytes of its layers, for the progress bar; 0: not known. */
+static uint64_t image_size(struct oci_store *st, const char *id)
+{
+	struct oci_image *img = malloc(sizeof(*img));
+	uint64_t size = 0;
+
+	if (img && !oci_image_read(st, id, img))
+		for (unsigned i = 0; i < img->layers; i++)
+			size += img->layer[i].size;
+	free(img);
+	return size;
 }
 
 static int export_to(struct oci_store *st, const char *name, const char *path)
@@ -187,6 +203,7 @@ static int export_to(struct oci_store *st, const char *name, const char *path)
 	if (err)
 		return report(st, err, name);
 	d0fs_stdout_is_data = out;
+	f.total = image_size(st, id);
 	if (!out)
 		f.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (f.fd < 0)
