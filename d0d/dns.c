@@ -271,7 +271,7 @@ static bool forward(struct dns *d, uint8_t *q, size_t n, const struct sockaddr_i
 
 static void from_container(struct dns *d, uint8_t *buf, uint8_t *out)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t len = sizeof(from);
 	ssize_t n = recvfrom(d->fd, buf, PACKET, MSG_DONTWAIT, (struct sockaddr *)&from, &len),
 		m;
@@ -412,7 +412,7 @@ static void *tcp_main(void *arg)
 static void tcp_accept(struct dns *d)
 {
 	struct timeval t = {.tv_sec = PATIENCE / 1000};
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t len = sizeof(from);
 	int fd = accept4(d->tcp, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
 

@@ -686,7 +686,7 @@ json_t *endpoint_json(struct engine *e, struct container *c, struct endpoint *ep
 	    "MacAddress", mac, "DriverOpts", "NetworkID", ep->network, "EndpointID",
 	    running ? ep->id : "", "Gateway", gw, "IPAddress", ip, "IPPrefixLen",
 	    running && n ? n->prefix : 0, "IPv6Gateway", gw6, "GlobalIPv6Address", ip6,
-	    "GlobalIPv6PrefixLen", *ip6 ? n->prefix6 : 0, "DNSNames", names);
+	    "GlobalIPv6PrefixLen", n && *ip6 ? n->prefix6 : 0, "DNSNames", names);
 }
 
 static json_t *members(struct engine *e, struct network *n)

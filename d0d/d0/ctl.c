@@ -76,7 +76,7 @@ uint32_t cell_next(struct d0_backend *b, const char *prefix, uint32_t from)
 {
 	if (!b->cell_name)
 		names_load(b);
-	for (uint32_t i = from; i < b->cell_names; i++)
+	for (uint32_t i = from; b->cell_name && i < b->cell_names; i++)
 		if (strncmp(b->cell_name[i], prefix, strlen(prefix)) == 0)
 			return i;
 	return ~0u;

@@ -67,7 +67,7 @@ def nothing_stays(host):
     yield
     left = host.ok("ps", "-aq").split()
     if left:
-        host.ok("rm", "-f", *left)
+        host.ok("rm", "-f", *left, timeout=60 + 5 * len(left))
     host.ok("network", "prune", "-f")
     assert not [c for c in cells(host) if c.startswith(("ct-", "nt-"))]
 
@@ -415,7 +415,7 @@ def test_cpu_time_changes_while_containers_run(host):
 def test_many_containers(host):
     """More than a table of 256 channels holds; d0d finds them all again."""
     for n in range(150):
-        host.ok("run", "-d", "--name", f"c{n}", "busybox", "sleep", "100000")
+        host.ok("run", "-d", "--name", f"c{n}", "busybox", "sleep", "100000", timeout=300)
     serve(host, "web", "-p", "8081:80")
     page(host, 8081, "I am web")
     host.machine.command("restart d0d", r"monitor: d0d: restarted")
