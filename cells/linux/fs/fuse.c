@@ -53,6 +53,10 @@ static struct fuse_fs *fs_of(const struct inode *i)
 {
 	return i->sb->priv;
 }
+struct fuse_conn *fuse_conn_of(const struct inode *i)
+{
+	return fs_of(i)->conn;
+}
 static struct fnode *fn(const struct inode *i)
 {
 	return i->priv;
@@ -444,59 +448,6 @@ static int take_lost(struct inode *i)
 	return err;
 }
 
-/* ---- Extended attributes ---- */
-static ssize f_getxattr(struct inode *i, const char *name, void *buf, size_t size)
-{
-	struct fuse_getxattr_in in = {.size = (u32)size};
-	struct fuse_getxattr_out o;
-	ssize n;
-
-	if (size)
-		return call(i, FUSE_GETXATTR, &in, sizeof(in), name, (u32)strlen(name), NULL, 0,
-			    buf, (u32)MIN(size, 32768ul));
-	n = call(i, FUSE_GETXATTR, &in, sizeof(in), name, (u32)strlen(name), NULL, 0, &o,
-		 sizeof(o));
-	return n < 0 ? n : o.size;
-}
-
-static ssize f_listxattr(struct inode *i, char *buf, size_t size)
-{
-	struct fuse_getxattr_in in = {.size = (u32)size};
-	struct fuse_getxattr_out o;
-	ssize n;
-
-	if (size)
-		return call(i, FUSE_LISTXATTR, &in, sizeof(in), NULL, 0, NULL, 0, buf,
-			    (u32)MIN(size, 32768ul));
-	n = call(i, FUSE_LISTXATTR, &in, sizeof(in), NULL, 0, NULL, 0, &o, sizeof(o));
-	return n < 0 ? n : o.size;
-}
-
-static int f_setxattr(struct inode *i, const char *name, const void *buf, size_t size,
-		      int flags)
-{
-	bool resent;
-	ssize n;
-
-	struct fuse_setxattr_in in = {.size = (u32)size, .flags = (u32)flags};
-	struct fuse_arg a[3] = {
-	    {&in, sizeof(in)}, {name, (u32)strlen(name) + 1}, {buf, (u32)size}};
-
-	if (size > 32000)
-		return -E2BIG;
-	n = fuse_call_x(fs_of(i)->conn, FUSE_SETXATTR, i->nodeid, a, 3, NULL, 0, &resent);
-	return n == -EEXIST && resent ? 0 : (int)n;
-}
-
-static int f_removexattr(struct inode *i, const char *name)
-{
-	bool resent;
-	ssize n = call_x(i, FUSE_REMOVEXATTR, NULL, 0, name, (u32)strlen(name), NULL, 0, NULL,
-			 0, &resent);
-
-	return n == -ENODATA && resent ? 0 : (int)n;
-}
-
 /* ---- Life of an inode ---- */
 static void f_evict(struct inode *i)
 {
@@ -535,10 +486,10 @@ static const struct inode_ops fuse_ops = {
     .setattr = f_setattr,
     .read_page = f_read_page,
     .write_page = f_write_page,
-    .getxattr = f_getxattr,
-    .setxattr = f_setxattr,
-    .listxattr = f_listxattr,
-    .removexattr = f_removexattr,
+    .getxattr = fuse_getxattr,
+    .setxattr = fuse_setxattr,
+    .listxattr = fuse_listxattr,
+    .removexattr = fuse_removexattr,
     .evict = f_evict,
 };
 

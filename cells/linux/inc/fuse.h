@@ -33,4 +33,12 @@ void fuse_on_renewal(struct fuse_conn *c, void (*fn)(void *arg), void *arg);
 void fuse_forget(struct fuse_conn *c, u64 node, u64 nlookup);
 u32 fuse_max_data(const struct fuse_conn *c);
 
+/* Of an inode of this filesystem. */
+struct fuse_conn *fuse_conn_of(const struct inode *i);
+/* fs/fuse_xattr.c: its operations for extended attributes */
+ssize fuse_getxattr(struct inode *i, const char *name, void *buf, size_t size);
+ssize fuse_listxattr(struct inode *i, char *buf, size_t size);
+int fuse_setxattr(struct inode *i, const char *name, const void *buf, size_t size, int flags);
+int fuse_removexattr(struct inode *i, const char *name);
+
 #endif
