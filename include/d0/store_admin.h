@@ -11,10 +11,11 @@
  * tabs between the fields. A malformed frame ends the session: the store sends EOF, and drops
  * what comes until the client begins its stream anew.
  *
- * A session begins with a frame HELLO of the store: 4 bytes, the session's key, which the client
- * puts into `status` of each request. A store that starts anew in the middle of a frame can't
- * take its rest, which may be anybody's bytes, for requests. The client waits for it before it
- * sends anything, and begins its stream anew when it reads another key than the one it has.
+ * A session begins with a frame HELLO of the store: 4 bytes, the session's key, which the
+ * client puts into `status` of each request. A store that starts anew in the middle of a frame
+ * can't take its rest, which may be anybody's bytes, for requests. The client waits for it
+ * before it sends anything, and begins its stream anew when it reads another key than the one
+ * it has.
  *
  * A cell may have several such channels: the requests of different ones take turns, in slices
  * of some milliseconds, and so do they and the clients' files. So what is to be answered soon
