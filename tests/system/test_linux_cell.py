@@ -149,13 +149,14 @@ def test_control_channel(archive, boot, tree):
 
 def test_files_of_the_store(archive, boot, tree, tmp_path):
     d0fs, disk = os.path.join(BUILD, "bin", "d0fs"), tmp_path / "disk"
+    build_c(tree, "xattr")
     subprocess.run([d0fs, "newfs", "-s", "96M", "-L", "root", disk], check=True, stdout=subprocess.DEVNULL)
     for name in os.listdir(tree):
         subprocess.run([d0fs, "cp", "-r", disk, tree / name, "root:/"], check=True)
     script = ("sha256sum /bin/busybox; dd if=/dev/urandom of=/root/big bs=64k count=30 2>/dev/null; "
               "sha256sum /root/big; mkdir -p /root/a/b; for i in 1 2 3 4 5; do echo $i > /root/a/$i; done; "
               "mv /root/a/3 /root/a/b; ln /root/a/4 /root/four; ln -s a/5 /root/five; rm /root/a/1; "
-              "cat /root/a/2 /root/a/b/3 /root/four /root/five; find /root | sort; sync")
+              "cat /root/a/2 /root/a/b/3 /root/four /root/five; /bin/xattr /root/a/2; find /root | sort; sync")
     conf = ("cell store image=store heap=24M stack=64K channels=16 priority=5\n"
             "args store d0.store=disk:0 log=2\ndevice store class=0100\n" +
             cell("c1", shell(script), data=None) +
