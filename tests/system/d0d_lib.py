@@ -54,6 +54,29 @@ def busybox_layer():
     return tar_of(entries)
 
 
+def debian_layer(*programs, more=()):
+    """Programs of this Debian with the libraries they want, and files or folders besides."""
+    wanted, seen, entries = list(programs) + list(more), set(), []
+    for program in programs:
+        out = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=False).stdout
+        wanted += [w for line in out.splitlines() for w in line.split() if w.startswith("/")]
+
+    def add(path, kind, data, mode):
+        for i in range(1, path.count("/")):
+            parent = path.rsplit("/", path.count("/") - i)[0]
+            if parent not in seen:
+                seen.add(parent)
+                entries.append((parent.lstrip("/"), "d", None, 0o755))
+        if path not in seen:
+            seen.add(path)
+            entries.append((path.lstrip("/"), kind, data, mode))
+    for path in wanted:
+        for at in [os.path.join(base, f) for base, _, fs in os.walk(path) for f in fs] or [path]:
+            with open(at, "rb") as f:
+                add(at, "f", f.read(), 0o755)
+    return tar_of(entries + [("tmp", "d", None, 0o1777)])
+
+
 def image_config(layers, config):
     return json.dumps({
         "architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05Z",

@@ -147,6 +147,7 @@ def check_push(docker, hub, reg, keeps_bytes):
         sent = [x for x in reg.log if x[0] == "PUT" and "/blobs/" in x[1]]
         return out.split("digest: ")[1].split()[0], sent, out
 
+    assert "Login Succeeded" in docker.out("login", "-u", "ann", "-p", "any", hub)
     layers = [tar_of([("added", "f", b"yes" * 1000, 0o644)]), busybox_layer()]
     config = image_config(layers, {"Cmd": ["cat", "/added"]})
     was = reg.add_image("team/box", "1", config, [gzip.compress(x, 1) for x in layers], OCI_GZIP)

@@ -310,6 +310,11 @@ def test_system_df_and_prune(docker):
     assert "3.15MB" in docker.out("ps", "-as", "--format", "{{.Size}}")
     out = docker.out("system", "prune", "-f")
     assert "3.146MB" in out and docker.out("ps", "-aq") == ""
+    docker.run("create", "--name", "dead", "busybox")
+    assert field(docker, "dead", "{{.Id}}") in docker.out("container", "prune", "-f") and docker.out("ps", "-aq") == ""
+    docker.run("tag", "busybox", "spare:1")
+    assert "Total reclaimed" in docker.out("image", "prune", "-f") and docker.out("images", "-q", "spare:1")
+    docker.run("rmi", "spare:1")
 
 
 # ---- files ----

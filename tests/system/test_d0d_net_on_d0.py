@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "tools"))
 import forward  # noqa: E402
 from conftest import make_archive
-from d0d_lib import busybox_layer, docker_archive
+from d0d_lib import busybox_layer, debian_layer, docker_archive
 from machine import BUILD, PATIENCE, TOP, Qemu
 from test_d0d_on_d0 import DOCKER, Host
 from test_demo import free_port
@@ -198,6 +198,51 @@ def test_containers_of_a_network_know_each_other_by_name(host):
     assert ask(host, "alpha", "one") == "I am alpha\n"
     got = host.docker("network", "rm", "one")
     assert got.returncode == 1 and "active endpoints" in got.stderr
+
+
+@pytest.mark.skipif(not shutil.which("redis-server") or not shutil.which("redis-cli"), reason="no redis")
+def test_redis_of_debian_and_its_client_here(host, tmp_path):
+    archive = tmp_path / "redis.tar"
+    archive.write_bytes(docker_archive("redis:deb", [debian_layer("/usr/bin/redis-server")], {
+        "Cmd": ["/usr/bin/redis-server", "--port", "6379", "--protected-mode", "no", "--dir", "/tmp"]}))
+    host.ok("load", "-i", str(archive))
+    host.ok("run", "-d", "--name", "redis", "-p", "8081:6379", "redis:deb")
+
+    def redis(*args):
+        return subprocess.run(["redis-cli", "-p", str(host.port[8081]), *args], capture_output=True, text=True,
+                              check=False, timeout=60 * PATIENCE).stdout.strip()
+    end = time.monotonic() + 60 * PATIENCE
+    while redis("ping") != "PONG":
+        assert time.monotonic() < end, host.ok("logs", "redis")
+        time.sleep(0.3)
+    assert redis("set", "key", "x" * 10000) == "OK" and redis("get", "key") == "x" * 10000
+    assert redis("eval", "return redis.call('strlen', KEYS[1]) + 1", "1", "key") == "10001"
+    assert "Background saving started" in redis("bgsave")
+    host.ok("exec", "redis", "/usr/bin/redis-server", "--version")
+    host.ok("stop", "-t", "20", "redis")
+    assert host.ok("inspect", "-f", "{{.State.ExitCode}}", "redis") == "0\n"
+    host.ok("rm", "redis")
+    host.ok("rmi", "redis:deb")
+
+
+PYTHON = "/usr/lib/python3.11"
+
+
+@pytest.mark.skipif(not os.path.isdir(PYTHON), reason="no python3.11")
+def test_python_of_debian(host, tmp_path):
+    parts = [os.path.join(PYTHON, x) for x in ("encodings", "collections", "json", "re", "importlib", "http", "html", "email", "urllib",
+                                               "logging", "lib-dynload")]
+    parts += [os.path.join(PYTHON, x) for x in os.listdir(PYTHON) if x.endswith(".py")]
+    archive = tmp_path / "python.tar"
+    archive.write_bytes(docker_archive("python:deb", [debian_layer("/usr/bin/python3.11", more=parts)], {
+        "Entrypoint": ["/usr/bin/python3.11"], "Env": ["PYTHONDONTWRITEBYTECODE=1"]}))
+    host.ok("load", "-i", str(archive))
+    script = "import hashlib, json, os, sys; print(json.dumps([sys.version_info[:2], hashlib.sha256(b'x').hexdigest()[:8], os.getpid()]))"
+    assert json.loads(host.ok("run", "--rm", "python:deb", "-c", script)) == [[3, 11], "2d711642", 1]
+    host.ok("run", "-d", "--name", "py", "-p", "8081:8000", "python:deb", "-m", "http.server", "-d", "/usr/lib")
+    page(host, 8081, "python3.11/", limit=60)
+    host.ok("rm", "-f", "py")
+    host.ok("rmi", "python:deb")
 
 
 def test_networks_without_a_way_out(host):
