@@ -200,7 +200,7 @@ static int do_from(struct build *b, const struct df_step *s)
 {
 	char **w, id[DIGEST_LEN + 1];
 	const char *platform = df_flag(s, "platform");
-	int rc = 0;
+	int rc;
 
 	if (b->nstages && settle(b, &b->stage[b->nstages - 1]) < 0)
 		return -1;
@@ -215,16 +215,17 @@ static int do_from(struct build *b, const struct df_step *s)
 	if (!w)
 		return -1;
 	bool named = w[0] && w[1] && strcasecmp(w[1], "AS") == 0 && w[2] && !w[3];
-	if (!w[0] || !*w[0] || (w[1] && !named))
-		rc = err_set(b->err, 400,
-			     "dockerfile parse error line %d: FROM requires either "
-			     "one or three arguments",
-			     s->line);
+	if (!w[0] || !*w[0] || (w[1] && !named)) {
+		strv_free(w);
+		return err_set(b->err, 400,
+			       "dockerfile parse error line %d: FROM requires either one or "
+			       "three arguments",
+			       s->line);
+	}
 	b->stage = xrealloc(b->stage, (b->nstages + 1) * sizeof(*b->stage));
 	struct stage *st = &b->stage[b->nstages++];
 	*st = (struct stage){.args = json_object()};
-	if (rc == 0)
-		rc = find_base(b, w[0], id);
+	rc = find_base(b, w[0], id);
 	if (rc == 0)
 		rc = take_image(b, st, id, true);
 	if (named)

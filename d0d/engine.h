@@ -224,6 +224,7 @@ int images_load(struct engine *e, struct err *err);
 struct image *image_find_locked(struct engine *e, const char *name, struct err *err);
 struct image *image_by_id_locked(struct engine *e, const char *id);
 struct layer *layer_find_locked(struct engine *e, const char *chain);
+bool layer_in_image_locked(struct engine *e, const char *chain);
 int image_save_locked(struct engine *e, struct image *im, struct err *err);
 void image_insert_locked(struct engine *e, struct image *im);
 struct image *image_new(struct engine *e, const char *id, json_t *config,

@@ -403,12 +403,19 @@ void import_end(struct engine *e)
 		images_gc(e);
 }
 
-static bool chain_used(struct engine *e, const char *chain)
+bool layer_in_image_locked(struct engine *e, const char *chain)
 {
 	for (struct image *im = e->images; im; im = im->next)
 		for (size_t i = 0; i < im->nlayers; i++)
 			if (strcmp(im->layers[i]->chain, chain) == 0)
 				return true;
+	return false;
+}
+
+static bool chain_used(struct engine *e, const char *chain)
+{
+	if (layer_in_image_locked(e, chain))
+		return true;
 	// A container outlives its image's record after `rmi -f`.
 	for (struct container *c = e->containers; c; c = c->next)
 		for (struct layer *l = layer_find_locked(e, c->chain); l;

@@ -404,7 +404,8 @@ static int known_layers(struct reg *g, const char *cfg, uint64_t size, bool *kno
 			break;
 		strcpy(below, chain);
 		chain_id(below, d, chain);
-		known[i] = layer_find_locked(g->e, chain) != NULL;
+		// One that only waits for collection is not in the store any more.
+		known[i] = layer_in_image_locked(g->e, chain);
 		if (!known[i])
 			break; // what lies above is new as well
 	}
