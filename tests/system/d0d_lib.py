@@ -120,11 +120,8 @@ def oci_archive(name, layers, config, compress=None):
     return tar_of(entries)
 
 
-def docker_cli():
-    """The stock CLI: from PATH, or unpacked (not installed) from Debian's docker.io."""
-    found = shutil.which("docker")
-    if found:
-        return found
+def debian_cli():
+    """Debian 12's own CLI (API 1.41), downloaded and unpacked, not installed; None where that can't be."""
     where = os.path.join(TOP, "build", "docker-cli")
     exe = os.path.join(where, "usr", "bin", "docker")
     if not os.path.exists(exe):
@@ -137,6 +134,11 @@ def docker_cli():
         except (OSError, subprocess.SubprocessError, IndexError):
             return None
     return exe if os.path.exists(exe) else None
+
+
+def docker_cli():
+    """The stock CLI: from PATH, or Debian's."""
+    return shutil.which("docker") or debian_cli()
 
 
 class Host:

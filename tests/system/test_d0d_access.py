@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from d0d_lib import TOP, Docker, Host, busybox_layer, docker_archive, docker_cli, tar_of
+from d0d_lib import TOP, Docker, Host, busybox_layer, debian_cli, docker_archive, docker_cli, tar_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not docker_cli(),
                                 reason="needs root and a docker CLI")
@@ -89,17 +89,11 @@ def test_d0ctl():
         host.close()
 
 
-def old_cli():
-    """Debian 12's own CLI (API 1.41)."""
-    for place in (os.path.join(TOP, "build", "docker-cli", "usr", "bin", "docker"), "/usr/bin/docker"):
-        if os.path.exists(place):
-            return place
-    return None
-
-
-@pytest.mark.skipif(not old_cli(), reason="Debian's docker.io CLI isn't here")
 def test_the_cli_of_debian_12(docker):
-    d = Docker(docker.host, cli=old_cli())
+    cli = debian_cli()
+    if not cli:
+        pytest.skip("Debian's docker.io can't be downloaded here")
+    d = Docker(docker.host, cli=cli)
     assert d.out("version", "-f", "{{.Client.APIVersion}} {{.Server.APIVersion}}").startswith("1.41")
     assert d.out("run", "--rm", "-i", "busybox", "cat", stdin=b"old") == "old"
     d.run("run", "-d", "--name", "ow", "busybox", "sh", "-c", "echo out; sleep 60")
