@@ -378,7 +378,11 @@ static int unix_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	if (level != 1)
 		return -EOPNOTSUPP;
 	if (name == SO_PEERCRED) {
-		if (!u->connected) {
+		if (u->listening) { /* who made it one */
+			cr[0] = u->pid;
+			cr[1] = u->uid;
+			cr[2] = u->gid;
+		} else if (!u->connected) {
 			cr[0] = 0;
 			cr[1] = cr[2] = ~0u;
 		}

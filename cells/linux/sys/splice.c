@@ -116,7 +116,8 @@ static s64 pump_piece(struct span *s, struct file *in, u64 *in_pos, struct file 
 	return w;
 }
 
-static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
+static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n,
+		bool nonblock)
 {
 	struct span s = {0};
 	s64 done = 0, r = 0;
@@ -126,12 +127,12 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 
 		/* A full pipe ends the transfer: who fills it may be who empties it. */
 		if (file_is_pipe(out)) {
-			r = pipe_room(out, done != 0);
+			r = pipe_room(out, nonblock || done);
 			if (r < 0)
 				break;
 			want = MIN(want, (u64)r);
 		}
-		r = pump_piece(&s, in, in_pos, out, out_pos, want, !done, &taken);
+		r = pump_piece(&s, in, in_pos, out, out_pos, want, !nonblock && !done, &taken);
 		if (r <= 0)
 			break;
 		done += r;
@@ -145,8 +146,12 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 	return done ? done : r;
 }
 
-static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, bool sendfile)
+#define PUMP_SENDFILE 1u
+#define PUMP_NONBLOCK 2u /* = SPLICE_F_NONBLOCK */
+
+static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, u32 how)
 {
+	bool sendfile = (how & PUMP_SENDFILE) != 0;
 	struct file *in = fd_get(fd_in), *out = fd_get(fd_out);
 	u64 ip, op;
 	s64 r = -EBADF;
@@ -171,7 +176,7 @@ static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, bool sendfi
 	if ((s64)n < 0 || n > (u64)INT64_MAX - ip || n > (u64)INT64_MAX - op ||
 	    (sendfile && is_dir(in->inode)))
 		goto out;
-	r = pump(in, &ip, out, &op, MIN(n, RW_MAX));
+	r = pump(in, &ip, out, &op, MIN(n, RW_MAX), (how & PUMP_NONBLOCK) != 0);
 	if (r > 0 && NOTIFY_ACTIVE) {
 		notify_path(in->dentry, IN_ACCESS_K);
 		notify_path(out->dentry, IN_MODIFY_K);
@@ -194,7 +199,7 @@ out:
 
 SYSCALL(sendfile, "ffpu", int out, int in, u64 uoff, u64 n)
 {
-	return pump_fds(in, uoff, out, 0, n, true);
+	return pump_fds(in, uoff, out, 0, n, PUMP_SENDFILE);
 }
 
 SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
@@ -213,7 +218,7 @@ SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
 		file_put(b);
 	if (!a || !b)
 		return -EBADF;
-	return ok ? pump_fds(in, uin, out, uout, n, false) : -EINVAL;
+	return ok ? pump_fds(in, uin, out, uout, n, flags & PUMP_NONBLOCK) : -EINVAL;
 }
 
 /* Bytes of a pipe, copied to another without taking them out; all in one step. */
@@ -286,5 +291,5 @@ SYSCALL(copy_file_range, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u3
 		file_put(a);
 	if (b)
 		file_put(b);
-	return r ? r : pump_fds(in, uin, out, uout, n, false);
+	return r ? r : pump_fds(in, uin, out, uout, n, 0);
 }
