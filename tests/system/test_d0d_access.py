@@ -93,7 +93,7 @@ def test_the_cli_of_debian_12(docker):
     cli = debian_cli()
     if not cli:
         pytest.skip("Debian's docker.io can't be downloaded here")
-    d = Docker(docker.host, cli=cli)
+    d = type(docker)(docker.host, cli=cli)
     assert d.out("version", "-f", "{{.Client.APIVersion}} {{.Server.APIVersion}}").startswith("1.41")
     assert d.out("run", "--rm", "-i", "busybox", "cat", stdin=b"old") == "old"
     d.run("run", "-d", "--name", "ow", "busybox", "sh", "-c", "echo out; sleep 60")

@@ -10,6 +10,7 @@ import time
 import pytest
 from d0d_lib import Docker, busybox_layer, docker_archive, docker_cli
 from machine import BUILD, PATIENCE, Qemu
+from test_d0d_access import test_the_cli_of_debian_12  # noqa: F401  pylint: disable=unused-import
 from test_d0d_cli import (  # noqa: F401  pylint: disable=unused-import
     broken_archives, field, tar_of, test_attach, test_bad_option_is_125,
     test_bad_requests, test_build, test_build_errors, test_build_from_scratch, test_cp_both_ways, test_create_start_attach_wait, test_diff_export_commit,
@@ -47,8 +48,8 @@ class D0:
 
 
 class OnD0(Docker):
-    def __init__(self, host):
-        super().__init__(host)
+    def __init__(self, host, **how):
+        super().__init__(host, **how)
         self.env["DOCKER_HOST"] = f"tcp://127.0.0.1:{host.port}"
 
     def run(self, *args, timeout=60, **kw):  # pylint: disable=arguments-differ

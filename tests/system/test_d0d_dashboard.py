@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -95,6 +97,92 @@ def test_the_page_draws(docker, name, size):
     assert "hello" not in dom and ">web<" in dom and "8099→80/tcp" in dom and "live ·" in dom, dom[-2000:]
     docker.host.sh(*base, "--screenshot=" + shot, "http://127.0.0.1:8080/")
     assert os.path.getsize(shot) > 10000
+
+
+class Browser:
+    """A headless Chromium, asked over its debugging pipe: fd 3 takes commands, fd 4 gives answers, each ended by a NUL."""
+
+    def __init__(self, docker, url):
+        take, self.commands = os.pipe()
+        self.answers, give = os.pipe()
+        args = docker.host.enter(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                                 "--user-data-dir=" + os.path.join(docker.host.dir, "chromium-keys"),
+                                 "--remote-debugging-pipe", "about:blank")
+        shell = f'exec 3<&{take} 4>&{give} {take}<&- {give}>&-; exec "$@"'
+        self.child = subprocess.Popen(["bash", "-c", shell, "-", *args], pass_fds=(take, give),  # pylint: disable=R1732
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(take)
+        os.close(give)
+        self.rest, self.count, self.session = b"", 0, None
+        target = self.ask("Target.createTarget", url=url)["targetId"]
+        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def ask(self, method, **params):
+        self.count += 1
+        what = {"id": self.count, "method": method, "params": params}
+        if self.session:
+            what["sessionId"] = self.session
+        os.write(self.commands, json.dumps(what).encode() + b"\0")
+        while True:
+            while b"\0" not in self.rest:
+                assert select.select([self.answers], [], [], 120)[0], f"no answer to {method}"
+                got = os.read(self.answers, 65536)
+                assert got, "Chromium ended"
+                self.rest += got
+            one, _, self.rest = self.rest.partition(b"\0")
+            one = json.loads(one)
+            if one.get("id") == self.count:
+                assert "result" in one, one
+                return one["result"]
+
+    def js(self, expression):
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def until(self, expression, want):
+        end = time.time() + 120
+        while (got := self.js(expression)) != want:
+            assert time.time() < end, (expression, got)
+            time.sleep(0.1)
+
+    def key(self, key, code, text=""):
+        for kind in ("keyDown", "keyUp"):
+            more = {"text": text} if text and kind == "keyDown" else {}
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+
+    def close(self):
+        os.close(self.commands)
+        os.close(self.answers)
+        self.child.terminate()
+        self.child.wait(60)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_the_page_by_keyboard(docker):
+    page = Browser(docker, "http://127.0.0.1:8080/")
+    names = "[...document.querySelectorAll('#rows tr')].map(r => r.cells[0].firstChild.textContent).sort().join()"
+    focus = "document.activeElement.id || document.activeElement.textContent.trim()"
+    try:
+        page.until(names, "busy,done,quote,web")
+        page.key("Tab", 9)
+        page.until(focus, "Skip to containers")
+        page.key("Enter", 13, "\r")
+        page.until("location.hash", "#containers")
+        page.key("Tab", 9)
+        page.until(focus, "filter")
+        page.js("document.activeElement.blur()")
+        page.key("/", 191, "/")
+        page.until(focus, "filter")
+        for letter in "web":
+            page.key(letter, ord(letter.upper()), letter)
+        page.until(names, "web")
+        page.key("Escape", 27)
+        page.until(names, "busy,done,quote,web")
+        page.key("Tab", 9)
+        page.until(focus, "all")
+        page.key(" ", 32, " ")
+        page.until(names, "busy,web")
+    finally:
+        page.close()
 
 
 def test_without_tls_only_the_loopback(docker):
