@@ -234,7 +234,8 @@ static void announce(void)
 		(u64)(image_end - data_start) >> 10);
 }
 
-/* recovery.c says what for. */
+/* recovery.c says what for. Not before the configured cells run: the hash of a large archive
+ * takes long. */
 static void watchdog_start(void)
 {
 	u32 gsi;
@@ -278,9 +279,9 @@ static void __noreturn live0_main(void)
 	smp_start_all();
 	if (!serial_irq_enable())
 		n_print("console: no interrupt for input, it is not read");
-	watchdog_start();
 	nucleus_lock();
 	err = sync_start_configured();
+	watchdog_start();
 	nucleus_unlock();
 	if (err)
 		stop(err);

@@ -228,7 +228,9 @@ bool recovery_from(struct trap_frame *f)
 
 void recovery_interrogate(struct cpu *holder)
 {
-	if (!holder || holder == cpu_self())
+	/* Until the configured cells run, a CPU may be at the hash of a large archive for long.
+	 */
+	if (!holder || holder == cpu_self() || !sync_ready_ns)
 		return;
 	__atomic_store_n(&holder->interrogated, true, __ATOMIC_RELEASE);
 	lapic_nmi_others();

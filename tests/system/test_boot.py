@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: ISC
 """D0 boots, everywhere it should, and its cells beat."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 
 READY = r"^d0: ready: (\d+) cells on (\d+) CPUs?, (\d+\.\d+) s"
@@ -43,6 +48,31 @@ def test_small_memory(boot, archive, pair):
     m = boot(archive(pair, ["heartbeat"]), mem="64M")
     m.expect(READY, timeout=60)
     check_beats(m, 1)
+
+
+@pytest.mark.long
+def test_a_slow_machine_with_a_large_archive(boot, archive, pair, tmp_path):
+    """The hash of the archive takes longer than the watchdog is patient: nobody is stuck for that."""
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(80 << 20))
+    conf = "cell large image=heartbeat data=big\n" + pair
+    m = boot(archive(conf, ["heartbeat"], data={"big": str(big)}), smp=2, mem="512M")
+    done = threading.Event()
+
+    def starve():
+        while not done.is_set():
+            os.kill(m.proc.pid, signal.SIGSTOP)
+            time.sleep(0.085)
+            os.kill(m.proc.pid, signal.SIGCONT)
+            time.sleep(0.015)
+    other = threading.Thread(target=starve)
+    other.start()
+    try:
+        m.expect(READY, timeout=300, absent=r"nucleus_fault")
+    finally:
+        done.set()
+        other.join()
+    check_beats(m)
 
 
 def test_no_acpi(boot, archive, pair):
