@@ -150,7 +150,7 @@ static void push(struct http_req *r)
 {
 	const char *tag = req_query(r, "tag", "");
 	char *name = *tag ? xasprintf("%s:%s", r->arg[0], tag) : xstrdup(r->arg[0]);
-	struct push_result out;
+	struct push_result out = {0};
 	struct registry_auth auth;
 	struct ref ref;
 	struct err err;
