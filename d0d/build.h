@@ -53,6 +53,17 @@ int build_say(struct build *b, const char *fmt, ...) __attribute__((format(print
 char **build_words(struct build *b, struct stage *st, const struct df_step *s);
 // A stage of this build by name or number, done already, or NULL.
 struct stage *build_stage(struct build *b, const char *name);
+// The stage goes on from image ID; CONFIG: with that image's config.
+int build_take_image(struct build *b, struct stage *st, const char *id, bool config);
+// Value of a variable in a config's Env, or NULL.
+const char *build_env_get(const json_t *config, const char *name);
+// Proxy variables reach every RUN without an ARG.
+bool build_known_proxy(const char *name);
+// The command of a step as an array: ARRAY, or TEXT for the stage's shell. The caller's.
+json_t *build_command_of(const struct stage *st, json_t *array, const char *text);
+// The steps that change files.
+int build_do_run(struct build *b, struct stage *st, const struct df_step *s);
+int build_do_copy(struct build *b, struct stage *st, const struct df_step *s);
 // COPY and ADD: an archive of what is to be in the container's tree, as a scratch file, and
 // what it holds as a digest in hex (times don't count).
 int build_copy(struct build *b, struct stage *st, const struct df_step *s, struct container *c,

@@ -143,6 +143,15 @@ typedef int oci_layer_cb(void *arg, const char *blob);
 int oci_source_layers(struct oci_store *st, const struct oci_source *src, oci_layer_cb *cb,
 		      void *arg);
 
+/* ---- ino_set.c ---- */
+/* Begins as zeros; size is a power of two. The owner frees `ino`. Numbers are not 0. */
+struct oci_ino_set {
+	uint64_t *ino;
+	uint32_t size, used;
+};
+bool oci_set_has(const struct oci_ino_set *s, uint64_t ino);
+int oci_set_add(struct oci_ino_set *s, uint64_t ino); /* 0 or -H2_ENOMEM */
+
 /* ---- sign.c ---- */
 /* Name of a PFS's file in /origins. */
 void oci_fsid_hex(const struct h2_pfs_info *info, char out[OCI_HEX]);

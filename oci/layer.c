@@ -33,12 +33,6 @@ struct dir_time {
 	struct h2_time mtime;
 };
 
-/* Open addressing; size a power of two. */
-struct ino_set {
-	uint64_t *ino;
-	uint32_t size, used;
-};
-
 struct oci_layer {
 	struct oci_store *st;
 	struct h2_pfs *pfs;
@@ -52,8 +46,8 @@ struct oci_layer {
 	uint64_t recipe, recipe_len;
 	uint8_t *raw;
 	size_t raw_len;
-	struct ino_set made;  /* by this layer */
-	struct ino_set timed; /* directories in `times` */
+	struct oci_ino_set made;  /* by this layer */
+	struct oci_ino_set timed; /* directories in `times` */
 	struct dir_time *times;
 	size_t times_len, times_size;
 	/* the entry under way */
@@ -73,55 +67,14 @@ struct oci_layer {
 	char rest[2 * PATH_LEN], target[PATH_LEN];
 };
 
-/* ---- sets of inodes ---- */
-
-static uint64_t *set_slot(const struct ino_set *s, uint64_t ino)
-{
-	uint32_t i = (uint32_t)(ino * 0x9e3779b97f4a7c15ull >> 32) & (s->size - 1);
-
-	while (s->ino[i] && s->ino[i] != ino)
-		i = (i + 1) & (s->size - 1);
-	return &s->ino[i];
-}
-
-static bool set_has(const struct ino_set *s, uint64_t ino)
-{
-	return s->size && *set_slot(s, ino) == ino;
-}
-
-static int set_add(struct ino_set *s, uint64_t ino)
-{
-	if ((s->used + 1) * 2 > s->size) {
-		uint64_t *old = s->ino;
-		uint32_t size = s->size;
-
-		s->ino = calloc(size ? 2 * size : 1024, sizeof(*s->ino));
-		if (!s->ino) {
-			s->ino = old;
-			return -H2_ENOMEM;
-		}
-		s->size = size ? 2 * size : 1024;
-		for (uint32_t i = 0; i < size; i++)
-			if (old[i])
-				*set_slot(s, old[i]) = old[i];
-		free(old);
-	}
-	uint64_t *slot = set_slot(s, ino);
-
-	if (!*slot)
-		s->used++;
-	*slot = ino;
-	return 0;
-}
-
 static bool made_here(const struct oci_layer *l, uint64_t ino)
 {
-	return set_has(&l->made, ino);
+	return oci_set_has(&l->made, ino);
 }
 
 static int made_add(struct oci_layer *l, uint64_t ino)
 {
-	return set_add(&l->made, ino);
+	return oci_set_add(&l->made, ino);
 }
 
 /* ---- the recipe ---- */
@@ -313,7 +266,7 @@ static int note_dir_time(struct oci_layer *l, uint64_t ino, struct h2_time t)
 		l->times_size = size;
 	}
 	l->times[l->times_len++] = (struct dir_time){ino, t};
-	return set_add(&l->timed, ino);
+	return oci_set_add(&l->timed, ino);
 }
 
 /* Names come and go in the directory, but its time is what a layer says it is; made without
@@ -323,7 +276,7 @@ static int keep_dir_time(struct oci_layer *l, uint64_t ino)
 	struct h2_attr a;
 	int err;
 
-	if (set_has(&l->timed, ino))
+	if (oci_set_has(&l->timed, ino))
 		return 0;
 	err = h2_getattr(l->pfs, ino, &a);
 	return err ? err : note_dir_time(l, ino, a.mtime);
