@@ -604,6 +604,42 @@ static void damaged_state(void **x)
 	sim_free(&s);
 }
 
+/* Marks of which the instance that died had made, or taken, one half only. */
+static void half_marks_are_made_whole(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	char b[8];
+	uint32_t before;
+
+	open_sim(&s, &c, 12);
+	while (pvs_next_event(Q) >= 0)
+		;
+	/* It had marked an event, and cleared client_idle, but rung no bell. */
+	pvs_want(Q, c.b, PVS_EV_IN);
+	assert_int_equal(pvs_send(P, c.a, "one", 3), 3);
+	sim_run(&s, S);
+	memset(Q->event->sum, 0, sizeof(Q->event->sum));
+	Q->hdr->client_idle = 0;
+	before = s.host[1].notifies;
+	sim_restart(&s, 1);
+	sim_run(&s, S);
+	assert_true(s.host[1].notifies > before);
+	for (int e; (e = pvs_next_event(Q)) != c.b;)
+		assert_true(e >= 0);
+	assert_int_equal(pvs_recv(Q, c.b, b, 8), 3);
+	/* It had taken the summary of a kick, not the kick. */
+	assert_int_equal(pvs_send(P, c.a, "two", 3), 3);
+	memset(P->kick->sum, 0, sizeof(P->kick->sum));
+	sim_restart(&s, 0);
+	sim_run(&s, S);
+	assert_int_equal(pvs_recv(Q, c.b, b, 8), 3);
+	assert_int_equal(pvs_send(P, c.a, "three", 5), 5);
+	sim_run(&s, S);
+	assert_int_equal(pvs_recv(Q, c.b, b, 8), 5);
+	sim_free(&s);
+}
+
 /* A client that starts over takes nothing with it and leaves nothing behind. */
 static void client_restarts(void **x)
 {
@@ -671,6 +707,7 @@ int main(void)
 	    cmocka_unit_test(published_port),
 	    cmocka_unit_test(cable_pulled),
 	    cmocka_unit_test(damaged_state),
+	    cmocka_unit_test(half_marks_are_made_whole),
 	    cmocka_unit_test(client_restarts),
 	    cmocka_unit_test(wakeups_are_suppressed),
 	};

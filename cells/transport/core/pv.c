@@ -130,6 +130,29 @@ static void setup(struct tp_stack *st, struct pv *pv)
 		pv_serve(st, pv);
 }
 
+/*
+ * An instance before may have died between any two steps of a mark or a bell, or between
+ * marking and ringing. A mark without its summary bit would never be found, nor made again; so
+ * every adopted slot is marked, every word of kicks is looked at, and the client is woken.
+ */
+static void marks_renew(struct pv *pv)
+{
+	uint32_t nslots = MIN(pv->nslots, pv->map_size);
+
+	for (uint32_t slot = 0; slot < nslots; slot++) {
+		uint32_t w = slot / 64;
+
+		if (!pv->map[slot])
+			continue;
+		__atomic_fetch_or(&pv->event->word[w], 1ull << slot % 64, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&pv->event->sum[w / 64], 1ull << w % 64, __ATOMIC_SEQ_CST);
+	}
+	for (uint32_t w = 0; w * 64 < nslots; w++)
+		__atomic_fetch_or(&pv->kick->sum[w / 64], 1ull << w % 64, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&pv->hdr->client_idle, 1, __ATOMIC_SEQ_CST);
+	pv->published = true;
+}
+
 /* The client's sockets are settled: it may ask for more. */
 void pv_serve(struct tp_stack *st, struct pv *pv)
 {
@@ -139,7 +162,7 @@ void pv_serve(struct tp_stack *st, struct pv *pv)
 	pv->hdr->server_gen = st->s->server_gen;
 	pv->hdr->server_client_gen = pv->gen;
 	__atomic_store_n(&pv->hdr->server_magic, PVS_MAGIC, __ATOMIC_RELEASE);
-	pv->published = true;
+	marks_renew(pv);
 }
 
 void tp_attach_client(struct tp_stack *st, unsigned client, void *region, uint32_t size)
