@@ -2,7 +2,7 @@
 #   nic        everything that runs in the cell and in hosted mode alike
 #   nic-host   what takes the place of devices on Linux (TAP)
 nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
-              $(addprefix switch/,fdb.c gso.c policy.c ports.c share.c switch.c))
+              $(addprefix switch/,fdb.c gso.c policy.c policy_share.c ports.c share.c switch.c))
 $(eval $(call host_lib,nic,$(nic_core)))
 $(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c cells/nic/hosted/tap.c))
 
@@ -24,4 +24,6 @@ $(eval $(call unit_test,nic_driver_test,tests/unit/nic_driver_test.c tests/unit/
 $(eval $(call fuzz_target,nic_frame,tests/fuzz/nic_frame.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 $(eval $(call fuzz_target,nic_port,tests/fuzz/nic_port.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
+$(eval $(call fuzz_target,nic_policy,tests/fuzz/nic_policy.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))

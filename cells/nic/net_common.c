@@ -52,6 +52,7 @@ static void parse_ipv4(const uint8_t *head, uint32_t head_len, uint32_t frame_le
 	in->l4_proto = ip[9];
 	uint16_t frag = get_be16(ip + 6);
 	in->fragment = (frag & 0x3fff) != 0;
+	in->frag_id = get_be16(ip + 4);
 	in->first = (frag & 0x1fff) == 0;
 	in->l4_off = in->payload_off = (uint16_t)(in->l3_off + ihl);
 	parse_ports(head, head_len, in);
@@ -93,6 +94,7 @@ static void parse_ipv6(const uint8_t *head, uint32_t head_len, uint32_t frame_le
 
 			in->fragment = (frag & 0xfff9) != 0;
 			in->first = (frag & 0xfff8) == 0;
+			in->frag_id = get_be32(ip + at + 4);
 			size = 8;
 		} else {
 			size = 8u + ip[at + 1] * 8u;

@@ -106,11 +106,25 @@ static inline bool net_addr_equal(const struct net_addr *a, const struct net_add
 	return memcmp(a->b, b->b, 16) == 0;
 }
 
+/* fe80::/10, RFC 4291 section 2.5.6 */
+static inline bool net_addr_link_local6(const struct net_addr *a)
+{
+	return (get_be16(a->b) & 0xffc0) == 0xfe80;
+}
+
 static inline bool net_addr_is_v4(const struct net_addr *a)
 {
 	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
 
 	return memcmp(a->b, prefix, 12) == 0;
+}
+
+/* 0.0.0.0 or :: */
+static inline bool net_addr_is_zero(const struct net_addr *a)
+{
+	static const struct net_addr zero4 = {{[10] = 0xff, [11] = 0xff}}, zero6;
+
+	return net_addr_equal(a, &zero4) || net_addr_equal(a, &zero6);
 }
 
 /* What the headers of a frame say. Offsets count from the frame's first byte. */
@@ -128,9 +142,25 @@ struct net_info {
 	uint16_t l3_off, l4_off, payload_off;
 	uint16_t ip_len; /* IPv4: total length; IPv6: 40 + payload length */
 	uint16_t sport, dport;
+	uint32_t frag_id;         /* valid if fragment */
 	struct net_addr src, dst; /* valid if l3_ok; for ARP the sender's and target's */
 	uint8_t is_arp;
 };
+
+/* ICMPv6 types of neighbour discovery, RFC 4861 section 4 */
+enum {
+	NET_ND_SOLICIT = 135,
+	NET_ND_ADVERT = 136,
+};
+/* The type of an ICMPv6 message whose first byte is in the head; 0: it is none. */
+static inline uint8_t net_icmp6_type(const uint8_t *head, uint32_t head_len,
+				     const struct net_info *in)
+{
+	return in->ip6 && in->l4_proto == IPPROTO_N_ICMPV6 && !(in->fragment && !in->first) &&
+		       in->l4_off < head_len
+		   ? head[in->l4_off]
+		   : 0;
+}
 
 /* A piece of a frame. Bytes may be memory that a port's owner can write at any time. */
 struct net_frag {

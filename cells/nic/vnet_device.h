@@ -50,7 +50,7 @@ struct nic_port {
 	uint32_t rx_mode, mc_seq, mc_count;
 	uint8_t mc[D0_VNET_MC_MAX][6];
 	struct bucket tx_bucket, rx_bucket;
-	uint64_t arp_until_ns; /* mode share: it asked, and takes answers until then */
+	uint64_t asked_until_ns; /* mode share: it asked, and takes answers until then */
 	struct net_txbuf *cut; /* a frame being segmented, and how far */
 	struct gso_cut cut_at;
 	bool active;  /* served every pass until it has nothing */

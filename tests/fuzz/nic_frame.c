@@ -20,10 +20,12 @@ static void setup(void)
 	env_port_new(&nic, &b, 2, 1 << 20, "mac=02:00:00:00:00:0b ip=10.0.0.2,fd00::2", 0, 1);
 	env_port_new(&nic, &c, 3, 1 << 20, "mac=02:00:00:00:00:0c promisc", ENV_ALL_FEATURES,
 		     1);
-	env_port_new(&nic, &own, 4, 1 << 20, "mode=ipvlan ip=10.0.2.15+169.254.0.1", 0, 1);
-	env_port_new(&nic, &share, 5, 1 << 20,
-		     "mode=share ip=169.254.0.2 host=10.0.2.15 ports=1024-2047+u53",
-		     ENV_ALL_FEATURES, 1);
+	env_port_new(&nic, &own, 4, 1 << 20, "mode=ipvlan ip=10.0.2.15+169.254.0.1 learn6", 0,
+		     1);
+	env_port_new(
+	    &nic, &share, 5, 1 << 20,
+	    "mode=share ip=169.254.0.2 host=10.0.2.15+fd00::a00:20f ports=1024-2047+u53",
+	    ENV_ALL_FEATURES, 1);
 	vnet_port_rx_mode(&c.drv, D0_VNET_RX_PROMISC, NULL, 0);
 	vnet_port_kick(&c.drv);
 }
@@ -58,7 +60,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size / piece < NET_FRAGS_MAX)
 		env_card_rx(&card, data, (uint32_t)size, piece, &meta);
-	env_port_send(flags & 8 ? &share : flags & 4 ? &b : &a, 0, &h, data, (uint32_t)size);
+	env_port_send(flags & 16  ? &own
+		      : flags & 8 ? &share
+		      : flags & 4 ? &b
+				  : &a,
+		      0, &h, data, (uint32_t)size);
 	env_run(&nic);
 	env_card_clear(&card);
 	while (env_port_recv(&a, 0, NULL, got, sizeof(got)) ||

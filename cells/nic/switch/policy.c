@@ -209,25 +209,52 @@ static int parse_mode(struct policy *p, const char *t)
 	return -1;
 }
 
+/* One of two letters, or neither: a, b or both. */
+static uint8_t letter(const char **t, size_t *len, const char *x, uint8_t a, const char *y,
+		      uint8_t b, uint8_t both)
+{
+	return after(t, len, x) ? a : after(t, len, y) ? b : both;
+}
+
 static int parse_slice(struct policy *p, const char *t, size_t len)
 {
 	struct policy_slice *s = &p->slice[p->slices];
 
 	if (p->slices == POLICY_SLICES_MAX || len == 0)
 		return -1;
-	s->protos = SLICE_TCP | SLICE_UDP | SLICE_ICMP;
-	s->local = after(&t, &len, "l");
-	if (len == 0)
-		return -1;
-	if (*t == 't' || *t == 'u') {
-		s->protos = *t == 't' ? SLICE_TCP : SLICE_UDP;
-		t++;
-		len--;
+	if (p->slices && t[0] >= '0' && t[0] <= '9') {
+		*s = s[-1];
+	} else {
+		s->local = after(&t, &len, "l");
+		s->families =
+		    letter(&t, &len, "f", POLICY_V4, "s", POLICY_V6, POLICY_V4 | POLICY_V6);
+		s->protos = letter(&t, &len, "t", SLICE_TCP, "u", SLICE_UDP,
+				   SLICE_TCP | SLICE_UDP | SLICE_ICMP);
 	}
 	if (parse_range(t, len, &s->lo, &s->hi) || s->lo == 0)
 		return -1;
 	p->slices++;
 	return 0;
+}
+
+/* "A" or "A+B", an address of each family. */
+static int parse_hosts(struct policy *p, const char *t)
+{
+	while (*t) {
+		size_t len = strcspn(t, ",+");
+		struct net_addr a;
+
+		if (net_parse_addr(t, len, &a) || (t[len] && !t[len + 1]))
+			return -1;
+		uint8_t family = net_addr_is_v4(&a) ? POLICY_V4 : POLICY_V6;
+
+		if (p->hosts & family)
+			return -1;
+		p->hosts |= family;
+		p->host[family == POLICY_V6] = a;
+		t += len + (t[len] != 0);
+	}
+	return p->hosts ? 0 : -1;
 }
 
 /* ports= and host= come together, with mode=share alone. */
@@ -250,9 +277,7 @@ static int parse_share(struct policy *p, const char *args, char *buf, size_t siz
 
 	if ((n >= 0) != ports || (ports && !p->slices) || (ports && p->mode != POLICY_SHARE))
 		return -1;
-	return ports && (net_parse_addr(buf, (size_t)n, &p->host) || !net_addr_is_v4(&p->host))
-		   ? -1
-		   : 0;
+	return ports ? parse_hosts(p, buf) : 0;
 }
 
 /* uplink= and vlan=, or seg=. */
@@ -307,10 +332,13 @@ int policy_parse(struct policy *p, const char *args, const char *acls, const cha
 		return -1;
 	*why = "learn is for ipvlan";
 	p->learn = cell_arg_has(args, "learn");
-	if (p->learn && (p->mode != POLICY_IPVLAN || p->addrs == POLICY_ADDRS_MAX))
+	p->learn6 = cell_arg_has(args, "learn6");
+	if ((p->learn || p->learn6) &&
+	    (p->mode != POLICY_IPVLAN ||
+	     p->addrs + p->learn + p->learn6 * POLICY_LEARN6 > POLICY_ADDRS_MAX))
 		return -1;
 	*why = "ipvlan and share need ip";
-	if (policy_shares_mac(p) && !p->addrs && !p->learn)
+	if (policy_shares_mac(p) && !p->addrs && !p->learn && !p->learn6)
 		return -1;
 	*why = "host and ports";
 	if (parse_share(p, args, buf, sizeof(buf)))
@@ -387,33 +415,22 @@ bool policy_has_addr(const struct policy *p, const struct net_addr *addr)
 	return false;
 }
 
-static bool addr_is_zero(const struct net_addr *a)
-{
-	static const struct net_addr zero4 = {{[10] = 0xff, [11] = 0xff}}, zero6;
-
-	return net_addr_equal(a, &zero4) || net_addr_equal(a, &zero6);
-}
-
-/* Bound by the MAC alone: identifiers made as RFC 7217 says can't be foreseen here. */
-static bool is_link_local6(const struct net_addr *a)
-{
-	return get_be16(a->b) == 0xfe80;
-}
-
+/* IPv6 link-local addresses are bound by the MAC alone: identifiers made as RFC 7217 says can't
+ * be foreseen here. */
 static bool may_use(const struct policy *p, const struct net_addr *a)
 {
 	bool v4 = net_addr_is_v4(a);
 
 	if (v4 && !p->has_v4)
 		return !p->addrs;
-	if (!v4 && !p->has_v6)
+	if (!v4 && (!p->has_v6 || p->learn6))
 		return true; /* SLAAC: bound by the MAC only */
-	return policy_has_addr(p, a) || (!v4 && is_link_local6(a));
+	return policy_has_addr(p, a) || (!v4 && net_addr_link_local6(a));
 }
 
 static bool arp_is_own(const struct policy *p, const struct net_info *in)
 {
-	return addr_is_zero(&in->src) || may_use(p, &in->src); /* RFC 5227 probes */
+	return net_addr_is_zero(&in->src) || may_use(p, &in->src); /* RFC 5227 probes */
 }
 
 /* ICMPv6 that speaks for an address or for a router. */
@@ -438,7 +455,7 @@ static bool icmp6_is_own(const struct policy *p, const uint8_t *head, uint32_t h
 static bool ip_is_own(const struct policy *p, const uint8_t *head, uint32_t head_len,
 		      const struct net_info *in)
 {
-	if (!may_use(p, &in->src) && !addr_is_zero(&in->src))
+	if (!may_use(p, &in->src) && !net_addr_is_zero(&in->src))
 		return false;
 	if (in->fragment && !in->first)
 		return true;
@@ -447,130 +464,6 @@ static bool ip_is_own(const struct policy *p, const uint8_t *head, uint32_t head
 	if (in->l4_proto == IPPROTO_N_UDP && in->l4_ok)
 		return in->sport != (in->ip6 ? 547 : 67); /* DHCP servers' ports */
 	return true;
-}
-
-/* ---- ports of mode share ---- */
-
-static uint32_t key_of(unsigned protos, uint16_t port)
-{
-	return protos << 16 | port;
-}
-
-/* What an ICMP error quotes was sent by the one it is for (dst), or to its sender. */
-static uint32_t quoted_key(const uint8_t *q, uint32_t len, bool dst)
-{
-	uint32_t ihl = len ? (q[0] & 15u) * 4 : 0;
-	const uint8_t *l4 = q + ihl;
-
-	if (len < 28 || q[0] >> 4 != 4 || ihl < 20 || len < ihl + 8 ||
-	    (get_be16(q + 6) & 0x1fff))
-		return 0;
-	switch (q[9]) {
-	case IPPROTO_N_TCP:
-		return key_of(SLICE_TCP, get_be16(l4 + (dst ? 0 : 2)));
-	case IPPROTO_N_UDP:
-		return key_of(SLICE_UDP, get_be16(l4 + (dst ? 0 : 2)));
-	case IPPROTO_N_ICMP:
-		return l4[0] == (dst ? 8 : 0) ? key_of(SLICE_ICMP, get_be16(l4 + 4)) : 0;
-	}
-	return 0;
-}
-
-static uint32_t icmp_key(const uint8_t *q, uint32_t len, bool dst)
-{
-	if (len < 8)
-		return 0;
-	switch (q[0]) {
-	case 0:
-	case 8: /* a slice asks; it is never asked */
-		return q[0] == (dst ? 0 : 8) ? key_of(SLICE_ICMP, get_be16(q + 4)) : 0;
-	case 3:
-	case 11:
-	case 12:
-		return quoted_key(q + 8, len - 8, dst);
-	}
-	return 0;
-}
-
-uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_info *in, bool dst)
-{
-	if (!in->l3_ok || in->ip6 || (in->fragment && !in->first))
-		return 0;
-	if (in->l4_proto == IPPROTO_N_ICMP)
-		return in->l4_off < head_len
-			   ? icmp_key(head + in->l4_off, head_len - in->l4_off, dst)
-			   : 0;
-	if (!in->l4_ok)
-		return 0;
-	return key_of(in->l4_proto == IPPROTO_N_TCP ? SLICE_TCP : SLICE_UDP,
-		      dst ? in->dport : in->sport);
-}
-
-static const struct policy_slice *slice_of(const struct policy *p, uint32_t key)
-{
-	uint16_t port = (uint16_t)key;
-
-	for (unsigned i = 0; key && i < p->slices; i++)
-		if ((p->slice[i].protos & key >> 16) && port >= p->slice[i].lo &&
-		    port <= p->slice[i].hi)
-			return &p->slice[i];
-	return NULL;
-}
-
-bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key)
-{
-	return p->slices && net_addr_equal(&p->host, host) && slice_of(p, key);
-}
-
-bool policy_port_closed(const struct policy *p, uint32_t key, const struct net_addr *src)
-{
-	const struct policy_slice *s = slice_of(p, key);
-
-	return s && s->local && !net_addr_equal(&p->near, src);
-}
-
-static bool is_service(const struct net_addr *a)
-{
-	return get_be32(a->b + 12) == D0_VNET_SERVICE && net_addr_is_v4(a);
-}
-
-static bool is_link_local4(const struct net_addr *a)
-{
-	return net_addr_is_v4(a) && get_be16(a->b + 12) == 0xa9fe;
-}
-
-bool policy_learn(struct policy *p, const struct net_info *in)
-{
-	if (!p->learn || !(in->is_arp || in->l3_ok) || in->malformed ||
-	    !net_addr_is_v4(&in->src) || addr_is_zero(&in->src) || is_link_local4(&in->src) ||
-	    in->src.b[12] >= 224 || policy_has_addr(p, &in->src))
-		return false;
-	if (!p->learned)
-		p->learned = ++p->addrs;
-	p->addr[p->learned - 1] = in->src;
-	p->has_v4 = true;
-	return true;
-}
-
-/*
- * From its own address: questions to the service. From the host's: what its slice covers,
- * later fragments (their first one passed here), and ARP questions. Nothing else.
- */
-static bool share_is_own(const struct policy *p, const uint8_t *head, uint32_t head_len,
-			 const struct net_info *in)
-{
-	if (in->is_arp)
-		return p->slices && net_addr_equal(&in->src, &p->host) &&
-		       get_be16(head + in->l3_off + 6) == 1;
-	if (!in->l3_ok || in->ip6)
-		return false;
-	if (policy_has_addr(p, &in->src))
-		return is_service(&in->dst) && in->l4_ok && !in->fragment &&
-		       in->dport == D0_VNET_SERVICE_PORT;
-	if (!p->slices || !net_addr_equal(&in->src, &p->host) || is_link_local4(&in->dst))
-		return false;
-	return (in->fragment && !in->first) ||
-	       policy_has_port(p, &in->src, policy_key(head, head_len, in, false));
 }
 
 static bool is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
@@ -583,7 +476,7 @@ static bool is_own(const struct policy *p, const uint8_t *mac, const uint8_t *he
 	if (in->is_arp && !mac_equal(head + in->l3_off + 8, mac))
 		return false;
 	if (p->mode == POLICY_SHARE)
-		return share_is_own(p, head, head_len, in);
+		return policy_share_is_own(p, mac, head, head_len, in);
 	if (in->is_arp)
 		return arp_is_own(p, in);
 	return !in->l3_ok || ip_is_own(p, head, head_len, in);

@@ -9,13 +9,17 @@
  *	                 MAC alone (SLAAC); with only IPv6 ones, it has no IPv4
  *	mode=M           bridge, macvlan, macvlan-private, macvlan-vepa, ipvlan, share
  *	learn            mode=ipvlan: besides ip= one more IPv4 address, by using it (DHCP)
+ *	learn6           mode=ipvlan: besides ip= any IPv6 address, by using it (SLAAC); the
+ *	                 last four count
  *	uplink=N         which card (default 0)
  *	vlan=N           its VLAN on the wire (0: untagged); it sends and sees no tags
  *	seg=N            instead of a card: a private segment (1..65535) that no wire reaches
- *	host=A ports=L   mode=share: a slice of the ports of host address A; L is
- *	                 [l][t|u]FIRST[-LAST] joined by + or commas; without t or u TCP, UDP and
- *	                 the identifiers of ICMP echo; l: only for ports of this machine, and
- *	                 for what comes from near= (share.c)
+ *	host=A ports=L   mode=share: a slice of the ports of host address A, or of A+B, one of
+ *	                 each family; L is [l][f|s][t|u]FIRST[-LAST] joined by + or commas.
+ *	                 l: only for ports of this machine, and for what comes from near=
+ *	                 (share.c); f: IPv4 only, s: IPv6 only, else both; t: TCP, u: UDP,
+ *	                 else both and the identifiers of ICMP echo. Without any letter those
+ *	                 of the one before count.
  *	near=A           an address on the wire that counts as of this machine
  *	mtu=N            at most the card's
  *	queues=N         queue pairs offered
@@ -63,10 +67,16 @@ enum {
 };
 struct policy_slice {
 	uint16_t lo, hi;
-	uint8_t protos; /* SLICE_* */
-	bool local;     /* not for what comes from the wire, but from policy.near */
+	uint8_t protos;   /* SLICE_* */
+	uint8_t families; /* POLICY_V* */
+	bool local;       /* not for what comes from the wire, but from policy.near */
+};
+enum {
+	POLICY_V4 = 1,
+	POLICY_V6 = 2
 };
 #define POLICY_SLICES_MAX 32u
+#define POLICY_LEARN6     4u
 #define POLICY_NO_CARD    8u /* policy.uplink of private segments; policy.vlan is the number */
 
 struct policy_rule {
@@ -84,14 +94,17 @@ struct policy {
 	uint16_t vlan, mtu, queues;
 	uint8_t tclass;
 	bool spoof_ok, promisc_ok;
-	bool learn;          /* POLICY_IPVLAN: may take one IPv4 address, by using it */
-	unsigned learned;    /* which of addr[] that is, + 1; 0: none yet */
-	bool has_v4, has_v6; /* addresses of that family are listed */
+	bool learn;       /* POLICY_IPVLAN: may take one IPv4 address, by using it */
+	unsigned learned; /* which of addr[] that is, + 1; 0: none yet */
+	bool learn6;      /* POLICY_IPVLAN: may take IPv6 addresses, by using them */
+	uint8_t learned6[POLICY_LEARN6], next6; /* as learned; whose turn it is to go */
+	bool has_v4, has_v6;                    /* addresses of that family are listed */
 	unsigned addrs, rules;
 	struct net_addr addr[POLICY_ADDRS_MAX];
 	struct policy_rule rule[POLICY_RULES_MAX];
-	struct net_addr host; /* POLICY_SHARE, if there are slices */
-	struct net_addr near; /* all zero: nobody on the wire */
+	struct net_addr host[2]; /* IPv4, IPv6; POLICY_SHARE, if there are slices */
+	uint8_t hosts;           /* POLICY_V*: which of them there are */
+	struct net_addr near;    /* all zero: nobody on the wire */
 	unsigned slices;
 	struct policy_slice slice[POLICY_SLICES_MAX];
 	uint64_t rate, rxrate; /* bytes/s, 0: no limit */
@@ -132,6 +145,8 @@ static inline bool policy_shares_mac(const struct policy *p)
  * errors count by what they quote; 0: none can be told. */
 uint32_t policy_key(const uint8_t *head, uint32_t head_len, const struct net_info *in,
 		    bool dst);
+/* Whether it is one of the host addresses whose ports a port of mode share has. */
+bool policy_is_host(const struct policy *p, const struct net_addr *a);
 /* Whether a port of mode share has that port of the host address. */
 bool policy_has_port(const struct policy *p, const struct net_addr *host, uint32_t key);
 
@@ -140,8 +155,12 @@ bool policy_port_closed(const struct policy *p, uint32_t key, const struct net_a
 
 /* Whether the port owns the address (is in its ip= list). */
 bool policy_has_addr(const struct policy *p, const struct net_addr *addr);
-/* A frame the port sends: a new IPv4 source becomes the address of a port that may learn; true:
- * it did. */
+/* Whether a port of mode share may send it: frames of its slice, questions for neighbours and
+ * names. mac: the port's own. */
+bool policy_share_is_own(const struct policy *p, const uint8_t *mac, const uint8_t *head,
+			 uint32_t head_len, const struct net_info *in);
+/* A frame the port sends: a new source becomes the address of a port that may learn; true: it
+ * did. */
 bool policy_learn(struct policy *p, const struct net_info *in);
 
 /* Token bucket: rate in bytes/s, a burst of 10 ms of it or one full segment. */

@@ -10,10 +10,11 @@
  * share owns a slice of the host address's ports: the published ones and a block for
  * connections of its own. What arrives for the address goes to the port whose slice covers
  * its destination port; ICMP by the identifier of the echo, or by the packet an error quotes.
- * What no slice covers is for the owner of the address, a port of mode ipvlan that lists it
- * (the management cell's). It alone answers ARP for the address; answers to others'
- * questions go to those who asked. What a share port sends passes only if its source port is
- * in its slice (policy.c). All of this follows from the ports' arguments.
+ * What no slice covers is for the owner of the address, a port of mode ipvlan that lists it or
+ * has learned it (the management cell's). It alone answers ARP and neighbour solicitations for
+ * the address; answers to others' questions go to those who asked. What a share port sends
+ * passes only if its source port is in its slice (policy_share.c). All of this follows from the
+ * ports' arguments. IPv4 and IPv6 are alike: a slice is of an address of either, or of both.
  *
  * Two tables remember nothing that could not be found again: where a (address, port) went
  * last, and who took the first fragment of a datagram, as later ones have no ports.
@@ -28,10 +29,12 @@
 
 #define DHCP_CLIENT ((uint32_t)SLICE_UDP << 16 | 68) /* key: for an address to be learned */
 #define FRAG_NS     (5ull * 1000000000ull)
+#define ANSWER_NS   (3ull * 1000000000ull)
 
 bool share_fits(const struct nic *nic, const struct policy *p)
 {
-	unsigned addrs = p->learn ? POLICY_ADDRS_MAX : p->addrs; /* it may get one more */
+	/* It may get more. */
+	unsigned addrs = p->learn || p->learn6 ? POLICY_ADDRS_MAX : p->addrs;
 
 	return !policy_shares_mac(p) || (nic->slice_count + p->slices <= NIC_SLICES_MAX &&
 					 nic->addr_count + addrs <= NIC_ADDRS_MAX);
@@ -80,7 +83,7 @@ static struct nic_port *search(struct nic *nic, unsigned uplink, uint16_t vlan,
 		if (in_segment(port, uplink, vlan) && policy_has_port(&port->policy, dst, key))
 			return port;
 	}
-	for (unsigned i = 0; key == DHCP_CLIENT && i < nic->ports; i++)
+	for (unsigned i = 0; key == DHCP_CLIENT && net_addr_is_v4(dst) && i < nic->ports; i++)
 		if (nic->order[i]->policy.learn && in_segment(nic->order[i], uplink, vlan))
 			return nic->order[i];
 	for (unsigned i = 0; i < nic->addr_count; i++)
@@ -109,27 +112,30 @@ static struct nic_port *steer(struct nic *nic, unsigned uplink, uint16_t vlan,
 
 /* ---- fragments ---- */
 
-static struct steer_frag *frag_slot(struct nic *nic, const struct net_info *in, uint16_t id)
+static struct steer_frag *frag_slot(struct nic *nic, const struct net_info *in)
 {
-	uint32_t h = get_be32(in->src.b + 12) ^ (uint32_t)id * 0x9e3779b1u;
+	uint32_t h = get_be32(in->src.b + 12) ^ in->frag_id * 0x9e3779b1u;
 
 	return &nic->frags[(h * 0x85ebca6bu >> 16) & (NIC_FRAGS_SIZE - 1)];
 }
 
-static void frag_first(struct nic *nic, const struct net_info *in, uint16_t id,
-		       const struct nic_port *to)
+static void frag_first(struct nic *nic, const struct net_info *in, const struct nic_port *to)
 {
-	*frag_slot(nic, in, id) = (struct steer_frag){
-	    in->src,     in->dst, nic->now_ns + FRAG_NS, id, (uint16_t)(to->number + 1),
-	    in->l4_proto};
+	*frag_slot(nic, in) = (struct steer_frag){in->src,
+						  in->dst,
+						  nic->now_ns + FRAG_NS,
+						  in->frag_id,
+						  (uint16_t)(to->number + 1),
+						  in->l4_proto};
 }
 
-static struct nic_port *frag_later(struct nic *nic, const struct net_info *in, uint16_t id)
+static struct nic_port *frag_later(struct nic *nic, const struct net_info *in)
 {
-	const struct steer_frag *s = frag_slot(nic, in, id);
+	const struct steer_frag *s = frag_slot(nic, in);
 
-	if (!s->port || s->until_ns < nic->now_ns || s->id != id || s->proto != in->l4_proto ||
-	    !net_addr_equal(&s->src, &in->src) || !net_addr_equal(&s->dst, &in->dst))
+	if (!s->port || s->until_ns < nic->now_ns || s->id != in->frag_id ||
+	    s->proto != in->l4_proto || !net_addr_equal(&s->src, &in->src) ||
+	    !net_addr_equal(&s->dst, &in->dst))
 		return NULL;
 	return nic->port[s->port - 1];
 }
@@ -156,12 +162,10 @@ struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
 		nic->stats.refused++;
 		return NULL;
 	}
-	if (!nic->share_ports || in->ip6 || in->is_arp)
+	if (!nic->share_ports || in->is_arp)
 		return search(nic, uplink, vlan, &in->dst, 0);
-	uint16_t id = get_be16(head + in->l3_off + 4);
-
 	if (in->fragment && !in->first) {
-		struct nic_port *to = frag_later(nic, in, id);
+		struct nic_port *to = frag_later(nic, in);
 
 		return to ? to : search(nic, uplink, vlan, &in->dst, 0);
 	}
@@ -171,12 +175,27 @@ struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
 	if (to && !from && policy_port_closed(&to->policy, key, &in->src))
 		to = search(nic, uplink, vlan, &in->dst, 0);
 	if (to && in->fragment)
-		frag_first(nic, in, id, to);
+		frag_first(nic, in, to);
 	return to;
 }
 
-void share_arp(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
-	       const struct nic_port *from)
+bool share_is_answer(const struct net_frame *f)
+{
+	const struct net_frag *g = &f->frag[0];
+
+	return f->info.is_arp || net_icmp6_type(g->data, g->len, &f->info) == NET_ND_ADVERT;
+}
+
+void share_asked(struct nic *nic, struct nic_port *port, const struct net_frame *f)
+{
+	const struct net_frag *g = &f->frag[0];
+
+	if (f->info.is_arp || net_icmp6_type(g->data, g->len, &f->info) == NET_ND_SOLICIT)
+		port->asked_until_ns = nic->now_ns + ANSWER_NS;
+}
+
+void share_answer(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
+		  const struct nic_port *from)
 {
 	const struct net_addr *target = &f->info.dst;
 
@@ -186,8 +205,7 @@ void share_arp(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame
 		if (to == from || !in_segment(to, uplink, vlan))
 			continue;
 		if (policy_has_addr(&to->policy, target) ||
-		    (to->policy.slices && net_addr_equal(&to->policy.host, target) &&
-		     to->arp_until_ns > nic->now_ns))
+		    (policy_is_host(&to->policy, target) && to->asked_until_ns > nic->now_ns))
 			nic_deliver(nic, to, f);
 	}
 }

@@ -42,7 +42,6 @@
 #define FILTER_NS   10000000ull /* between two settings of the cards' filters */
 #define PORT_BUDGET 64u
 #define RX_BUDGET   64u
-#define ARP_WAIT_NS (3ull * 1000000000ull)
 #define TXBUF_MEM   (NET_HEADROOM + NET_HEAD_MAX)
 
 _Static_assert(TXBUF_MEM % 32 == 0, "heads are aligned");
@@ -400,7 +399,8 @@ static void send_uplink(struct nic *nic, struct nic_port *port, struct net_txbuf
 
 static bool from_port_ok(struct nic *nic, struct nic_port *port, const struct net_frame *f)
 {
-	if (port->policy.learn && policy_learn(&port->policy, &f->info))
+	if ((port->policy.learn || port->policy.learn6) &&
+	    policy_learn(&port->policy, &f->info))
 		share_changed(nic);
 	enum policy_verdict v =
 	    policy_out(&port->policy, port->mac, f->frag[0].data, f->frag[0].len, &f->info);
@@ -447,15 +447,15 @@ static void from_port(struct nic *nic, struct nic_port *port, struct net_txbuf *
 	f->hash = net_flow_hash(f->frag[0].data, &f->info, nic->hash_key);
 	if (port->policy.spoof_ok && port->policy.mode == POLICY_BRIDGE)
 		fdb_learn(nic, port, dst + 6);
+	if (port->policy.mode == POLICY_SHARE)
+		share_asked(nic, port, f);
 	if (mac_is_multicast(dst)) {
-		if (f->info.is_arp && port->policy.mode == POLICY_SHARE)
-			port->arp_until_ns = nic->now_ns + ARP_WAIT_NS;
 		flood(nic, port, NULL, uplink, vlan, f);
 		send_uplink(nic, port, b);
 		return;
 	}
-	if (f->info.is_arp && is_card_mac(nic, uplink, dst)) {
-		share_arp(nic, uplink, vlan, f, port);
+	if (is_card_mac(nic, uplink, dst) && share_is_answer(f)) {
+		share_answer(nic, uplink, vlan, f, port);
 		nic_txbuf_done(nic, b);
 		return;
 	}
@@ -600,8 +600,8 @@ static void uplink_rx(void *arg, struct netdev *nd, struct net_frame *f)
 		flood(nic, NULL, NULL, nd->index, vlan, f);
 		return;
 	}
-	if (f->info.is_arp && nic->share_ports && mac_equal(dst, nd->mac)) {
-		share_arp(nic, nd->index, vlan, f, NULL);
+	if (nic->share_ports && mac_equal(dst, nd->mac) && share_is_answer(f)) {
+		share_answer(nic, nd->index, vlan, f, NULL);
 		return;
 	}
 	struct nic_port *to = local_target(nic, nd->index, vlan, f, NULL);

@@ -41,7 +41,8 @@ struct steer_entry {
 struct steer_frag {
 	struct net_addr src, dst;
 	uint64_t until_ns;
-	uint16_t id, port;
+	uint32_t id;
+	uint16_t port;
 	uint8_t proto;
 };
 struct share_slice {
@@ -171,9 +172,14 @@ void fdb_age(struct nic *nic);
  * them. from: the port it came from, NULL: the wire. */
 struct nic_port *share_find(struct nic *nic, unsigned uplink, uint16_t vlan,
 			    const struct net_frame *f, const struct nic_port *from);
-/* An ARP answer to the card's MAC: to those who asked. */
-void share_arp(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
-	       const struct nic_port *from);
+/* Whether it is ARP or a neighbour advertisement: what share_answer() is for if it came to the
+ * card's MAC. */
+bool share_is_answer(const struct net_frame *f);
+/* Gives it to those who asked and those whose address it is for. */
+void share_answer(struct nic *nic, unsigned uplink, uint16_t vlan, struct net_frame *f,
+		  const struct nic_port *from);
+/* A port of mode share sends that: it may be a question for a neighbour. */
+void share_asked(struct nic *nic, struct nic_port *port, const struct net_frame *f);
 /* Ports came or went, or have other addresses. */
 void share_changed(struct nic *nic);
 /* Whether there is room for what the port has. */
