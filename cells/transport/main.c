@@ -13,8 +13,10 @@
  *	dhcp, slaac                 ask the network instead (dhcp: unless there is an ip=)
  *	also=A/N                    an address besides, got or given
  *	dns=A,A hostname=NAME       what the client is told (LIST config)
- *	publish=PROTO:HOST:PORT:PORT,...	HOST "*": the shared address
- *	svc=A server=A share=A/N gw=A block=LO-HI	of the channel "up"
+ *	show6=A                     a default route that is shown and not taken
+ *	publish=PROTO:HOST:PORT:PORT,...	HOST "*": the shared addresses, "*4", "*6": one
+ *	svc=A server=A share=A/N gw=A share6=A/N gw6=A block=LO-HI	of the channel "up";
+ *		serve6=A/N in place of share6: for published ports only
  *	socks=N                     table size, default 256, bounded by the memory given
  *	ephemeral=LO-HI             ports for sockets without one of their own choice
  *	cc=reno, ecn, nocontrol, noipv6

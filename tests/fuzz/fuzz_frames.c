@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 	struct tp_if_config up = {.mtu = 1500, .name = "up", .same_mac = 1, .hidden = 1};
 	struct pvs_dgram ask = {.flags = PVS_DG_ADDR, .peer = {.family = PVS_AF_INET}};
 	uint8_t f[2048];
-	int udp, raw;
+	struct pvs_addr four = {.family = PVS_AF_INET, .port = 0x3600};
+	int udp, raw, only4;
 
 	env_open("ip=10.0.0.2/24 ip6=fd00::2/64 dhcp slaac", cfg);
 	env_listen(80);
@@ -27,8 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 	tp_if_add(env.st, 9, &up);
 	tp_conf_share(env.st, 9,
 		      "svc=169.254.0.2 server=169.254.0.1 share=192.0.2.15/24 gw=192.0.2.2 "
-		      "block=1024-1031");
-	tp_conf_services(env.st, "publish=tcp:*:8081:80,udp:*:53:53");
+		      "share6=2001:db8::15/64 gw6=fe80::1 block=1024-1031");
+	tp_conf_services(env.st, "publish=tcp:*:8081:80,udp:*:53:53,udp:*6:54:54");
+	only4 = pvs_socket(&env.c, PVS_AF_INET, PVS_SOCK_DGRAM, 0, 13, 13);
+	pvs_bind(&env.c, only4, &four);
 	pvs_socket(&env.c, PVS_AF_PACKET, PVS_SOCK_RAW, 0x0300, 12, 12);
 	memcpy(ask.peer.addr, "\xc6\x33\x64\7", 4);
 	pvs_sendto(&env.c, raw, &ask, "\x8\0\0\0\x77\x77\0\1", 8); /* a map to be hit */

@@ -1,6 +1,7 @@
 /* Argument strings; see tp_conf.h. */
 #include "tp_conf.h"
 #include "tp_int.h"
+#include <d0/vnet.h>
 
 static const char *find(const char *s, const char *key, char end)
 {
@@ -141,6 +142,23 @@ static int add_addrs(struct tp_stack *st, unsigned ifi, char *v)
 	return e;
 }
 
+/* A default route that the list shows, where another device leads out. */
+static int add_shown(struct tp_stack *st, unsigned ifi, const char *v)
+{
+	struct route r = {
+	    .ifi = (uint8_t)ifi, .proto = 4, .used = ROUTE_SHOWN, .expires = NEVER};
+	uint8_t gw[16];
+	int e;
+
+	if (tp_parse_addr(v, gw))
+		return -TE_INVAL;
+	r.gw = ipa_from6(gw);
+	if (ipa_is4(&r.gw))
+		return -TE_INVAL;
+	e = route_add(st, &r);
+	return e == -TE_EXIST ? 0 : e;
+}
+
 static int add_gateway(struct tp_stack *st, unsigned ifi, const char *v)
 {
 	uint8_t gw[16], any[16] = {0};
@@ -169,28 +187,37 @@ int tp_conf_addresses(struct tp_stack *st, unsigned ifi, const char *const *args
 		e = add_gateway(st, ifi, v);
 	if (!e && !get_first(args, n, "gw6", v, sizeof(v)))
 		e = add_gateway(st, ifi, v);
+	if (!e && !get_first(args, n, "show6", v, sizeof(v)))
+		e = add_shown(st, ifi, v);
 	return e;
 }
 
-/* "svc=ADDR server=ADDR share=ADDR/LEN gw=ADDR block=LO-HI" */
-int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args)
+/* "svc=ADDR [server=ADDR]" */
+static int add_service(struct tp_stack *st, unsigned ifi, const char *args)
+{
+	struct ipa server = ipa_from4(be32(D0_VNET_SERVICE));
+	uint8_t a[16];
+	char v[64];
+
+	if (tp_conf_get(args, "svc", v, sizeof(v)) <= 0)
+		return 0;
+	if (tp_parse_addr(v, a) ||
+	    (tp_conf_get(args, "server", v, sizeof(v)) > 0 && tp_parse_addr(v, server.b)))
+		return -TE_INVAL;
+	return tp_service(st, ifi, a, server.b);
+}
+
+/* "KEY=ADDR/LEN GW=ADDR block=LO-HI" */
+static int add_share(struct tp_stack *st, unsigned ifi, const char *args, const char *key,
+		     const char *gw, bool serves)
 {
 	uint8_t a[16], b[16];
 	struct ipa none = ipa_from4(0);
 	char v[64], w[64];
 	const char *s;
 	unsigned plen, lo, hi, i;
-	int e;
 
-	if (tp_conf_get(args, "svc", v, sizeof(v)) > 0) {
-		if (tp_conf_get(args, "server", w, sizeof(w)) <= 0 || tp_parse_addr(v, a) ||
-		    tp_parse_addr(w, b))
-			return -TE_INVAL;
-		e = tp_service(st, ifi, a, b);
-		if (e)
-			return e;
-	}
-	if (tp_conf_get(args, "share", v, sizeof(v)) <= 0)
+	if (tp_conf_get(args, key, v, sizeof(v)) <= 0)
 		return 0;
 	for (i = 0; v[i] && v[i] != '/'; i++)
 		;
@@ -203,9 +230,33 @@ int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args)
 		return -TE_INVAL;
 	memcpy(b, none.b, 16);
 	if (range(w, &lo, &hi) ||
-	    (tp_conf_get(args, "gw", v, sizeof(v)) > 0 && tp_parse_addr(v, b)))
+	    (tp_conf_get(args, gw, v, sizeof(v)) > 0 && tp_parse_addr(v, b)))
 		return -TE_INVAL;
-	return tp_share(st, ifi, a, plen, b, (uint16_t)lo, (uint16_t)hi);
+	return tp_share(st, ifi, a, plen, b, (uint16_t)lo, (uint16_t)hi, serves);
+}
+
+/* "svc=ADDR share=ADDR/LEN gw=ADDR share6=ADDR/LEN gw6=ADDR block=LO-HI"; serve6= in place of
+ * share6=: only what is published there. */
+int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args)
+{
+	int e = add_service(st, ifi, args);
+
+	if (!e)
+		e = add_share(st, ifi, args, "share", "gw", false);
+	if (!e)
+		e = add_share(st, ifi, args, "share6", "gw6", false);
+	if (!e)
+		e = add_share(st, ifi, args, "serve6", "gw6", true);
+	return e;
+}
+
+/* "*": the shared addresses, whatever they are; "*4", "*6": of that family. 0: none of these.
+ */
+static unsigned shared_families(const char *h)
+{
+	if (h[0] != '*' || (h[1] && h[2]))
+		return 0;
+	return !h[1] ? TP_V4 | TP_V6 : h[1] == '4' ? TP_V4 : h[1] == '6' ? TP_V6 : 0;
 }
 
 /* "tcp:HOST:PORT:PORT", HOST without colons (IPv4). Moves *s behind it and its comma. */
@@ -213,7 +264,7 @@ static int add_publish(struct tp_stack *st, const char **s)
 {
 	uint8_t host[16];
 	char h[48];
-	unsigned n = 0, hp, p;
+	unsigned n = 0, hp, p, families;
 	uint8_t proto = **s == 'u' ? IPPROTO_UDP_ : IPPROTO_TCP_;
 
 	while (**s && **s != ':')
@@ -231,10 +282,11 @@ static int add_publish(struct tp_stack *st, const char **s)
 	p = number(s);
 	if (**s == ',')
 		(*s)++;
-	memset(host, 0, sizeof(host)); /* "*": the shared address, whatever it is */
-	if (!hp || hp > 65535 || !p || p > 65535 ||
-	    (!(h[0] == '*' && !h[1]) && tp_parse_addr(h, host)))
+	families = shared_families(h);
+	if (!hp || hp > 65535 || !p || p > 65535 || (!families && tp_parse_addr(h, host)))
 		return -TE_INVAL;
+	if (families)
+		return tp_publish_shared(st, proto, families, (uint16_t)hp, (uint16_t)p);
 	return tp_publish(st, proto, host, (uint16_t)hp, (uint16_t)p);
 }
 

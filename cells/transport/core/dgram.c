@@ -52,13 +52,31 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 	sock_touch(st, s);
 }
 
+static struct udpflow *flow_find(struct tp_stack *st, const struct ipa *peer,
+				 uint16_t peer_port, uint16_t port)
+{
+	for (struct udpflow *f = st->flow; f < st->flow + MAX_UDPFLOW; f++) {
+		if (f->used && f->port == port && f->peer_port == peer_port &&
+		    ipa_eq(&f->peer, peer))
+			return f;
+	}
+	return NULL;
+}
+
 static void rec_from(struct tp_stack *st, const struct sock *s, const struct pkt *p,
 		     uint16_t sport, struct pvs_dgram *r)
 {
-	const struct ipa *local = share_apparent(st, &p->dst);
+	const struct ipa *local = share_apparent(st, &p->dst), *peer = &p->src;
 
+	if (s->domain == PVS_AF_INET && !p->is4) { /* by a published port */
+		const struct udpflow *f = flow_find(st, peer, sport, s->lport);
+
+		sport = f ? f->face : 0;
+		peer = share_face4(st);
+		local = share_own4(st);
+	}
 	*r = (struct pvs_dgram){.ifindex = p->ifi + 1u, .ttl = p->ttl, .tos = p->tos};
-	pv_addr_out(s, &p->src, sport, &r->peer);
+	pv_addr_out(s, peer, sport, &r->peer);
 	if (s->domain == PVS_AF_INET)
 		memcpy(r->local, local->b + 12, 4);
 	else
@@ -96,28 +114,32 @@ void dgram_icmp(struct tp_stack *st, struct sock *s, const struct failed *f)
 /* The address of ours that a packet to a published port is for. */
 const struct ipa *own_addr(struct tp_stack *st, const struct pkt *p)
 {
+	const struct ipa *near = NULL;
+
 	for (struct ifaddr *a = st->s->addr; a < st->s->addr + MAX_ADDR; a++) {
-		if (a->used && a->ifi == p->ifi && ipa_is4(&a->addr) == p->is4)
+		if (!a->used || a->ifi != p->ifi || ipa_is4(&a->addr) != p->is4)
+			continue;
+		if (!ipa_linklocal(&a->addr))
 			return &a->addr;
+		near = &a->addr;
 	}
-	return &p->dst;
+	return near ? near : &p->dst;
 }
 
-static struct udpflow *flow_find(struct tp_stack *st, const struct ipa *peer,
-				 uint16_t peer_port, uint16_t port)
+#define FACE_FIRST 16384u
+
+/* A port for who can't see the peer's address; none again soon after it was another's. */
+static uint16_t face_next(struct tp_stack *st)
 {
-	for (struct udpflow *f = st->flow; f < st->flow + MAX_UDPFLOW; f++) {
-		if (f->used && f->port == port && f->peer_port == peer_port &&
-		    ipa_eq(&f->peer, peer))
-			return f;
-	}
-	return NULL;
+	st->face_port = (uint16_t)MAX(FACE_FIRST, (st->face_port + 1u) & 0xffff);
+	return st->face_port;
 }
 
 static void flow_note(struct tp_stack *st, const struct pkt *p, uint16_t sport,
-		      const struct publish *pub)
+		      const struct publish *pub, bool faced)
 {
 	struct udpflow *f = flow_find(st, &p->src, sport, pub->port), *i;
+	uint16_t face = f ? f->face : 0;
 
 	if (!f) {
 		for (f = i = st->flow; i < st->flow + MAX_UDPFLOW; i++) {
@@ -125,7 +147,31 @@ static void flow_note(struct tp_stack *st, const struct pkt *p, uint16_t sport,
 				f = i;
 		}
 	}
-	*f = (struct udpflow){p->dst, p->src, pub->host_port, sport, pub->port, 1, st->now};
+	*f = (struct udpflow){p->dst,
+			      p->src,
+			      pub->host_port,
+			      sport,
+			      pub->port,
+			      1,
+			      !faced ? 0 : face ? face : face_next(st),
+			      st->now};
+}
+
+/* What is sent to the face that stands for a peer of IPv6 is for that peer, and answers to who
+ * came by a published port leave from there. NULL: neither. */
+static const struct udpflow *flow_out(struct tp_stack *st, const struct sock *s,
+				      const struct ipa *to, uint16_t port)
+{
+	if (s->kind != SK_UDP)
+		return NULL;
+	if (!ipa_is4(to))
+		return flow_find(st, to, port, s->lport);
+	for (struct udpflow *f = st->flow;
+	     st->face_port && f < st->flow + MAX_UDPFLOW && ipa_eq(to, share_face4(st)); f++) {
+		if (f->used && f->face && f->face == port && f->port == s->lport)
+			return f;
+	}
+	return NULL;
 }
 
 static void udp_to(struct tp_stack *st, struct sock *s, struct pkt *p, uint16_t sport,
@@ -160,11 +206,26 @@ struct sock *udp_lookup(struct tp_stack *st, const struct pkt *p, uint16_t sport
 	struct sock *s;
 
 	if (share_is(st, &p->dst))
-		dport = share_app(st, IPPROTO_UDP_, dport);
+		dport = share_app(st, &p->dst, IPPROTO_UDP_, dport);
 	s = sock_lookup_bound(st, SK_UDP, &p->src, sport, &p->dst, dport, p->ifi);
 	if (!s && share_is(st, &p->dst))
 		s = sock_lookup_bound(st, SK_UDP, &p->src, sport, share_apparent(st, &p->dst),
 				      dport, p->ifi);
+	return s;
+}
+
+static struct sock *udp_published(struct tp_stack *st, const struct pkt *p, uint16_t sport,
+				  const struct publish *pub)
+{
+	struct sock *s =
+	    sock_lookup_bound(st, SK_UDP, &p->src, sport, own_addr(st, p), pub->port, p->ifi);
+	bool faced = !s && !p->is4 && pub->shared;
+
+	if (faced) /* whoever knows IPv4 only */
+		s = sock_lookup_bound(st, SK_UDP, share_face4(st), 0, share_own4(st), pub->port,
+				      p->ifi);
+	if (s)
+		flow_note(st, p, sport, pub, faced);
 	return s;
 }
 
@@ -194,14 +255,7 @@ void udp_input(struct tp_stack *st, struct pkt *p)
 		return;
 	}
 	pub = publish_find(st, IPPROTO_UDP_, &p->dst, dport);
-	if (pub) {
-		s = sock_lookup_bound(st, SK_UDP, &p->src, sport, own_addr(st, p), pub->port,
-				      p->ifi);
-		if (s)
-			flow_note(st, p, sport, pub);
-	} else {
-		s = udp_lookup(st, p, sport, dport);
-	}
+	s = pub ? udp_published(st, p, sport, pub) : udp_lookup(st, p, sport, dport);
 	if (s) {
 		udp_to(st, s, p, sport, len);
 		return;
@@ -298,10 +352,15 @@ void packet_tap(struct tp_stack *st, unsigned ifi, const uint8_t *frame, uint32_
 
 int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port)
 {
+	const struct udpflow *f = ipa_is4(a) ? NULL : flow_out(st, s, a, port);
 	struct dst d;
 	int e;
 
-	e = route_lookup(st, a, s->flags & SF_BINDADDR ? &s->laddr : NULL, s->bound_if, &d);
+	e = route_lookup(st, a,
+			 f                        ? &f->host
+			 : s->flags & SF_BINDADDR ? &s->laddr
+						  : NULL,
+			 s->bound_if, &d);
 	if (e)
 		return e;
 	if (d.broadcast && !(s->flags & SF_BROADCAST))
@@ -328,6 +387,7 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		       struct out *o)
 {
 	const struct ipa *src = s->flags & (SF_BINDADDR | SF_CONNECTED) ? &s->laddr : NULL;
+	const struct udpflow *f;
 	struct ipa local;
 	unsigned ifi = s->bound_if;
 	int e;
@@ -370,6 +430,12 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		ifi = s->d.mcast_if - 1;
 	if (ifi >= TP_MAX_IF)
 		return -TE_INVAL;
+	f = flow_out(st, s, &o->to, o->port);
+	if (f) {
+		o->to = f->peer;
+		o->port = f->peer_port;
+		src = &f->host;
+	}
 	e = route_lookup(st, &o->to, src, ifi, &o->d);
 	if (e)
 		return e;
@@ -425,7 +491,7 @@ static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint
 		o->d.src = f->host;
 		wire = f->host_port;
 	} else if (share_is(st, &o->d.src)) {
-		wire = share_wire(st, IPPROTO_UDP_, s->lport);
+		wire = share_wire(st, &o->d.src, IPPROTO_UDP_, s->lport);
 	}
 	if (!wire)
 		return -TE_AGAIN;
@@ -475,7 +541,7 @@ static int ping_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram
 	if (r->len < 8)
 		return -TE_INVAL;
 	if (share_is(st, &o->d.src))
-		id = share_wire(st, IPPROTO_ICMP_, id);
+		id = share_wire(st, &o->d.src, is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_, id);
 	if (!id)
 		return -TE_AGAIN;
 	e = ip_begin(st, &t, &o->d, &o->to, is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_, r->len,
@@ -527,7 +593,8 @@ static int raw_send(struct tp_stack *st, struct sock *s, const struct pvs_dgram 
 		return e;
 	ring_read(st, &s->tx, idx + skip, t.l4, r->len - skip);
 	if (share_is(st, &o->d.src) &&
-	    (proto != IPPROTO_ICMP_ || !share_icmp_out(st, t.l4, r->len - skip))) {
+	    (proto != (ipa_is4(&o->to) ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_) ||
+	     !share_icmp_out(st, &o->d.src, t.l4, r->len - skip))) {
 		ip_cancel(st, &t);
 		return -TE_PERM;
 	}

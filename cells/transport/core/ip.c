@@ -191,9 +191,16 @@ static bool ip6_walk(struct tp_stack *st, struct pkt *p, uint8_t next, uint32_t 
 	return false;
 }
 
+/* What concerns the link itself: groups, routers, neighbours. */
+static bool ip6_of_link(const struct pkt *p)
+{
+	return p->proto == IPPROTO_ICMPV6_ && p->len && p->data[0] >= 130 && p->data[0] <= 137;
+}
+
 void ip6_input(struct tp_stack *st, struct pkt *p)
 {
 	struct ip6_hdr h;
+	uint8_t from = p->ifi;
 
 	STAT(st, Ip_InReceives);
 	if (p->len < sizeof(h))
@@ -213,8 +220,15 @@ void ip6_input(struct tp_stack *st, struct pkt *p)
 	p->data = p->ip + sizeof(h);
 	p->len = be16(h.len);
 	p->ip_hlen = sizeof(h);
+	p->ifi = (uint8_t)share_face(st, from);
 	if (!ip6_walk(st, p, h.next, 6))
 		return;
+	if (if_hidden(st, from) && ip6_of_link(p)) {
+		p->ifi = from;
+		if (p->data[0] == 136) /* the answer to a question of ours */
+			icmp6_input(st, p);
+		return;
+	}
 	stack_ip_deliver(st, p);
 	return;
 bad:

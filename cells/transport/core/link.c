@@ -176,8 +176,9 @@ void link_output(struct tp_stack *st, struct txp *t, uint32_t len)
 /* Neighbours that need no question: other ports of the card's MAC. */
 static bool neigh_same_mac(struct tp_stack *st, unsigned ifi, const struct ipa *a)
 {
-	return st->s->ifs[ifi].same_mac && ipa_is4(a) &&
-	       ((a->b[12] == 169 && a->b[13] == 254) || share_in(st, a, ifi));
+	bool service = ipa_is4(a) && a->b[12] == 169 && a->b[13] == 254;
+
+	return st->s->ifs[ifi].same_mac && (service || share_in(st, a, ifi));
 }
 
 /*

@@ -61,7 +61,9 @@ void nd_solicit(struct tp_stack *st, unsigned ifi, const struct ipa *target, boo
 
 	memcpy(dst.b + 13, target->b + 13, 3);
 	memcpy(m + 8, target->b, 16);
-	if (!dad) {
+	if (!dad && if_hidden(st, ifi)) {
+		src = st->s->share[1].addr;
+	} else if (!dad) {
 		const struct ifaddr *a;
 
 		if (route_lookup(st, target, NULL, ifi, &d))

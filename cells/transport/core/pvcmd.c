@@ -320,7 +320,8 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 		return e;
 	slot_bind(st, pv, s, slot);
 	tcp_accept_take(st, l, s);
-	pv_addr_out(s, &s->raddr, s->rport, &r->u.accepted.peer);
+	local = peer_apparent(st, s);
+	pv_addr_out(s, &local, s->rport, &r->u.accepted.peer);
 	local = addr_apparent(st, s);
 	pv_addr_out(s, &local, s->app_port, &r->u.accepted.local);
 	tcp_window_check(st, s);
@@ -328,9 +329,23 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 	return 0;
 }
 
+/* A connection by IPv6 of a socket that knows IPv4 only, which a published port makes. */
+static bool is_faced(const struct sock *s)
+{
+	return s->kind == SK_TCP && s->domain == PVS_AF_INET && !ipa_is4(&s->raddr) &&
+	       !ipa_zero6(&s->raddr);
+}
+
+struct ipa peer_apparent(struct tp_stack *st, const struct sock *s)
+{
+	return is_faced(s) ? *share_face4(st) : s->raddr;
+}
+
 /* The local address an application should see: of a published port, our own. */
 struct ipa addr_apparent(struct tp_stack *st, const struct sock *s)
 {
+	if (is_faced(s))
+		return *share_own4(st);
 	if (share_is(st, &s->laddr))
 		return *share_apparent(st, &s->laddr);
 	if (ipa_any(&s->laddr) || addr_local(st, &s->laddr, 0xff))
@@ -367,7 +382,8 @@ static int cmd_name(struct tp_stack *st, struct sock *s, bool peer, struct pvs_r
 	if (s->kind == SK_TCP ? !(sock_state_bits(s) & PVS_ST_CONNECTED)
 			      : !(s->flags & SF_CONNECTED))
 		return -TE_NOTCONN;
-	pv_addr_out(s, &s->raddr, s->rport, &r->u.addr);
+	a = peer_apparent(st, s);
+	pv_addr_out(s, &a, s->rport, &r->u.addr);
 	return 0;
 }
 

@@ -137,11 +137,12 @@ static bool sock_rec(struct tp_stack *st, uint32_t i, void *out)
 {
 	const struct sock *s = SOCK(st, i);
 	struct pvs_sockinfo *r = out;
-	struct ipa local;
+	struct ipa local, peer;
 
 	if (!i || s->kind == SK_FREE)
 		return false;
 	local = addr_apparent(st, s);
+	peer = peer_apparent(st, s);
 	*r = (struct pvs_sockinfo){.sock = s->slot,
 				   .domain = s->domain,
 				   .type = s->type,
@@ -154,7 +155,7 @@ static bool sock_rec(struct tp_stack *st, uint32_t i, void *out)
 					      ? s->t.nacc
 					      : s->rx_prod - s->rx_cons};
 	pv_addr_out(s, &local, s->kind == SK_TCP ? s->app_port : s->lport, &r->local);
-	pv_addr_out(s, &s->raddr, s->rport, &r->peer);
+	pv_addr_out(s, &peer, s->rport, &r->peer);
 	return true;
 }
 

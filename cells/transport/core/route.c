@@ -214,7 +214,7 @@ int route_add(struct tp_stack *st, const struct route *n)
 		return -TE_NOSPC;
 	*slot = *n;
 	slot->dst = prefix_of(&n->dst, n->plen);
-	slot->used = 1;
+	slot->used = n->used ? n->used : ROUTE_USED;
 	slow_arm(st, n->expires);
 	route_changed(st);
 	return 0;
@@ -314,18 +314,21 @@ void pmtu_update(struct tp_stack *st, const struct ipa *dst, uint32_t mtu)
 }
 
 static const struct route *route_best(struct tp_stack *st, const struct ipa *dst,
-				      unsigned bound_if, bool to_many)
+				      const struct ipa *src, unsigned bound_if, bool to_many)
 {
 	const struct route *best = NULL;
 
 	/* The hidden device serves sockets bound to a visible one too, for unicast. */
 	for (struct route *r = st->s->route; r < st->s->route + MAX_ROUTE; r++) {
-		if (!r->used || !st->s->ifs[r->ifi].up || (to_many && if_hidden(st, r->ifi)) ||
+		if (r->used != ROUTE_USED || !st->s->ifs[r->ifi].up ||
+		    (to_many && if_hidden(st, r->ifi)) ||
 		    (bound_if && r->ifi != bound_if && !if_hidden(st, r->ifi)) ||
 		    !ipa_match(dst, &r->dst, r->plen))
 			continue;
 		if (r->plen == 0 && ipa_is4(dst))
 			continue; /* ::/0 does not match IPv4 */
+		if (!share_takes(st, r, src))
+			continue;
 		if (!best || r->plen > best->plen ||
 		    (r->plen == best->plen &&
 		     (r->metric < best->metric ||
@@ -364,7 +367,7 @@ int route_lookup(struct tp_stack *st, const struct ipa *dst, const struct ipa *s
 	}
 	out->multicast = ipa_multicast(dst);
 	out->broadcast = addr_broadcast(st, dst);
-	r = route_best(st, dst, bound_if, out->multicast || out->broadcast);
+	r = route_best(st, dst, src, bound_if, out->multicast || out->broadcast);
 	if (r) {
 		out->ifi = r->ifi;
 		if (!ipa_any(&r->gw) && !out->multicast && !out->broadcast)
@@ -406,7 +409,9 @@ const struct publish *publish_find(struct tp_stack *st, uint8_t proto, const str
 {
 	for (struct publish *p = st->s->pub; p < st->s->pub + MAX_PUB; p++) {
 		if (p->used && p->proto == proto && p->host_port == port &&
-		    (ipa_eq(&p->host, host) || (ipa_zero6(&p->host) && share_is(st, host))))
+		    (p->shared
+			 ? p->shared & (ipa_is4(host) ? TP_V4 : TP_V6) && share_is(st, host)
+			 : ipa_eq(&p->host, host)))
 			return p;
 	}
 	return NULL;
@@ -415,7 +420,7 @@ const struct publish *publish_find(struct tp_stack *st, uint8_t proto, const str
 bool publish_host(struct tp_stack *st, const struct ipa *host)
 {
 	for (struct publish *p = st->s->pub; p < st->s->pub + MAX_PUB; p++) {
-		if (p->used && ipa_eq(&p->host, host))
+		if (p->used && !p->shared && ipa_eq(&p->host, host))
 			return true;
 	}
 	return false;

@@ -1,5 +1,5 @@
 /*
- * A slice of the host's address (docs/decisions/0004).
+ * A slice of the host's address (docs/decisions/0004), or of two: one of each family.
  *
  * Problem. A container on a bridge network has a private address that ends at its segment.
  * What it publishes and what it reaches outside goes by the host's address, of which this
@@ -9,7 +9,10 @@
  * Model. The host address is on a device of its own that the application doesn't see
  * (netif.hidden), with the routes to everything outside of the segments. It is not an address
  * of ours as others are (addr_find doesn't know it): packets to it are for us only if they
- * came through that device, and connecting to it goes out, to whoever has that port.
+ * came through that device, and connecting to it goes out, to whoever has that port. The device
+ * has no other IPv6 address: questions for its neighbours come from the shared one, and it
+ * never answers for it. A slice of IPv6 may be for published ports alone (share.serves): then
+ * only what has the host address as its own takes these routes.
  *
  *	wire port	what it is inside
  *	published	the listener's or bound socket's port (struct publish)
@@ -20,18 +23,37 @@
  * TCP needs no map: a connection has its wire port in lport and the application's in app_port.
  * What the application is told of the host address reads as its own address (share_apparent).
  *
+ * A published port answers by IPv6 whatever the application listens by. One that knows IPv4
+ *only sees a peer of IPv6 as its gateway, as if that had passed the connection on
+ *(share_face4).
+ *
  * Failure. No free port in the block: EADDRNOTAVAIL or EAGAIN, as without it.
  */
 #include "tp_int.h"
 
+const struct share *share_of(const struct tp_stack *st, const struct ipa *a)
+{
+	return &st->s->share[!ipa_is4(a)];
+}
+
 bool share_is(const struct tp_stack *st, const struct ipa *a)
 {
-	return st->s->share.used && ipa_eq(a, &st->s->share.addr);
+	const struct share *sh = share_of(st, a);
+
+	return sh->used && ipa_eq(a, &sh->addr);
 }
 
 bool share_in(const struct tp_stack *st, const struct ipa *dst, unsigned ifi)
 {
-	return share_is(st, dst) && ifi == st->s->share.ifi;
+	return share_is(st, dst) && ifi == share_of(st, dst)->ifi;
+}
+
+/* Whether a packet from src (NULL: none chosen yet) may take that route. */
+bool share_takes(const struct tp_stack *st, const struct route *r, const struct ipa *src)
+{
+	if (!if_hidden(st, r->ifi) || !share_is(st, &r->src) || !share_of(st, &r->src)->serves)
+		return true;
+	return src && ipa_eq(src, &r->src);
 }
 
 bool if_hidden(const struct tp_stack *st, unsigned ifi)
@@ -49,44 +71,78 @@ unsigned share_face(const struct tp_stack *st, unsigned ifi)
 	return ifi;
 }
 
-const struct ipa *share_apparent(const struct tp_stack *st, const struct ipa *a)
+/* The application's own address of a family; one that ends at the link only if there is no
+ * other. */
+static const struct ipa *visible_addr(const struct tp_stack *st, bool is4)
 {
-	for (unsigned i = 0; share_is(st, a) && i < MAX_ADDR; i++) {
+	const struct ipa *near = NULL;
+
+	for (unsigned i = 0; i < MAX_ADDR; i++) {
 		const struct ifaddr *f = &st->s->addr[i];
 
-		if (f->used && f->ifi && ipa_is4(&f->addr) && !if_hidden(st, f->ifi))
+		if (!f->used || !f->ifi || ipa_is4(&f->addr) != is4 || if_hidden(st, f->ifi))
+			continue;
+		if (!ipa_linklocal(&f->addr))
 			return &f->addr;
+		near = near ? near : &f->addr;
 	}
-	return a;
+	return near;
 }
 
-static bool in_block(const struct tp_stack *st, uint16_t port)
+const struct ipa *share_apparent(const struct tp_stack *st, const struct ipa *a)
 {
-	return port >= st->s->share.lo && port <= st->s->share.hi;
+	const struct ipa *own = share_is(st, a) ? visible_addr(st, ipa_is4(a)) : NULL;
+
+	return own ? own : a;
+}
+
+const struct ipa *share_own4(const struct tp_stack *st)
+{
+	static const struct ipa none = {.b = {[10] = 0xff, 0xff}};
+	const struct ipa *own = visible_addr(st, true);
+
+	return own ? own : &none;
+}
+
+/* As whom an IPv4 socket sees peers of IPv6: the gateway that it knows. */
+const struct ipa *share_face4(const struct tp_stack *st)
+{
+	for (const struct route *r = st->s->route; r < st->s->route + MAX_ROUTE; r++) {
+		if (r->used && r->plen == 96 && ipa_is4(&r->dst) && !if_hidden(st, r->ifi) &&
+		    !ipa_any(&r->gw))
+			return &r->gw;
+	}
+	return share_own4(st);
+}
+
+static bool in_block(const struct share *sh, uint16_t port)
+{
+	return port >= sh->lo && port <= sh->hi;
 }
 
 /* ---- maps ---- */
 
-static struct sharemap *map_by_wire(struct tp_stack *st, uint8_t proto, uint16_t wire)
+static struct sharemap *map_by_wire(struct tp_stack *st, uint8_t proto, bool six, uint16_t wire)
 {
 	for (struct sharemap *m = st->s->map; m < st->s->map + MAX_SHAREMAP; m++) {
-		if (m->proto == proto && m->wire == wire)
+		if (m->proto == proto && m->six == six && m->wire == wire)
 			return m;
 	}
 	return NULL;
 }
 
-static bool wire_free(struct tp_stack *st, uint8_t proto, uint16_t wire)
+static bool wire_free(struct tp_stack *st, const struct share *sh, uint8_t proto, uint16_t wire)
 {
 	uint8_t kind = proto == IPPROTO_UDP_ ? SK_UDP : SK_PING;
 
-	return !map_by_wire(st, proto, wire) && !lhash_first(st, kind, wire) &&
-	       !publish_find(st, proto, &st->s->share.addr, wire);
+	return !map_by_wire(st, proto, !ipa_is4(&sh->addr), wire) &&
+	       !lhash_first(st, kind, wire) && !publish_find(st, proto, &sh->addr, wire);
 }
 
-static struct sharemap *map_new(struct tp_stack *st, uint8_t proto, uint16_t app)
+static struct sharemap *map_new(struct tp_stack *st, const struct share *sh, uint8_t proto,
+				uint16_t app)
 {
-	uint32_t n = st->s->share.hi - st->s->share.lo + 1u, at = tp_random32(st) % n;
+	uint32_t n = sh->hi - sh->lo + 1u, at = tp_random32(st) % n;
 	struct sharemap *m = st->s->map;
 
 	for (unsigned i = 1; i < MAX_SHAREMAP && m->proto; i++) {
@@ -96,11 +152,11 @@ static struct sharemap *map_new(struct tp_stack *st, uint8_t proto, uint16_t app
 			m = o;
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		uint16_t wire = (uint16_t)(st->s->share.lo + (at + i) % n);
+		uint16_t wire = (uint16_t)(sh->lo + (at + i) % n);
 
-		if (!wire_free(st, proto, wire))
+		if (!wire_free(st, sh, proto, wire))
 			continue;
-		*m = (struct sharemap){proto, 0, wire, app};
+		*m = (struct sharemap){proto, !ipa_is4(&sh->addr), wire, app};
 		state_seal_net(st);
 		return m;
 	}
@@ -108,23 +164,26 @@ static struct sharemap *map_new(struct tp_stack *st, uint8_t proto, uint16_t app
 }
 
 /* The port that a datagram from `app` leaves with, 0: none is free. */
-uint16_t share_wire(struct tp_stack *st, uint8_t proto, uint16_t app)
+uint16_t share_wire(struct tp_stack *st, const struct ipa *host, uint8_t proto, uint16_t app)
 {
+	const struct share *sh = share_of(st, host);
+	bool six = !ipa_is4(host);
 	const struct publish *p;
 	struct sharemap *m;
 
 	for (p = st->s->pub; p < st->s->pub + MAX_PUB; p++) {
-		if (p->used && p->proto == proto && p->port == app && ipa_zero6(&p->host))
+		if (p->used && p->proto == proto && p->port == app &&
+		    p->shared & (six ? TP_V6 : TP_V4))
 			return p->host_port;
 	}
 	for (m = st->s->map; m < st->s->map + MAX_SHAREMAP; m++) {
-		if (m->proto == proto && m->app == app)
+		if (m->proto == proto && m->six == six && m->app == app)
 			break;
 	}
 	if (m == st->s->map + MAX_SHAREMAP) {
-		if (in_block(st, app) && !map_by_wire(st, proto, app))
+		if (in_block(sh, app) && !map_by_wire(st, proto, six, app))
 			return app;
-		m = map_new(st, proto, app);
+		m = map_new(st, sh, proto, app);
 	}
 	if (!m)
 		return 0;
@@ -133,9 +192,9 @@ uint16_t share_wire(struct tp_stack *st, uint8_t proto, uint16_t app)
 }
 
 /* The port inside that datagrams to `wire` are for, published ones apart. */
-uint16_t share_app(struct tp_stack *st, uint8_t proto, uint16_t wire)
+uint16_t share_app(struct tp_stack *st, const struct ipa *host, uint8_t proto, uint16_t wire)
 {
-	struct sharemap *m = map_by_wire(st, proto, wire);
+	struct sharemap *m = map_by_wire(st, proto, !ipa_is4(host), wire);
 
 	if (!m)
 		return wire;
@@ -156,46 +215,68 @@ static void word_set(uint8_t *at, uint16_t to, uint8_t *sum)
 	put16(at, to);
 }
 
-/* What an error quotes we sent: as the application sent it. q: behind the ICMP header. */
-static void quoted_in(struct tp_stack *st, uint8_t *q, uint32_t len, uint8_t *sum)
+/* Where the transport header of a quoted packet of ours begins, at least eight bytes of it; 0:
+ * it can't be told. */
+static uint32_t quoted_l4(const uint8_t *q, uint32_t len, bool is4, uint8_t *proto)
 {
-	uint32_t hlen = (q[0] & 15u) * 4;
-	uint16_t sport;
+	uint32_t at = is4 ? (q[0] & 15u) * 4 : 40;
 
-	if (q[0] >> 4 != 4 || hlen < 20 || len < hlen + 8 || get16(q + 6) & 0x1fff)
+	if (len < 28 || q[0] >> 4 != (is4 ? 4 : 6) || at < 20 || len < at + 8)
+		return 0;
+	*proto = q[is4 ? 9 : 6];
+	if (is4)
+		return get16(q + 6) & 0x1fff ? 0 : at;
+	if (*proto != IPPROTO_FRAGMENT_)
+		return at;
+	*proto = q[at];
+	return get16(q + at + 2) & 0xfff8 || len < at + 16 ? 0 : at + 8;
+}
+
+/* What an error quotes we sent: as the application sent it. q: behind the ICMP header. */
+static void quoted_in(struct tp_stack *st, const struct pkt *p, uint8_t *q, uint32_t len,
+		      uint8_t *sum)
+{
+	const struct publish *pub;
+	uint8_t proto, icmp = p->is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_;
+	uint32_t at = quoted_l4(q, len, p->is4, &proto);
+	uint16_t port;
+
+	if (!at)
 		return;
-	sport = get16(q + hlen);
-	if (q[9] == IPPROTO_UDP_) {
-		const struct publish *p =
-		    publish_find(st, IPPROTO_UDP_, &st->s->share.addr, sport);
-
-		word_set(q + hlen, p ? p->port : share_app(st, IPPROTO_UDP_, sport), sum);
-	} else if (q[9] == IPPROTO_ICMP_ && q[hlen] == 8) {
-		word_set(q + hlen + 4, share_app(st, IPPROTO_ICMP_, get16(q + hlen + 4)), sum);
+	q += at;
+	if (proto == IPPROTO_UDP_) {
+		port = get16(q);
+		pub = publish_find(st, IPPROTO_UDP_, &p->dst, port);
+		word_set(q, pub ? pub->port : share_app(st, &p->dst, IPPROTO_UDP_, port), sum);
+	} else if (proto == icmp && q[0] == (p->is4 ? 8 : 128)) {
+		word_set(q + 4, share_app(st, &p->dst, icmp, get16(q + 4)), sum);
 	}
 }
 
 /* ICMP that came to the host address: identifiers and ports as the application knows them. */
 void share_icmp_in(struct tp_stack *st, struct pkt *p)
 {
-	uint8_t *d = p->data;
+	uint8_t *d = p->data, icmp = p->is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_;
+	bool error;
 
-	if (p->proto != IPPROTO_ICMP_ || p->len < 8)
+	if (p->proto != icmp || p->len < 8)
 		return;
-	if (d[0] == 0)
-		word_set(d + 4, share_app(st, IPPROTO_ICMP_, get16(d + 4)), d + 2);
-	else if ((d[0] == 3 || d[0] == 11 || d[0] == 12) && p->len >= 36)
-		quoted_in(st, d + 8, p->len - 8, d + 2);
+	error = p->is4 ? d[0] == 3 || d[0] == 11 || d[0] == 12 : d[0] >= 1 && d[0] <= 4;
+	if (d[0] == (p->is4 ? 0 : 129))
+		word_set(d + 4, share_app(st, &p->dst, icmp, get16(d + 4)), d + 2);
+	else if (error && p->len >= 36)
+		quoted_in(st, p, d + 8, p->len - 8, d + 2);
 }
 
 /* An ICMP message of the application's own making. false: it may not leave. */
-bool share_icmp_out(struct tp_stack *st, uint8_t *d, uint32_t len)
+bool share_icmp_out(struct tp_stack *st, const struct ipa *host, uint8_t *d, uint32_t len)
 {
+	bool is4 = ipa_is4(host);
 	uint16_t id;
 
-	if (len < 8 || d[0] != 8)
+	if (len < 8 || d[0] != (is4 ? 8 : 128))
 		return false;
-	id = share_wire(st, IPPROTO_ICMP_, get16(d + 4));
+	id = share_wire(st, host, is4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_, get16(d + 4));
 	if (id)
 		word_set(d + 4, id, d + 2);
 	return id;
@@ -210,7 +291,7 @@ int share_tcp_port(struct tp_stack *st, struct sock *s)
 	bool bound = s->flags & SF_BOUND, hashed = s->flags & SF_LHASHED;
 	int e;
 
-	if (bound && in_block(st, s->lport))
+	if (bound && in_block(share_of(st, &s->laddr), s->lport))
 		return 0;
 	if (hashed)
 		sock_unhash(st, s);
@@ -229,22 +310,24 @@ int share_tcp_port(struct tp_stack *st, struct sock *s)
 /* ---- configuration ---- */
 
 int tp_share(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsigned plen,
-	     const uint8_t gw[16], uint16_t lo, uint16_t hi)
+	     const uint8_t gw[16], uint16_t lo, uint16_t hi, int serves)
 {
-	struct share *sh = &st->s->share;
 	struct route r = {.ifi = (uint8_t)ifi, .proto = 2, .used = 1, .expires = NEVER};
+	unsigned base;
 	int e;
 
 	r.dst = r.src = ipa_from6(addr);
-	if (ifi >= TP_MAX_IF || !if_hidden(st, ifi) || !ipa_is4(&r.src) || plen > 32 || !lo ||
+	base = ipa_is4(&r.src) ? 96 : 0;
+	if (ifi >= TP_MAX_IF || !if_hidden(st, ifi) || ipa_any(&r.src) ||
+	    ipa_multicast(&r.src) || ipa_linklocal(&r.src) || plen > 128 - base || !lo ||
 	    hi < lo)
 		return -TE_INVAL;
 	tp_time(st);
-	*sh = (struct share){r.src, lo, hi, (uint8_t)ifi, 1, {0}};
-	r.plen = (uint8_t)(96 + plen);
+	st->s->share[!base] = (struct share){r.src, lo, hi, (uint8_t)ifi, 1, !!serves, 0};
+	r.plen = (uint8_t)(base + plen);
 	e = route_add(st, &r);
-	r.plen = 96;
-	r.dst = ipa_from4(0);
+	r.plen = (uint8_t)base;
+	r.dst = base ? ipa_from4(0) : (struct ipa){.q = {0, 0}};
 	r.gw = ipa_from6(gw);
 	if (!ipa_any(&r.gw) && (!e || e == -TE_EXIST))
 		e = route_add(st, &r);

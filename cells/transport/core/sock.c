@@ -324,10 +324,12 @@ static int port_pick_in(struct tp_stack *st, struct sock *s, const struct ipa *a
 /* Datagram sockets may send by the host address later on: a port of our block, if possible. */
 static int port_pick(struct tp_stack *st, struct sock *s, const struct ipa *a)
 {
-	const struct share *sh = &st->s->share;
+	const struct share *sh = share_of(st, a);
 	bool leaves = share_is(st, a);
 	int p = -TE_ADDRINUSE;
 
+	if (!sh->used) /* an IPv6 socket may send by IPv4 */
+		sh = st->s->share;
 	if (sh->used && (leaves || s->kind != SK_TCP))
 		p = port_pick_in(st, s, a, sh->lo, sh->hi - sh->lo + 1u);
 	if (p < 0 && !leaves)

@@ -216,6 +216,15 @@ void tp_logf(struct tp_stack *st, const char *what, const struct ipa *a, uint32_
 		st->ops.log(st->ctx, line);
 }
 
+/* The link is new: whoever knows the address learns where it is now. */
+static void addr_announce(struct tp_stack *st, const struct ifaddr *a)
+{
+	if (ipa_is4(&a->addr))
+		arp_announce(st, a->ifi, a->addr.w[3]);
+	else if (!ipa_linklocal(&a->addr) && !(a->flags & (AF_TENTATIVE | AF_DADFAILED)))
+		nd_advertise(st, a->ifi, &a->addr);
+}
+
 int tp_if_add(struct tp_stack *st, unsigned ifi, const struct tp_if_config *cfg)
 {
 	static const uint8_t no_mac[6];
@@ -249,8 +258,8 @@ int tp_if_add(struct tp_stack *st, unsigned ifi, const struct tp_if_config *cfg)
 	for (unsigned i = 0; had && i < MAX_ADDR; i++) {
 		struct ifaddr *a = &st->s->addr[i];
 
-		if (a->used && a->ifi == ifi && ipa_is4(&a->addr))
-			arp_announce(st, ifi, a->addr.w[3]);
+		if (a->used && a->ifi == ifi)
+			addr_announce(st, a);
 	}
 	return 0;
 }
@@ -273,8 +282,8 @@ void tp_if_link(struct tp_stack *st, unsigned ifi, int up)
 	for (unsigned i = 0; i < MAX_ADDR; i++) {
 		struct ifaddr *a = &st->s->addr[i];
 
-		if (a->used && a->ifi == ifi && ipa_is4(&a->addr))
-			arp_announce(st, ifi, a->addr.w[3]);
+		if (a->used && a->ifi == ifi)
+			addr_announce(st, a);
 	}
 	if (!st->cfg.no_ipv6 && !n->hidden)
 		nd_if_up(st, ifi);
@@ -302,8 +311,10 @@ void tp_if_remove(struct tp_stack *st, unsigned ifi)
 		if (st->neigh[i].state && st->neigh[i].ifi == ifi)
 			neigh_forget(st, i);
 	}
-	if (st->s->share.used && st->s->share.ifi == ifi)
-		st->s->share.used = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		if (st->s->share[i].ifi == ifi)
+			st->s->share[i].used = 0;
+	}
 	memset(&st->s->ifs[ifi], 0, sizeof(st->s->ifs[ifi]));
 	route_changed(st);
 }
@@ -334,19 +345,42 @@ int tp_route_add(struct tp_stack *st, unsigned ifi, const uint8_t dst[16], unsig
 	return route_add(st, &r);
 }
 
-int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint16_t host_port,
-	       uint16_t port)
+static int publish_add(struct tp_stack *st, const struct publish *n)
 {
 	for (unsigned i = 0; i < MAX_PUB; i++) {
 		struct publish *p = &st->s->pub[i];
 
 		if (p->used)
 			continue;
-		*p = (struct publish){ipa_from6(host), host_port, port, proto, 1, {0}};
+		*p = *n;
 		state_seal_net(st);
 		return 0;
 	}
 	return -TE_NOSPC;
+}
+
+int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint16_t host_port,
+	       uint16_t port)
+{
+	struct publish p = {.host = ipa_from6(host),
+			    .host_port = host_port,
+			    .port = port,
+			    .proto = proto,
+			    .used = 1};
+
+	return publish_add(st, &p);
+}
+
+int tp_publish_shared(struct tp_stack *st, uint8_t proto, unsigned families, uint16_t host_port,
+		      uint16_t port)
+{
+	struct publish p = {.host_port = host_port,
+			    .port = port,
+			    .proto = proto,
+			    .used = 1,
+			    .shared = families & (TP_V4 | TP_V6)};
+
+	return p.shared ? publish_add(st, &p) : -TE_INVAL;
 }
 
 /* ---- frames in ---- */
@@ -410,7 +444,7 @@ static void frame_input(struct tp_stack *st, unsigned ifi, uint8_t *frame, uint3
 		ip4_input(st, &p);
 		break;
 	case ETH_P_IPV6:
-		if (!st->cfg.no_ipv6 && !n->hidden)
+		if (!st->cfg.no_ipv6 && (!n->hidden || st->s->share[1].used))
 			ip6_input(st, &p);
 		break;
 	default:

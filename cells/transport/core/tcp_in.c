@@ -594,9 +594,23 @@ simultaneous:
 		tcp_ack_now(st, s);
 }
 
+static struct sock *find_listener(struct tp_stack *st, const struct pkt *p, uint16_t sport,
+				  uint16_t dport)
+{
+	const struct publish *pub = publish_find(st, IPPROTO_TCP_, &p->dst, dport);
+	struct sock *s;
+
+	if (!pub)
+		return sock_lookup_bound(st, SK_TCP, &p->src, sport, &p->dst, dport, p->ifi);
+	s = sock_lookup_bound(st, SK_TCP, &p->src, sport, own_addr(st, p), pub->port, p->ifi);
+	if (!s && !p->is4 && pub->shared) /* whoever knows IPv4 only */
+		s = sock_lookup_bound(st, SK_TCP, &p->src, sport, share_own4(st), pub->port,
+				      p->ifi);
+	return s;
+}
+
 void tcp_input(struct tp_stack *st, struct pkt *p)
 {
-	const struct publish *pub;
 	UNINIT struct tcp_hdr h;
 	UNINIT struct segin in; /* parse() sets all but the blocks that there are not */
 	struct sock *s;
@@ -614,14 +628,7 @@ void tcp_input(struct tp_stack *st, struct pkt *p)
 		return;
 	s = sock_lookup(st, &p->src, sport, &p->dst, dport, p->ifi);
 	if (!s) {
-		pub = publish_find(st, IPPROTO_TCP_, &p->dst, dport);
-		if (pub) {
-			s = sock_lookup_bound(st, SK_TCP, &p->src, sport, own_addr(st, p),
-					      pub->port, p->ifi);
-		} else {
-			s = sock_lookup_bound(st, SK_TCP, &p->src, sport, &p->dst, dport,
-					      p->ifi);
-		}
+		s = find_listener(st, p, sport, dport);
 		if (s)
 			tcp_listen_input(st, s, p, &in);
 		else

@@ -90,7 +90,7 @@ struct tp_if_config {
 	 */
 	uint8_t same_mac;
 	uint8_t no_carrier; /* not attached yet: addresses and routes count, nothing is sent */
-	uint8_t hidden;     /* no IPv6, and the application doesn't see it: for tp_share */
+	uint8_t hidden;     /* the application doesn't see it: for tp_share */
 };
 
 struct tp_stack;
@@ -118,15 +118,20 @@ int tp_addr_add(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsig
 int tp_route_add(struct tp_stack *st, unsigned ifi, const uint8_t dst[16], unsigned plen,
 		 const uint8_t gw[16]);
 int tp_publish(struct tp_stack *st, uint8_t proto, const uint8_t host[16], uint16_t host_port,
-	       uint16_t port); /* ports in host order; host all zero: tp_share's */
+	       uint16_t port); /* ports in host order */
 
 /*
- * A slice of a host's address on hidden device ifi: everything not on another device is
- * reached through gw (unspecified: only the prefix) from `addr`, with ports lo..hi and the
- * published ones.
+ * A slice of a host's address on hidden device ifi, one for each family: everything not on
+ * another device is reached through gw (unspecified: only the prefix) from `addr`, with ports
+ * lo..hi and the published ones. serves: only answers to what came to published ports leave.
  */
 int tp_share(struct tp_stack *st, unsigned ifi, const uint8_t addr[16], unsigned plen,
-	     const uint8_t gw[16], uint16_t lo, uint16_t hi);
+	     const uint8_t gw[16], uint16_t lo, uint16_t hi, int serves);
+/* A published port of the shared addresses of those families (TP_V*), whatever they are. */
+#define TP_V4 1u
+#define TP_V6 2u
+int tp_publish_shared(struct tp_stack *st, uint8_t proto, unsigned families, uint16_t host_port,
+		      uint16_t port);
 /* On the hidden device, an address of our own from which `server` alone is reached. */
 int tp_service(struct tp_stack *st, unsigned ifi, const uint8_t addr[16],
 	       const uint8_t server[16]);

@@ -19,7 +19,8 @@ void tp_conf_stack(struct tp_config *c, const char *args);
 void tp_conf_if(struct tp_if_config *c, const char *const *args, unsigned n);
 /* ip=, gw=, ip6=, gw6=; 0, or -EINVAL for the first that is malformed */
 int tp_conf_addresses(struct tp_stack *st, unsigned ifi, const char *const *args, unsigned n);
-/* svc=, server=, share=, gw=, block= of a hidden interface; 0 or -errno */
+/* svc=, server=, share=, gw=, share6= or serve6=, gw6=, block= of a hidden interface; 0 or
+ * -errno */
 int tp_conf_share(struct tp_stack *st, unsigned ifi, const char *args);
 /* publish=, hostname=, dns= */
 int tp_conf_services(struct tp_stack *st, const char *args);

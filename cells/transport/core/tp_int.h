@@ -94,9 +94,13 @@ struct ifaddr {
 	uint64_t valid, preferred; /* us of expiry, NEVER */
 };
 
+enum {
+	ROUTE_USED = 1,
+	ROUTE_SHOWN = 2 /* for who asks for the list; no packet takes it */
+};
 struct route {
 	struct ipa dst, gw, src;
-	uint8_t plen, ifi, proto, used;
+	uint8_t plen, ifi, proto, used; /* used: ROUTE_* */
 	uint32_t metric;
 	uint64_t expires;
 };
@@ -105,7 +109,8 @@ struct publish {
 	struct ipa host;
 	uint16_t host_port, port; /* host order */
 	uint8_t proto, used;
-	uint8_t pad[2];
+	uint8_t shared; /* TP_V*: the shared address of these families; 0: host */
+	uint8_t pad;
 };
 
 struct netif {
@@ -129,10 +134,11 @@ struct share {
 	struct ipa addr;
 	uint16_t lo, hi; /* the block for what the application opens */
 	uint8_t ifi, used;
-	uint8_t pad[2];
+	uint8_t serves; /* nothing is opened by it: it is for what comes to published ports */
+	uint8_t pad;
 };
 struct sharemap {
-	uint8_t proto, pad; /* 0: free */
+	uint8_t proto, six; /* proto 0: free */
 	uint16_t wire, app;
 };
 #define MAX_SHAREMAP 32
@@ -146,7 +152,7 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 4
+#define STATE_VERSION 5
 
 struct state {
 	uint64_t magic;
@@ -162,7 +168,7 @@ struct state {
 	struct ifaddr addr[MAX_ADDR];
 	struct route route[MAX_ROUTE];
 	struct publish pub[MAX_PUB];
-	struct share share;
+	struct share share[2]; /* IPv4, IPv6 */
 	struct sharemap map[MAX_SHAREMAP];
 	struct dhcp dhcp;
 	struct pvs_config net;
@@ -221,10 +227,12 @@ struct fragq {
 	uint8_t *data;
 };
 
-/* A UDP peer that reached us through a published port. */
+/* A UDP peer that reached us through a published port. face: the port as which an IPv4 socket
+ * sees a peer of IPv6 (share_face4), 0: it sees the peer. */
 struct udpflow {
 	struct ipa host, peer;
 	uint16_t host_port, peer_port, port, used;
+	uint16_t face;
 	uint64_t at;
 };
 #define MAX_UDPFLOW 64
@@ -292,6 +300,7 @@ struct tp_stack {
 	struct mreport mreport[MAX_GROUP];
 	struct fragq *frag;
 	struct udpflow flow[MAX_UDPFLOW];
+	uint16_t face_port;            /* the last one given to a flow, 0: none ever */
 	uint64_t map_at[MAX_SHAREMAP]; /* us of last use */
 	uint8_t *loop;
 	uint32_t loop_prod, loop_cons;
@@ -432,10 +441,15 @@ bool share_in(const struct tp_stack *st, const struct ipa *dst, unsigned ifi);
 bool if_hidden(const struct tp_stack *st, unsigned ifi);
 unsigned share_face(const struct tp_stack *st, unsigned ifi);
 const struct ipa *share_apparent(const struct tp_stack *st, const struct ipa *a);
-uint16_t share_wire(struct tp_stack *st, uint8_t proto, uint16_t app);
-uint16_t share_app(struct tp_stack *st, uint8_t proto, uint16_t wire);
+const struct share *share_of(const struct tp_stack *st, const struct ipa *a);
+bool share_takes(const struct tp_stack *st, const struct route *r, const struct ipa *src);
+/* host: the shared address that is the packet's own */
+uint16_t share_wire(struct tp_stack *st, const struct ipa *host, uint8_t proto, uint16_t app);
+uint16_t share_app(struct tp_stack *st, const struct ipa *host, uint8_t proto, uint16_t wire);
 void share_icmp_in(struct tp_stack *st, struct pkt *p);
-bool share_icmp_out(struct tp_stack *st, uint8_t *d, uint32_t len);
+bool share_icmp_out(struct tp_stack *st, const struct ipa *host, uint8_t *d, uint32_t len);
+const struct ipa *share_own4(const struct tp_stack *st);
+const struct ipa *share_face4(const struct tp_stack *st);
 int share_tcp_port(struct tp_stack *st, struct sock *s);
 
 /* icmp.c, nd.c */
@@ -513,6 +527,7 @@ void pv_addr_out(const struct sock *s, const struct ipa *a, uint16_t port,
 		 struct pvs_addr *out);
 const char *stat_name_of(unsigned i);
 struct ipa addr_apparent(struct tp_stack *st, const struct sock *s);
+struct ipa peer_apparent(struct tp_stack *st, const struct sock *s);
 uint32_t sock_state_bits(const struct sock *s);
 
 /* dgram.c: UDP, ping, raw, packet sockets */
