@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: ISC
 """A D0 container (linux cell, transport cell, nic cell) beside a Linux guest (container namespace,
-veth, bridge) in the same QEMU with the same virtio-net card: TCP throughput, round trips,
-packets and requests per second. The same static server runs in both; the client is outside, on
-a TAP device in a network namespace. Needs root. Merges its rows into build/bench.json."""
+veth, bridge) in the same QEMU with the same card: TCP throughput, round trips, packets and
+requests per second. The same static server runs in both; the client is outside, on a TAP device
+in a network namespace. Needs root. Merges its rows into build/bench.json. CARD names QEMU's
+model (virtio-net-pci, e1000, e1000e, vmxnet3), ONLY the work (upload,download,...), NIC more
+arguments of the nic cell, PCAP a file for what passes; the argument d0 or linux leaves out the
+other."""
 
 import glob
 import json
@@ -23,8 +26,14 @@ GUEST = "10.78.0.2"
 SECONDS = float(os.environ.get("SECONDS", "5"))
 RUNS = int(os.environ.get("RUNS", "3"))
 CPUS = os.environ.get("CPUS", "2")
+CARD = os.environ.get("CARD", "virtio-net-pci")
+AREA = "net-guest" if CARD.startswith("virtio") else f"net-guest-{CARD}"
+PCAP = ["-object", f"filter-dump,id=f,netdev=n,file={os.environ['PCAP']}"] \
+    if "PCAP" in os.environ else []
+NIC = f"args nic {os.environ['NIC']}" if "NIC" in os.environ else ""
 CONF = f"""
 cell nic image=nic heap=4M stack=64K channels=32 priority=6 restart=always
+{NIC}
 device nic class=0200
 cell net image=transport heap=4M stack=64K state=1M channels=8 priority=5
 args net ip={GUEST}/24 gw=10.78.0.1 noipv6
@@ -42,8 +51,13 @@ args net ip={GUEST}/24 noipv6
 channel nic net protocol=net ring=128K label=eth0 server_args=mac=02:00:00:00:00:aa,ip={GUEST}
 cell monitor image=monitor stack=32K channels=4 priority=6 caps=inspect,power,console,control
 """
-MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-           "failover", "net_failover", "virtio_net", "llc", "stp", "bridge", "veth"]
+DRIVER = {"virtio-net-pci": ["virtio_ring", "virtio", "virtio_pci_legacy_dev",
+                             "virtio_pci_modern_dev", "virtio_pci", "failover", "net_failover",
+                             "virtio_net"],
+          "e1000": ["e1000"],
+          "e1000e": ["pps_core", "ptp", "e1000e"],
+          "vmxnet3": ["vmxnet3"]}[CARD]
+MODULES = DRIVER + ["llc", "stp", "bridge", "veth"]
 INIT = f"""#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -76,10 +90,14 @@ def inside(*argv, timeout=60):
 
 
 def release():
-    found = sorted(glob.glob("/boot/vmlinuz-*cloud-amd64"))
-    if not found:
-        sys.exit("bench-guest: no Debian cloud kernel in /boot (package linux-image-cloud-amd64)")
-    return found[-1].split("vmlinuz-")[1]
+    """A Debian kernel that knows the card: the cloud kernel, which has no module for Intel's, or
+    the general one."""
+    for kind in ("cloud-amd64", "[0-9]-amd64"):
+        for kernel in sorted(glob.glob(f"/boot/vmlinuz-*{kind}"), reverse=True):
+            name = kernel.split("vmlinuz-")[1]
+            if glob.glob(f"/lib/modules/{name}/kernel/**/{DRIVER[-1]}.ko", recursive=True):
+                return name
+    sys.exit(f"bench-net-guest: no kernel in /boot has {DRIVER[-1]} (packages/bench)")
 
 
 def initrd(tmp):
@@ -132,7 +150,7 @@ class Guest:
              "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", CPUS, "-display", "none",
              "-no-reboot", "-nic", "none", "-chardev", "stdio,id=con,signal=off", "-serial",
              "chardev:con", "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no",
-             "-device", "virtio-net-pci,netdev=n,mac=52:54:00:01:02:03", *boot],
+             "-device", f"{CARD},netdev=n,mac=52:54:00:01:02:03", *PCAP, *boot],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def expect(self, pattern, seconds):
@@ -178,11 +196,14 @@ WORK = {"upload": lambda: run_load("upload") * 8 / 1e6,
         "http16": lambda: run_wrk(16)}
 
 
-def measure(g, readings, works=tuple(WORK)):
+WORKS = os.environ["ONLY"].split(",") if "ONLY" in os.environ else list(WORK)
+
+
+def measure(g, readings):
     """The speed of each work, and what one unit of it cost the emulator in CPU time: that
     moves less with the load of the machine."""
     run_load("pingpong")  # warm
-    for name in works:
+    for name in WORKS:
         cpu, began = g.cpu(), time.time()
         speed = WORK[name]()
         cpu, seconds = g.cpu() - cpu, time.time() - began
@@ -251,7 +272,7 @@ def main():
             ours = ["-kernel", f"{BUILD}/d0.elf", "-initrd", archive(tmp)]
             theirs = ["-kernel", f"/boot/vmlinuz-{release()}", "-initrd", initrd(tmp), "-append",
                       "console=ttyS0 quiet panic=-1"]
-            if only != "linux":
+            if only != "linux" and "ONLY" not in os.environ:
                 sh(ex + f"ip neigh replace {GUEST} lladdr 02:00:00:00:00:aa dev tap0")
                 run_small(tmp, d0)
                 sh(ex + f"ip neigh del {GUEST} dev tap0")
@@ -265,15 +286,16 @@ def main():
                     print(json.dumps({k: v[-1] for k, v in linux.items()}), flush=True)
     finally:
         sh(f"ip netns del {NS}", False)
-    rows = [row("net-guest", name, unit, better, d0.get(k), linux.get(k), PEER)
-            for k, name, unit, better, _ in NAMES]
-    rows += [row("net-guest", f"{name}: CPU", cost, "lower", d0.get(f"{k}_cpu"),
-                 linux.get(f"{k}_cpu"), PEER) for k, name, _, _, cost in NAMES]
-    rows.append(row("net-guest", "idle transport cell, 256 sockets", "KiB", "lower",
+    names = [n for n in NAMES if n[0] in WORKS]
+    rows = [row(AREA, name, unit, better, d0.get(k), linux.get(k), PEER)
+            for k, name, unit, better, _ in names]
+    rows += [row(AREA, f"{name}: CPU", cost, "lower", d0.get(f"{k}_cpu"),
+                 linux.get(f"{k}_cpu"), PEER) for k, name, _, _, cost in names]
+    rows.append(row(AREA, "idle transport cell, 256 sockets", "KiB", "lower",
                     d0.get("idle"), 1024, "limit"))
-    rows.append(row("net-guest", "start request on the console to an answered ping", "ms", "lower",
+    rows.append(row(AREA, "start request on the console to an answered ping", "ms", "lower",
                     d0.get("start"), 20, "limit"))
-    publish("net-guest", rows)
+    publish(AREA, rows)
 
 
 if __name__ == "__main__":
