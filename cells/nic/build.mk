@@ -2,7 +2,7 @@
 #   nic        everything that runs in the cell and in hosted mode alike
 #   nic-host   what takes the place of devices on Linux (TAP)
 nic_core := $(addprefix cells/nic/,net_common.c vnet_device.c net_init.c \
-              $(addprefix switch/,fdb.c gso.c policy.c policy_share.c ports.c share.c switch.c))
+              $(addprefix switch/,fdb.c gso.c merge.c policy.c policy_share.c ports.c share.c switch.c))
 $(eval $(call host_lib,nic,$(nic_core)))
 $(eval $(call host_lib,nic-host,cells/nic/hosted/platform.c cells/nic/hosted/tap.c))
 
@@ -10,6 +10,10 @@ nic_drivers := $(wildcard cells/nic/drivers/*.c)
 nic_test := tests/unit/nic_env.c
 $(eval $(call unit_test,nic_switch_test,tests/unit/nic_switch_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
+$(eval $(call unit_test,nic_merge_test,tests/unit/nic_merge_test.c $(nic_test),\
+  nic nic-host vnet_port libcell libcell-hosted))
+$(eval $(call unit_test,nic_merge_tcp,tests/unit/nic_merge_tcp.c tests/unit/tcp_sim.c \
+  $(nic_test),nic nic-host vnet_port libcell libcell-hosted transport pvs_client))
 $(eval $(call unit_test,nic_policy_test,tests/unit/nic_policy_test.c $(nic_test),\
   nic nic-host vnet_port libcell libcell-hosted))
 

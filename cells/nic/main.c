@@ -182,6 +182,7 @@ static const struct {
     {"tx_errors", offsetof(struct netdev_stats, tx_errors), ~(size_t)0},
     {"irqs", offsetof(struct netdev_stats, irqs), ~(size_t)0},
     {"port_rx_packets", ~(size_t)0, offsetof(struct port_stats, rx_packets)},
+    {"port_rx_merged", ~(size_t)0, offsetof(struct port_stats, rx_merged)},
     {"port_tx_packets", ~(size_t)0, offsetof(struct port_stats, tx_packets)},
     {"port_rx_dropped", ~(size_t)0, offsetof(struct port_stats, rx_dropped)},
     {"port_tx_dropped", ~(size_t)0, offsetof(struct port_stats, tx_dropped)},

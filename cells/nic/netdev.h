@@ -51,6 +51,7 @@ enum {
 	NETDEV_F_LRO = 32,     /* hands up segments larger than the MTU */
 	NETDEV_F_NO_DMA = 64,  /* reads through net_frag.data, not .dma */
 	NETDEV_F_TX_IP6_CSUM = 128,
+	NETDEV_F_LRO_PLAIN = 256, /* ... without saying so: their length tells */
 };
 
 struct netdev_stats {

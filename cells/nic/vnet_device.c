@@ -27,7 +27,7 @@
 #include "cells/nic/switch/switch.h"
 #include "libcell/log.h"
 
-#define CHAIN_SEGS 64u
+#define CHAIN_SEGS VNET_PUT_SEGS
 
 static volatile struct d0_vnet_dev *dev_page(struct nic_port *p)
 {
@@ -351,27 +351,17 @@ void vnet_device_tx_done(struct nic_port *p, struct net_txbuf *b)
 
 /* ---- frames for the port ---- */
 
-struct rx_room {
-	struct virtq_seg seg[CHAIN_SEGS]; /* of all buffers, in order */
-	struct {
-		uint16_t head;
-		uint32_t bytes;
-	} buf[VNET_PUT_BUFS];
-	unsigned segs, bufs;
-	uint32_t bytes;
-};
-
-/* Takes buffers for `need` bytes. Without enough of them nothing is taken. */
+/* Takes buffers until there is room for `need` bytes. Without enough of them none is taken. */
 static bool rx_reserve(struct nic_port *p, struct virtq_dev *q, uint32_t need,
-		       struct rx_room *r)
+		       struct vnet_put *r)
 {
 	uint16_t began = q->avail_next;
+	unsigned segs = r->segs, bufs = r->bufs;
+	uint32_t bytes = r->bytes;
 
-	r->segs = r->bufs = 0;
-	r->bytes = 0;
 	while (r->bytes < need) {
 		struct virtq_chain c = {.seg = r->seg + r->segs,
-					.seg_max = CHAIN_SEGS - r->segs};
+					.seg_max = VNET_PUT_SEGS - r->segs};
 		int got = r->bufs < VNET_PUT_BUFS ? virtq_dev_next(q, &c) : 0;
 
 		if (got <= 0 || c.outs || c.in_bytes == 0) {
@@ -379,6 +369,9 @@ static bool rx_reserve(struct nic_port *p, struct virtq_dev *q, uint32_t need,
 				stop(p, D0_VNET_ERR_RING,
 				     q->broken ? q->broken : "receive buffer");
 			q->avail_next = began;
+			r->segs = segs;
+			r->bufs = bufs;
+			r->bytes = bytes;
 			return false;
 		}
 		r->buf[r->bufs].head = c.head;
@@ -389,26 +382,23 @@ static bool rx_reserve(struct nic_port *p, struct virtq_dev *q, uint32_t need,
 	return true;
 }
 
-struct rx_cursor {
-	struct virtq_seg *seg;
-	uint32_t off;
-};
-
-static void rx_write(struct rx_cursor *at, const void *data, uint32_t len)
+static void rx_write(struct vnet_put *to, const void *data, uint32_t len)
 {
 	const uint8_t *from = data;
 
+	to->used += len;
 	while (len) {
+		const struct virtq_seg *seg = &to->seg[to->at_seg];
 		/* NOLINTNEXTLINE: rx_reserve found room for all of it */
-		uint32_t n = at->seg->len - at->off < len ? at->seg->len - at->off : len;
+		uint32_t n = seg->len - to->at_off < len ? seg->len - to->at_off : len;
 
-		memcpy(at->seg->ptr + at->off, from, n);
+		memcpy(seg->ptr + to->at_off, from, n);
 		from += n;
 		len -= n;
-		at->off += n;
-		if (at->off == at->seg->len) {
-			at->seg++;
-			at->off = 0;
+		to->at_off += n;
+		if (to->at_off == seg->len) {
+			to->at_seg++;
+			to->at_off = 0;
 		}
 	}
 }
@@ -438,31 +428,82 @@ static struct d0_vnet_hdr make_header(const struct net_frame *f, unsigned buffer
 	return h;
 }
 
-bool vnet_device_put(struct nic_port *p, unsigned pair, const struct net_frame *f)
+bool vnet_device_begin(struct nic_port *p, unsigned pair, const struct net_frame *f,
+		       struct vnet_put *put)
 {
-	struct virtq_dev *q = &p->rxq[pair];
-	struct rx_room room;
-	uint32_t need = f->len + (uint32_t)sizeof(struct d0_vnet_hdr), left = need;
-
-	if (!p->live || !rx_reserve(p, q, need, &room)) {
+	put->segs = put->bufs = put->at_seg = 0;
+	put->bytes = put->used = put->at_off = 0;
+	if (!p->live ||
+	    !rx_reserve(p, &p->rxq[pair], f->len + (uint32_t)sizeof(struct d0_vnet_hdr), put)) {
 		p->stats.rx_dropped++;
 		return false;
 	}
-	struct d0_vnet_hdr h = make_header(f, room.bufs);
-	struct rx_cursor at = {.seg = room.seg};
+	struct d0_vnet_hdr h = make_header(f, put->bufs);
 
-	rx_write(&at, &h, sizeof(h));
+	rx_write(put, &h, sizeof(h));
 	for (unsigned i = 0; i < f->nfrag; i++)
-		rx_write(&at, f->frag[i].data, f->frag[i].len);
-	for (unsigned i = 0; i < room.bufs; i++) {
-		uint32_t n = room.buf[i].bytes < left ? room.buf[i].bytes : left;
+		rx_write(put, f->frag[i].data, f->frag[i].len);
+	p->stats.rx_packets++;
+	p->stats.rx_bytes += f->len;
+	return true;
+}
 
-		virtq_dev_put(q, room.buf[i].head, n);
+bool vnet_device_append(struct nic_port *p, unsigned pair, struct vnet_put *put,
+			const struct net_frame *from, uint32_t off, uint32_t len)
+{
+	if (!p->live || !rx_reserve(p, &p->rxq[pair], put->used + len, put))
+		return false;
+	for (unsigned i = 0; i < from->nfrag && len; i++) {
+		const struct net_frag *g = &from->frag[i];
+
+		if (off >= g->len) {
+			off -= g->len;
+			continue;
+		}
+		uint32_t n = g->len - off < len ? g->len - off : len;
+
+		rx_write(put, g->data + off, n);
+		len -= n;
+		off = 0;
+	}
+	p->stats.rx_packets++;
+	p->stats.rx_bytes += from->len;
+	p->stats.rx_merged++;
+	return true;
+}
+
+void vnet_device_end(struct nic_port *p, unsigned pair, struct vnet_put *put,
+		     const struct net_frame *head)
+{
+	struct virtq_dev *q = &p->rxq[pair];
+	uint32_t left = put->used;
+
+	if (!p->live)
+		return;
+	if (head) {
+		struct d0_vnet_hdr h = make_header(head, put->bufs);
+
+		put->at_seg = 0;
+		put->at_off = 0;
+		rx_write(put, &h, sizeof(h));
+		rx_write(put, head->frag[0].data, head->frag[0].len);
+	}
+	for (unsigned i = 0; i < put->bufs; i++) {
+		uint32_t n = put->buf[i].bytes < left ? put->buf[i].bytes : left;
+
+		virtq_dev_put(q, put->buf[i].head, n);
 		left -= n;
 	}
 	p->push_rx[pair] = true;
-	p->stats.rx_packets++;
-	p->stats.rx_bytes += f->len;
+}
+
+bool vnet_device_put(struct nic_port *p, unsigned pair, const struct net_frame *f)
+{
+	struct vnet_put put;
+
+	if (!vnet_device_begin(p, pair, f, &put))
+		return false;
+	vnet_device_end(p, pair, &put, NULL);
 	return true;
 }
 

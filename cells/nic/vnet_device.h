@@ -12,6 +12,7 @@
 #include "libcell/virtq.h"
 
 #define VNET_PUT_BUFS 40u /* receive buffers of one frame */
+#define VNET_PUT_SEGS 64u /* their pieces */
 
 struct nic;
 
@@ -19,6 +20,22 @@ struct port_stats {
 	uint64_t rx_packets, rx_bytes, rx_dropped; /* rx: towards the port */
 	uint64_t tx_packets, tx_bytes, tx_dropped; /* tx: sent by it */
 	uint64_t spoofed, denied, bad_frames, limited, resets, broken, bells;
+	uint64_t rx_merged; /* of rx_packets: appended to the one before (merge.c) */
+};
+
+/* A frame on its way into a port's receive buffers. */
+struct vnet_put {
+	struct virtq_seg seg[VNET_PUT_SEGS]; /* of all buffers, in order */
+	struct {
+		uint16_t head;
+		uint32_t bytes;
+	} buf[VNET_PUT_BUFS];
+	unsigned segs, bufs;
+	uint32_t bytes; /* room in all of them */
+	uint32_t used;  /* written, header included */
+	/* where the next byte goes */
+	unsigned at_seg;
+	uint32_t at_off;
 };
 
 /* Segmentation in progress (gso.c): payload sliced from `off`. */
@@ -81,6 +98,20 @@ void vnet_device_tx_done(struct nic_port *port, struct net_txbuf *b);
  * GSO if f->gso, partial sums if f->csum_partial. False: no buffers, dropped.
  */
 bool vnet_device_put(struct nic_port *port, unsigned pair, const struct net_frame *f);
+
+/*
+ * The same in steps. begin: takes buffers for the frame and writes it. append: len more bytes
+ * of `from`, beginning at off, behind it; false: no room, nothing changed. end: gives the
+ * buffers to the driver; `head` (NULL: as begun): the frame as it is now, of which the header
+ * and frag[0] are written again, len and frag[0].len being right. All within one pass over
+ * a card; frames that were begun and not ended are lost when the port stops.
+ */
+bool vnet_device_begin(struct nic_port *port, unsigned pair, const struct net_frame *f,
+		       struct vnet_put *put);
+bool vnet_device_append(struct nic_port *port, unsigned pair, struct vnet_put *put,
+			const struct net_frame *from, uint32_t off, uint32_t len);
+void vnet_device_end(struct nic_port *port, unsigned pair, struct vnet_put *put,
+		     const struct net_frame *head);
 
 /* Makes everything visible; rings the doorbell if the driver wants it. */
 void vnet_device_flush(struct nic_port *port);

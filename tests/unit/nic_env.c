@@ -2,6 +2,7 @@
 #include "tests/unit/nic_env.h"
 
 #include <assert.h>
+#include "cells/nic/switch/switch.h"
 
 /* ---- a card that records ---- */
 
@@ -62,7 +63,18 @@ static unsigned env_zero(struct netdev *nd, unsigned q)
 
 static unsigned env_poll(struct netdev *nd, unsigned q, unsigned budget)
 {
-	return 0;
+	struct env_card *c = card_of(nd);
+	unsigned n = 0;
+
+	for (; q == 0 && n < c->wires && n < budget; n++) {
+		struct env_wire *w = &c->wire[n];
+
+		env_card_rx(c, w->data, w->len, w->piece, &w->meta);
+		free(w->data);
+	}
+	c->wires -= n;
+	memmove(c->wire, c->wire + n, c->wires * sizeof(c->wire[0]));
+	return n;
 }
 
 static bool env_arm(struct netdev *nd, bool want_tx)
@@ -124,6 +136,9 @@ void env_card_add(struct nic *nic, struct env_card *card, uint32_t features, uns
 
 void env_card_clear(struct env_card *c)
 {
+	for (unsigned i = 0; i < c->wires; i++)
+		free(c->wire[i].data);
+	c->wires = 0;
 	for (unsigned i = 0; i < c->count; i++)
 		free(c->sent[i].data);
 	c->count = 0;
@@ -155,6 +170,51 @@ void env_card_rx(struct env_card *c, const void *data, uint32_t len, uint32_t pi
 						    .len = len - at < piece ? len - at : piece};
 	netdev_rx(&c->nd, &f);
 	free(copy);
+}
+
+bool env_card_queue(struct env_card *c, const void *data, uint32_t len, uint32_t piece,
+		    const struct net_frame *meta)
+{
+	static const struct net_frame none;
+	struct env_wire *w = &c->wire[c->wires];
+
+	if (c->wires == ENV_BATCH)
+		return false;
+	*w = (struct env_wire){malloc(len), len, piece, meta ? *meta : none};
+	memcpy(w->data, data, len);
+	c->wires++;
+	return true;
+}
+
+void env_split(const struct d0_vnet_hdr *h, const uint8_t *data, uint32_t len,
+	       void (*each)(void *arg, const uint8_t *data, uint32_t len), void *arg)
+{
+	uint8_t mem[NET_HEADROOM + NET_HEAD_MAX], *copy = malloc(len), *out = malloc(len);
+	struct net_frag whole = {.data = copy, .len = len};
+	struct net_frame f = {.frag = &whole, .nfrag = 1, .max = 1, .len = len};
+	struct net_txbuf b = {.mem = mem};
+	struct gso_cut cut;
+
+	memcpy(copy, data, len);
+	net_parse(copy, len < NET_HEAD_MAX ? len : NET_HEAD_MAX, len, &f.info);
+	f.csum_partial = (h->flags & D0_VNET_HDR_NEEDS_CSUM) != 0;
+	f.csum_start = h->csum_start;
+	f.csum_offset = h->csum_offset;
+	if (h->gso_type == D0_VNET_GSO_NONE) {
+		net_frame_finish_csum(&f);
+		each(arg, copy, len);
+	} else {
+		f.gso = h->gso_type == D0_VNET_GSO_TCPV6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
+		f.gso_size = h->gso_size;
+		gso_begin(&cut, &f);
+		while (!gso_done(&cut) && gso_next(&cut, &b)) {
+			net_frame_finish_csum(&b.f);
+			net_frame_copy(&b.f, 0, out, b.f.len);
+			each(arg, out, b.f.len);
+		}
+	}
+	free(copy);
+	free(out);
 }
 
 /* ---- ports ---- */

@@ -21,8 +21,19 @@ struct env_frame {
 	bool zero_copy; /* every byte behind the head lay in a ring region */
 };
 
+#define ENV_BATCH 128
+
+/* A received frame that waits for the switch's next pass. */
+struct env_wire {
+	uint8_t *data;
+	uint32_t len, piece;
+	struct net_frame meta;
+};
+
 struct env_card {
 	struct netdev nd;
+	struct env_wire wire[ENV_BATCH];
+	unsigned wires;
 	struct env_frame sent[ENV_FRAMES];
 	unsigned count;
 	unsigned room;    /* frames it takes before it says it is full */
@@ -51,6 +62,10 @@ void env_card_complete(struct env_card *card);
 void env_card_rx(struct env_card *card, const void *data, uint32_t len, uint32_t piece,
 		 const struct net_frame *meta);
 
+/* The same in the next pass, with all that are queued in one batch. False: no room. */
+bool env_card_queue(struct env_card *card, const void *data, uint32_t len, uint32_t piece,
+		    const struct net_frame *meta);
+
 #define ENV_ALL_FEATURES                                                       \
 	(D0_VNET_F(CSUM) | D0_VNET_F(GUEST_CSUM) | D0_VNET_F(GUEST_TSO4) |     \
 	 D0_VNET_F(GUEST_TSO6) | D0_VNET_F(GUEST_ECN) | D0_VNET_F(HOST_TSO4) | \
@@ -70,6 +85,13 @@ bool env_port_send(struct env_port *p, unsigned pair, const struct d0_vnet_hdr *
 uint32_t env_port_recv(struct env_port *p, unsigned pair, struct d0_vnet_hdr *h, void *buf,
 		       uint32_t size);
 void env_run(struct nic *nic);
+
+/*
+ * What segmentation (gso.c) makes of a frame a port received: each piece, sums complete, to
+ * each(arg). A frame that is not to be cut comes as it is.
+ */
+void env_split(const struct d0_vnet_hdr *h, const uint8_t *data, uint32_t len,
+	       void (*each)(void *arg, const uint8_t *data, uint32_t len), void *arg);
 
 /* Builds frames; each returns its length. */
 struct env_l4 {

@@ -306,7 +306,7 @@ void sim_inject(struct sim *s, unsigned to, const void *frame, uint32_t len)
 }
 
 /* Frames whose sum is known to be good come in parts, as they lie in a port's buffers. */
-static void input(struct sim *s, struct sim_frame *f)
+void sim_input(struct sim *s, struct sim_frame *f)
 {
 	unsigned ifi = s->ifi ? s->ifi(s, f->to, f->data) : 1;
 	uint32_t head = 114 + f->len % 150, cut;
@@ -349,7 +349,10 @@ static bool deliver_due(struct sim *s)
 	memmove(&s->queue[best], &s->queue[best + 1],
 		(s->nqueue - best - 1) * sizeof(*s->queue));
 	s->nqueue--;
-	input(s, &f);
+	if (s->take)
+		s->take(s, &f);
+	else
+		sim_input(s, &f);
 	s->host[f.to].deadline = 0;
 	free(f.data);
 	if (s->host[!f.to].tx_limit)
@@ -363,6 +366,8 @@ void sim_step(struct sim *s, uint64_t until)
 
 	while (deliver_due(s))
 		;
+	if (s->batch)
+		s->batch(s);
 	for (unsigned i = 0; i < 2; i++) {
 		struct sim_host *h = &s->host[i];
 

@@ -58,6 +58,10 @@ struct sim {
 	bool (*filter)(struct sim *s, unsigned from, uint8_t *f, uint32_t len);
 	/* The device a frame arrives on, NULL: the first. */
 	unsigned (*ifi)(struct sim *s, unsigned to, const uint8_t *f);
+	/* Takes frames on their way to a host in place of it; at the end of what is due at
+	 * one time, batch() is to hand them on. NULL: none. */
+	void (*take)(struct sim *s, struct sim_frame *f);
+	void (*batch)(struct sim *s);
 	uint8_t *scratch;
 };
 
@@ -72,6 +76,8 @@ void sim_restart_begin(struct sim *s, unsigned i);
 /* Runs what is due and moves the clock to the next event, at most to `until`. */
 void sim_step(struct sim *s, uint64_t until);
 void sim_run(struct sim *s, uint64_t ns); /* so much virtual time */
+/* A frame comes to a host now. */
+void sim_input(struct sim *s, struct sim_frame *f);
 void sim_inject(struct sim *s, unsigned to, const void *frame, uint32_t len);
 uint32_t sim_random(struct sim *s);
 struct pvs_addr sim_addr(unsigned host, uint16_t port, bool v6);

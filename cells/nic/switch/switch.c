@@ -20,6 +20,8 @@
  *reach another port, VEPA ones reach them over the wire only. IPVLAN ports share the card's
  *MAC.
  *
+ * TCP segments that a card hands up one by one reach a port joined: merge.c.
+ *
  * Frames a port sends are struct net_txbuf: a private head and pieces of the port's ring.
  * Towards other ports they are copied at once and completed; towards a card they stay in
  * flight until the card is done. Frames from a card are in the driver's buffers and are
@@ -199,6 +201,8 @@ void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f)
 	bucket_take(&port->rx_bucket, f->len);
 	nic_port_touch(port);
 	nic->stats.to_port++;
+	if (nic->merge.on && merge_take(nic, port, f))
+		return;
 	if (f->gso && !port_takes_gso(port, f)) {
 		put_segments(nic, port, f);
 		return;
@@ -588,6 +592,8 @@ static void uplink_rx(void *arg, struct netdev *nd, struct net_frame *f)
 	net_parse(f->frag[0].data, head, f->len, &f->info);
 	if (!card_offload_ok(f))
 		goto drop;
+	if (nd->features & NETDEV_F_LRO_PLAIN)
+		merge_of_card(nd, f);
 	vlan = f->info.vlan;
 	if (f->info.tagged)
 		strip_tag(f);
@@ -634,7 +640,7 @@ int nic_uplink_add(struct nic *nic, struct netdev *nd)
 
 /* ---- the pass ---- */
 
-static unsigned run_uplink(struct netdev *nd)
+static unsigned run_uplink(struct nic *nic, struct netdev *nd)
 {
 	unsigned work = 0;
 
@@ -642,8 +648,10 @@ static unsigned run_uplink(struct netdev *nd)
 		return 0;
 	for (unsigned q = 0; q < nd->txqs; q++)
 		work += nd->driver->tx_reap(nd, q);
+	merge_begin(nic);
 	for (unsigned q = 0; q < nd->rxqs && !nd->failed; q++)
 		work += nd->driver->rx_poll(nd, q, RX_BUDGET);
+	merge_end(nic);
 	return work;
 }
 
@@ -694,7 +702,7 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 	nic->wake_ns = D0_NEVER;
 	nic->want_room = false;
 	for (unsigned i = 0; i < nic->uplinks; i++)
-		work += run_uplink(nic->uplink[i]);
+		work += run_uplink(nic, nic->uplink[i]);
 	for (unsigned w = 0; w * 64 < nic->ports; w++)
 		for (uint64_t set = nic->active[w]; set; set &= set - 1)
 			work += serve_place(nic, w * 64 + (unsigned)__builtin_ctzll(set));

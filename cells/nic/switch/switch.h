@@ -58,6 +58,24 @@ struct share_addr {
 #define NIC_STEER_SIZE 512u /* powers of two */
 #define NIC_FRAGS_SIZE 64u
 
+/* A TCP segment that is being put together in a port's receive buffers: merge.c. */
+#define MERGE_FLOWS    16u
+#define MERGE_HEAD_MAX 128u /* Ethernet, IPv6 and TCP with all options have 114 bytes */
+struct merge_flow {
+	struct nic_port *port;
+	uint32_t hash, next_seq;
+	uint16_t pair, count; /* count: of frames */
+	uint16_t size;        /* payload of each, the last may have less */
+	struct net_info info; /* of the whole */
+	uint8_t head[MERGE_HEAD_MAX];
+	struct vnet_put put;
+};
+struct merge {
+	bool on;       /* a card's batch is under way */
+	uint32_t open; /* bits of flow[] */
+	struct merge_flow flow[MERGE_FLOWS];
+};
+
 struct nic_stats {
 	uint64_t to_uplink, to_port, flooded, no_route, segmented, summed, bounced, refused;
 };
@@ -92,6 +110,7 @@ struct nic {
 	bool hash_stale, filter_stale;
 	uint64_t filter_due; /* the cards' filters are not set before */
 	unsigned promisc_ports;
+	struct merge merge;
 	const char *args; /* the cell's, where named rule lists are */
 	struct nic_stats stats;
 };
@@ -184,6 +203,21 @@ void share_asked(struct nic *nic, struct nic_port *port, const struct net_frame 
 void share_changed(struct nic *nic);
 /* Whether there is room for what the port has. */
 bool share_fits(const struct nic *nic, const struct policy *p);
+
+/* Receive merging (merge.c). A batch of a card begins and ends. */
+static inline void merge_begin(struct nic *nic)
+{
+	nic->merge.on = true;
+}
+void merge_end(struct nic *nic);
+/* A frame for a port that rules and rates let pass. True: it is in the port's buffers (or
+ * dropped for want of them); false: it is to be put there by itself, now. */
+bool merge_take(struct nic *nic, struct nic_port *port, struct net_frame *f);
+/* What a card merged without saying so (NETDEV_F_LRO_PLAIN): a TCP segment above its MTU. */
+void merge_of_card(const struct netdev *nd, struct net_frame *f);
+/* Makes a frame one to be cut into segments with `size` bytes of payload, its lengths and sums
+ * accordingly. TCP without IP options; info.ip_len is right. */
+void net_frame_large(struct net_frame *f, uint16_t size);
 
 /* Segmentation in software. */
 void gso_begin(struct gso_cut *cut, const struct net_frame *f);
