@@ -42,7 +42,7 @@ static int attach(struct netdev *nd)
 {
 	if (nd->driver->attach(nd))
 		return -1;
-	if (nd->tso_off || (nd->driver->tso_by_choice && !nd->tso_on))
+	if (nd->tso_off)
 		nd->features &= ~(uint32_t)(NETDEV_F_TSO4 | NETDEV_F_TSO6 | NETDEV_F_USO);
 	return 0;
 }

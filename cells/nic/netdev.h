@@ -105,15 +105,11 @@ struct net_driver {
 	const char *name;
 	const struct net_pci_id *ids; /* ends with {0, 0} */
 	/*
-	 * TSO only when asked for: common emulations of the device (QEMU before 8.1 with
-	 * a back-end without virtio-net headers, such as user networking) cut TCP
-	 * segments into IP fragments.
-	 */
-	bool tso_by_choice;
-	/*
 	 * Reset the device and bring it up with nd->mtu, all queues, filter as in
 	 * nd->filter, interrupts off. Fills mac, features, mtu_max, txqs, rxqs, link.
-	 * 0, or -1 with the reason logged and nothing left behind.
+	 * 0, or -1 with the reason logged and nothing left behind. Where emulations get TSO
+	 * wrong the driver finds out, or leaves it out unless nd->tso_on; it may add it later,
+	 * unless nd->tso_off.
 	 */
 	int (*attach)(struct netdev *nd);
 	/* Stop all DMA, hand back every txbuf, free everything. */

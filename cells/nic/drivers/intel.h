@@ -65,6 +65,7 @@ enum {
 	RCTL_UPE = 1u << 3,
 	RCTL_MPE = 1u << 4,
 	RCTL_LPE = 1u << 5,
+	RCTL_LBM_MAC = 1u << 6,
 	RCTL_BAM = 1u << 15,
 	RCTL_SECRC = 1u << 26,
 	TCTL_EN = 1u << 1,

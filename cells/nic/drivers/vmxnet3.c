@@ -11,8 +11,15 @@
  * Rings have a generation bit that flips with each lap. Transmit: the descriptors of a
  * frame get their generation last-to-first, so the device never sees half a frame; its
  * completion ring names the frame's last descriptor. Receive: buffers in ring 0, each large
- * enough for a whole frame (without LRO nothing needs ring 1's body buffers; it exists but
- * stays empty). Completions name the buffer, its length and the state of its sums.
+ * enough for a whole frame; what the device merged (LRO) goes on in ring 1's body buffers.
+ * Completions name ring and buffer, its length and the state of its sums. Of merged segments
+ * this revision of the interface does not say the size; NETDEV_F_LRO_PLAIN lets the switch
+ * take the MTU's.
+ *
+ * TSO: QEMU's model before 8.1 cuts TCP segments into IP fragments when its network back-end
+ * takes no virtio-net header (user networking), which cannot be asked for. But only with that
+ * header it says of a received frame that its sum was checked, so TSO waits for the first such
+ * frame. VMware's device, which offers later revisions too, has it at once.
  */
 #include <stdlib.h>
 #include "cells/nic/netdev.h"
@@ -21,7 +28,9 @@
 
 #define RING     256u
 #define MASK     (RING - 1)
-#define RING1    32u    /* ring 1 must be there; it is never filled */
+#define RING1    64u
+#define MASK1    (RING1 - 1)
+#define BODY     8192u  /* bytes of a buffer of ring 1 */
 #define TX_BIG   16384u /* bytes of one transmit descriptor: 14 bits, 0 means this many */
 #define TX_FRAME (NET_TXFRAGS_MAX + NET_FRAME_MAX / TX_BIG + 1u)
 
@@ -31,6 +40,7 @@ enum {
 	PT_IMR = 0x000, /* 8 bytes apart */
 	PT_TXPROD = 0x600,
 	PT_RXPROD = 0x800,
+	PT_RXPROD2 = 0xa00,
 	VD_VRRS = 0x00,
 	VD_UVRS = 0x08,
 	VD_DSAL = 0x10,
@@ -54,6 +64,7 @@ enum {
 enum {
 	MAGIC = 0xbabefee1,
 	F_RXCSUM = 1,
+	F_LRO = 8,
 	RXM_UCAST = 1,
 	RXM_MCAST = 2,
 	RXM_BCAST = 4,
@@ -84,7 +95,7 @@ struct v3_txc {
 };
 struct v3_rxd {
 	uint64_t addr;
-	uint32_t w2; /* length 14, body buffer 14, generation 31 */
+	uint32_t w2; /* length 14 bits, body buffer 14, generation 31 */
 	uint32_t pad;
 };
 struct v3_rxc {
@@ -101,6 +112,7 @@ enum {
 	RC_ERR = 1u << 14,
 	RC_TUC_OK = 1u << 16,
 	GEN31 = 1u << 31,
+	RX_BODY = 1u << 14, /* v3_rxd.w2 */
 };
 _Static_assert(sizeof(struct v3_txd) == 16 && sizeof(struct v3_txc) == 16 &&
 		   sizeof(struct v3_rxd) == 16 && sizeof(struct v3_rxc) == 16,
@@ -162,24 +174,31 @@ struct v3_shared {
 };
 _Static_assert(sizeof(struct v3_shared) == 720, "Vmxnet3_DriverShared");
 
+/* One of the two receive rings. */
+struct v3_ring {
+	struct v3_rxd *desc;
+	uint16_t next, mask;
+	uint32_t gen, len; /* len: a descriptor's, with its kind */
+	unsigned held;     /* buffers of the frame begun */
+};
+
 struct v3 {
 	struct v3_shared *shared;
 	struct v3_tx_queue *txq; /* and the receive queue behind it */
 	struct v3_rx_queue *rxq;
 	struct v3_txd *txd;
 	struct v3_txc *txc;
-	struct v3_rxd *rxd;
 	struct v3_rxc *rxc;
-	uint8_t *mc, *bufs, *memory;
-	uint64_t bufs_dma, memory_dma;
+	uint8_t *mc, *bufs, *body, *memory;
+	uint64_t bufs_dma, body_dma, memory_dma;
+	struct v3_ring ring[2];
 	struct net_txbuf *owner[RING]; /* of a frame's last descriptor */
 	uint16_t tx_next, tx_clean, tx_told, txc_next;
 	uint32_t tx_gen, txc_gen;
-	uint16_t rx_next, rxc_next;
-	uint32_t rx_gen, rxc_gen;
+	uint16_t rxc_next;
+	uint32_t rxc_gen;
 	struct net_frag frag[NET_FRAGS_MAX];
 	unsigned frags;
-	unsigned held; /* buffers of the frame begun */
 	bool skipping;
 	uint8_t v_event, v_tx, v_rx;
 	uint32_t rx_buf; /* bytes of a receive buffer: every frame fits in one */
@@ -215,7 +234,8 @@ static int alloc(struct v3 *v)
 {
 	v->memory = nic_dma_alloc(MEMORY, &v->memory_dma);
 	v->bufs = nic_dma_alloc(RING * v->rx_buf, &v->bufs_dma);
-	if (!v->memory || !v->bufs)
+	v->body = nic_dma_alloc(RING1 * BODY, &v->body_dma);
+	if (!v->memory || !v->bufs || !v->body)
 		return -1;
 	v->shared = (struct v3_shared *)(v->memory + OFF_SHARED);
 	v->txq = (struct v3_tx_queue *)(v->memory + OFF_QUEUES);
@@ -223,10 +243,17 @@ static int alloc(struct v3 *v)
 	v->mc = v->memory + OFF_MC;
 	v->txd = (struct v3_txd *)(v->memory + OFF_TXD);
 	v->txc = (struct v3_txc *)(v->memory + OFF_TXC);
-	v->rxd = (struct v3_rxd *)(v->memory + OFF_RXD);
+	v->ring[0] = (struct v3_ring){.desc = (struct v3_rxd *)(v->memory + OFF_RXD),
+				      .mask = MASK,
+				      .gen = GEN31,
+				      .len = v->rx_buf};
+	v->ring[1] = (struct v3_ring){.desc = (struct v3_rxd *)(v->memory + OFF_RXD1),
+				      .mask = MASK1,
+				      .gen = GEN31,
+				      .len = BODY | RX_BODY};
 	v->rxc = (struct v3_rxc *)(v->memory + OFF_RXC);
 	v->tx_gen = TX_GEN;
-	v->txc_gen = v->rxc_gen = v->rx_gen = GEN31;
+	v->txc_gen = v->rxc_gen = GEN31;
 	return 0;
 }
 
@@ -255,7 +282,7 @@ static void describe(struct netdev *nd, struct v3 *v)
 	s->version = 0x01000000;
 	s->guest = 2 | 1 << 2; /* 64 bits, "Linux": the only kind devices know well */
 	s->revisions = s->upt_versions = 1;
-	s->features = F_RXCSUM;
+	s->features = F_RXCSUM | F_LRO;
 	s->auto_mask = 1; /* an interrupt masks its vector until armed again */
 	s->queues = v->memory_dma + OFF_QUEUES;
 	s->queues_len = 2 * 256;
@@ -271,14 +298,14 @@ static void describe(struct netdev *nd, struct v3 *v)
 	describe_queues(v);
 }
 
-static void fill_rx(struct v3 *v)
+static void fill_ring(struct v3_ring *r, uint64_t dma, uint32_t size)
 {
-	for (uint32_t i = 0; i < RING; i++) {
-		v->rxd[i].addr = v->bufs_dma + i * v->rx_buf;
+	for (uint32_t i = 0; i <= r->mask; i++) {
+		r->desc[i].addr = dma + i * size;
 		/* One stays with us: its generation is the old lap's. */
-		v->rxd[i].w2 = v->rx_buf | (i < RING - 1 ? GEN31 : 0);
+		r->desc[i].w2 = r->len | (i < r->mask ? GEN31 : 0);
 	}
-	v->rx_next = RING - 1;
+	r->next = r->mask;
 }
 
 static void read_link(struct netdev *nd)
@@ -331,6 +358,8 @@ static void v3_detach(struct netdev *nd)
 		nic_dma_free(v->memory, MEMORY);
 	if (v->bufs)
 		nic_dma_free(v->bufs, RING * v->rx_buf);
+	if (v->body)
+		nic_dma_free(v->body, RING1 * BODY);
 	free(v);
 	nd->priv = NULL;
 }
@@ -348,7 +377,9 @@ static void choose_vectors(struct netdev *nd, struct v3 *v)
 
 static int bring_up(struct netdev *nd, struct v3 *v)
 {
-	if (!(nic_read32(nd, BAR_VD, VD_VRRS) & 1) || !(nic_read32(nd, BAR_VD, VD_UVRS) & 1))
+	uint32_t revisions = nic_read32(nd, BAR_VD, VD_VRRS);
+
+	if (!(revisions & 1) || !(nic_read32(nd, BAR_VD, VD_UVRS) & 1))
 		return -1;
 	nic_write32(nd, BAR_VD, VD_VRRS, 1);
 	nic_write32(nd, BAR_VD, VD_UVRS, 1);
@@ -365,15 +396,19 @@ static int bring_up(struct netdev *nd, struct v3 *v)
 	if (alloc(v))
 		return -1;
 	describe(nd, v);
-	fill_rx(v);
+	fill_ring(&v->ring[0], v->bufs_dma, v->rx_buf);
+	fill_ring(&v->ring[1], v->body_dma, BODY);
 	nic_write32(nd, BAR_VD, VD_DSAL, (uint32_t)v->memory_dma);
 	nic_write32(nd, BAR_VD, VD_DSAH, (uint32_t)(v->memory_dma >> 32));
 	if (command(nd, CMD_ACTIVATE) != 0)
 		return -1;
 	nd->txqs = nd->rxqs = 1;
-	nd->features = NETDEV_F_TX_CSUM | NETDEV_F_TX_IP6_CSUM | NETDEV_F_TSO4 | NETDEV_F_TSO6 |
-		       NETDEV_F_RX_CSUM;
-	nic_write32(nd, BAR_PT, PT_RXPROD, v->rx_next);
+	nd->features = NETDEV_F_TX_CSUM | NETDEV_F_TX_IP6_CSUM | NETDEV_F_RX_CSUM |
+		       NETDEV_F_LRO | NETDEV_F_LRO_PLAIN;
+	if (revisions != 1 || nd->tso_on)
+		nd->features |= NETDEV_F_TSO4 | NETDEV_F_TSO6;
+	nic_write32(nd, BAR_PT, PT_RXPROD, v->ring[0].next);
+	nic_write32(nd, BAR_PT, PT_RXPROD2, v->ring[1].next);
 	v3_set_filter(nd);
 	read_link(nd);
 	return 0;
@@ -516,34 +551,44 @@ static void rx_deliver(struct netdev *nd, struct v3 *v, uint32_t w0, uint32_t w3
 	for (unsigned i = 0; i < v->frags; i++)
 		f.len += v->frag[i].len;
 	f.csum_ok = !(w0 & RC_NO_SUM) && (w3 & RC_TUC_OK);
+	if (f.csum_ok && !(nd->features & NETDEV_F_TSO4) && !nd->tso_off) {
+		nd->features |= NETDEV_F_TSO4 | NETDEV_F_TSO6;
+		log_info("%s: tso", nd->name);
+	}
 	netdev_rx(nd, &f);
 }
 
-/* The buffers of ring 0 come back in the order they were given. */
-static void rx_refill(struct v3 *v, unsigned count)
+/* The buffers of a ring come back in the order they were given. */
+static void rx_refill(struct v3_ring *r)
 {
-	while (count--) {
-		v->rxd[v->rx_next].w2 = v->rx_buf | v->rx_gen;
-		v->rx_next = (v->rx_next + 1) & MASK;
-		if (v->rx_next == 0)
-			v->rx_gen ^= GEN31;
+	for (; r->held; r->held--) {
+		r->desc[r->next].w2 = r->len | r->gen;
+		r->next = (r->next + 1) & r->mask;
+		if (r->next == 0)
+			r->gen ^= GEN31;
 	}
 }
 
 static void rx_take(struct netdev *nd, struct v3 *v, const struct v3_rxc *c)
 {
 	uint32_t index = c->w0 & 0xfff, len = c->w2 & 0x3fff;
+	/* With one queue, the second number is the second ring's. */
+	unsigned ring = c->w0 >> 16 & 0x3ff ? 1 : 0;
+	uint32_t size = ring ? BODY : v->rx_buf;
 
+	v->ring[ring].held++;
 	if (c->w0 & RC_SOP) {
 		v->frags = 0;
 		v->skipping = false;
 	}
-	if (index >= RING || len > v->rx_buf || (c->w2 & RC_ERR) || v->frags == NET_FRAGS_MAX)
+	if (index > v->ring[ring].mask || len > size || (c->w2 & RC_ERR) ||
+	    v->frags == NET_FRAGS_MAX)
 		v->skipping = true;
 	else if (len && !v->skipping)
-		v->frag[v->frags++] = (struct net_frag){.data = v->bufs + index * v->rx_buf,
-							.dma = v->bufs_dma + index * v->rx_buf,
-							.len = len};
+		v->frag[v->frags++] =
+		    (struct net_frag){.data = (ring ? v->body : v->bufs) + index * size,
+				      .dma = (ring ? v->body_dma : v->bufs_dma) + index * size,
+				      .len = len};
 	if (!(c->w0 & RC_EOP))
 		return;
 	if (v->skipping || !v->frags)
@@ -572,14 +617,15 @@ static unsigned v3_rx_poll(struct netdev *nd, unsigned q, unsigned budget)
 		}
 		rx_take(nd, v, &c);
 		n++;
-		v->held++;
 		if (!(c.w0 & RC_EOP))
 			continue;
-		rx_refill(v, v->held);
-		v->held = 0;
+		rx_refill(&v->ring[0]);
+		rx_refill(&v->ring[1]);
 	}
-	if (n && v->rxq->update_prod)
-		nic_write32(nd, BAR_PT, PT_RXPROD, v->rx_next);
+	if (n && v->rxq->update_prod) {
+		nic_write32(nd, BAR_PT, PT_RXPROD, v->ring[0].next);
+		nic_write32(nd, BAR_PT, PT_RXPROD2, v->ring[1].next);
+	}
 	return n;
 }
 
@@ -658,7 +704,6 @@ static const struct net_pci_id ids[] = {{0x15ad, 0x07b0}, {0, 0}};
 
 static const struct net_driver vmxnet3 = {
     .name = "vmxnet3",
-    .tso_by_choice = true,
     .ids = ids,
     .attach = v3_attach,
     .detach = v3_detach,
