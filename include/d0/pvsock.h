@@ -45,10 +45,17 @@
  * the layout once per `client_gen`, then stores server_magic and echoes the generation in
  * `server_client_gen`: from then on commands are served. A restarted client raises
  * client_gen (any new non-zero value) before it stores magic again: the server releases every
- * slot of the old generation. A restarted server raises server_gen; sockets that it could
+ * slot of the old generation. A restarted server changes server_gen; sockets that it could
  * adopt go on without any action by the client, the others are shown as reset
- * (PVS_ST_CLOSED, error ECONNRESET), and requests that were taken but not answered are
- * answered with -EINTR or repeated results: the client treats -EINTR as "ask again".
+ * (PVS_ST_CLOSED, error ECONNRESET; commands on them answer -EBADF or act on a closed socket).
+ *
+ * A request happens and is answered once, however often the server restarts meanwhile: one
+ * that was taken and not answered is undone and taken again. So the client leaves a request
+ * in its ring until req_cons has passed it, does not ask again, and just goes on waiting. The
+ * one exception is a RELEASE whose answer was put off: if the server lost the socket (its state
+ * was damaged, or is gone) it lost that it owes an answer. After server_gen changed the client
+ * may send RELEASE once more for slots it still waits for: -EALREADY if an answer will come,
+ * any other answer gives the slot back.
  */
 struct pvs_header {
 	/* Written by the client. */
@@ -73,7 +80,7 @@ struct pvs_header {
 	/* Written by the server, from 128. */
 	uint64_t server_magic; /* PVS_MAGIC once the layout is accepted */
 	uint32_t server_version;
-	uint32_t server_gen;
+	uint32_t server_gen;        /* another value for each instance, never 0 */
 	uint32_t server_client_gen; /* the generation that was accepted */
 	int32_t server_error;       /* 0, or why the layout was refused: -EINVAL, -EPROTO */
 	uint32_t features;          /* PVS_FEAT_* */

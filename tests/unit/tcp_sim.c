@@ -183,11 +183,55 @@ static void notify_server(void *ctx)
 	h->deadline = 0;
 }
 
+struct call {
+	struct sim_host *h;
+	uint64_t next;
+	uint8_t *frame;
+	uint32_t head, len;
+	unsigned ifi, parts;
+	const struct tp_part *part;
+	const struct tp_meta *meta;
+};
+
+static void host_call(struct call *c, void (*fn)(void *call))
+{
+	if (c->h->run)
+		c->h->run(c->h, fn, c);
+	else
+		fn(c);
+}
+
+static void do_poll(void *call)
+{
+	struct call *c = call;
+
+	c->next = tp_poll(c->h->st);
+}
+
+static void do_input(void *call)
+{
+	struct call *c = call;
+
+	if (c->parts)
+		tp_input_parts(c->h->st, c->ifi, c->frame, c->head, c->part, c->parts, c->len,
+			       c->meta);
+	else
+		tp_input(c->h->st, c->ifi, c->frame, c->len, c->meta);
+}
+
+static uint64_t host_poll(struct sim_host *h)
+{
+	struct call c = {.h = h};
+
+	host_call(&c, do_poll);
+	return c.next;
+}
+
 static void wait_server(void *ctx)
 {
 	struct sim_host *h = ctx;
 
-	h->deadline = tp_poll(h->st);
+	h->deadline = host_poll(h);
 }
 
 static const struct tp_ops ops = {tx_get, tx_put, now, rnd, notify_client, NULL};
@@ -251,7 +295,8 @@ void sim_start(struct sim *s, uint32_t caps)
 		h->cfg.ipv6_no_dad = 1;
 		h->arena_size = tp_arena_size(&h->cfg);
 		h->state_size = tp_state_size(&h->cfg);
-		h->state = aligned_alloc(64, (h->state_size + 63) & ~(size_t)63);
+		/* Whole pages, as a test may protect them. */
+		h->state = aligned_alloc(4096, (h->state_size + 4095) & ~(size_t)4095);
 		memset(h->state, 0, h->state_size);
 		h->tx = malloc(SIM_FRAME);
 		h->region = aligned_alloc(4096, h->region_size);
@@ -314,7 +359,12 @@ void sim_input(struct sim *s, struct sim_frame *f)
 	uint8_t *frame, *a, *b;
 
 	if (!(f->meta.flags & 3) || f->len < head + 2) {
-		tp_input(s->host[f->to].st, ifi, f->data, f->len, &f->meta);
+		host_call(&(struct call){.h = &s->host[f->to],
+					 .ifi = ifi,
+					 .frame = f->data,
+					 .len = f->len,
+					 .meta = &f->meta},
+			  do_input);
 		return;
 	}
 	cut = head + (f->len - head) / 3;
@@ -327,7 +377,15 @@ void sim_input(struct sim *s, struct sim_frame *f)
 	memcpy(b, f->data + cut, f->len - cut);
 	part[0] = (struct tp_part){a, cut - head};
 	part[1] = (struct tp_part){b, f->len - cut};
-	tp_input_parts(s->host[f->to].st, ifi, frame, head, part, 2, f->len, &f->meta);
+	host_call(&(struct call){.h = &s->host[f->to],
+				 .ifi = ifi,
+				 .frame = frame,
+				 .head = head,
+				 .part = part,
+				 .parts = 2,
+				 .len = f->len,
+				 .meta = &f->meta},
+		  do_input);
 	free(frame);
 	free(a);
 	free(b);
@@ -371,7 +429,7 @@ void sim_step(struct sim *s, uint64_t until)
 	for (unsigned i = 0; i < 2; i++) {
 		struct sim_host *h = &s->host[i];
 
-		h->deadline = tp_poll(h->st);
+		h->deadline = host_poll(h);
 		if (h->deadline < next)
 			next = h->deadline;
 	}

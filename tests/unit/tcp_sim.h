@@ -33,6 +33,8 @@ struct sim_host {
 	struct tp_config cfg;
 	struct tp_if_config ifc;
 	struct pvs_client c;
+	/* Calls of the stack go through this, NULL: at once. */
+	void (*run)(struct sim_host *h, void (*fn)(void *call), void *call);
 	uint8_t *tx; /* frame being built */
 	uint64_t deadline;
 	uint32_t notifies, tx_limit; /* tx_limit: refuse frames when so many are queued */

@@ -63,6 +63,7 @@ int pvs_init(struct pvs_client *c, void *region, uint32_t size, uint32_t nslots,
 		return -E_INVAL;
 	memset(c, 0, sizeof(*c));
 	c->nreq = 64;
+	c->ask = nslots;
 	if ((uint64_t)size <
 	    PVS_PAGE + c->nreq * 128ull + nslots * 128ull + 2ull * bitmap + 65536)
 		return -E_INVAL;
@@ -128,7 +129,7 @@ static void finish_release(struct pvs_client *c, const struct pvs_rsp *r)
 	if (r->sock >= c->nslots)
 		return;
 	s = &c->sock[r->sock];
-	if (!s->closing || s->released_id != r->id)
+	if (!s->closing || (s->released_id != r->id && s->asked_id != r->id))
 		return;
 	rings_free(c, &s->rings);
 	memset(s, 0, sizeof(*s));
@@ -150,16 +151,47 @@ bool pvs_response(struct pvs_client *c, struct pvs_rsp *r)
 	*r = c->rsp[c->rsp_cons & (c->nreq - 1)];
 	__asm__ volatile("" ::"r"(r) : "memory");
 	store(&c->hdr->rsp_cons, ++c->rsp_cons);
-	c->outstanding -= !!c->outstanding;
-	if (r->cmd == PVS_CMD_RELEASE && r->ret == 0)
+	if (r->cmd == PVS_CMD_RELEASE && r->ret != -E_ALREADY)
 		finish_release(c, r);
 	return true;
+}
+
+static uint32_t put(struct pvs_client *c, struct pvs_req *q)
+{
+	q->id = ++c->next_id ? c->next_id : ++c->next_id;
+	c->req[c->req_prod & (c->nreq - 1)] = *q;
+	store(&c->hdr->req_prod, ++c->req_prod);
+	pvs_wake_server(c);
+	return q->id;
+}
+
+/*
+ * Another instance serves us. What we asked for and have no answer to, it will answer; but it
+ * may have lost a socket that we closed, and with it the RELEASE that was to be answered
+ * later. So it is asked once more: EALREADY if it was not lost. Some at a time, never waiting.
+ */
+static void releases_ask(struct pvs_client *c)
+{
+	uint32_t gen = load(&c->hdr->server_gen);
+
+	if (gen != c->server_gen) {
+		c->ask = c->server_gen ? 0 : c->nslots;
+		c->server_gen = gen;
+	}
+	for (; c->ask < c->nslots && c->req_prod - load(&c->hdr->req_cons) < c->nreq / 2;
+	     c->ask++) {
+		struct pvs_req q = {.cmd = PVS_CMD_RELEASE, .sock = c->ask};
+
+		if (c->sock[c->ask].closing)
+			c->sock[c->ask].asked_id = put(c, &q);
+	}
 }
 
 void pvs_responses(struct pvs_client *c)
 {
 	struct pvs_rsp r;
 
+	releases_ask(c);
 	while (pvs_response(c, &r)) {
 		if (r.id == c->want_id) {
 			c->last = r;
@@ -175,12 +207,7 @@ uint32_t pvs_submit(struct pvs_client *c, struct pvs_req *q)
 		pvs_responses(c);
 		c->wait(c->ctx);
 	}
-	q->id = ++c->next_id ? c->next_id : ++c->next_id;
-	c->req[c->req_prod & (c->nreq - 1)] = *q;
-	store(&c->hdr->req_prod, ++c->req_prod);
-	c->outstanding++;
-	pvs_wake_server(c);
-	return q->id;
+	return put(c, q);
 }
 
 static int call(struct pvs_client *c, struct pvs_req *q)
@@ -319,8 +346,7 @@ int pvs_close(struct pvs_client *c, int s, bool abort)
 	q.u.release.flags = abort ? PVS_REL_ABORT : 0;
 	c->sock[s].closing = 1;
 	c->sock[s].user = NULL;
-	c->sock[s].released_id = c->next_id + 1 ? c->next_id + 1 : 1;
-	pvs_submit(c, &q);
+	c->sock[s].released_id = pvs_submit(c, &q);
 	return 0;
 }
 

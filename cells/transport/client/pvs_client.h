@@ -18,7 +18,7 @@ struct pvs_sock {
 	uint32_t tx_prod, rx_cons; /* our own; the shared copies are never read back */
 	struct pvs_rings rings;
 	uint32_t err_seen, urg_seen;
-	uint32_t released_id;
+	uint32_t released_id, asked_id; /* RELEASE; and the one sent to a new instance */
 	void *user;
 };
 
@@ -30,7 +30,8 @@ struct pvs_client {
 	struct pvs_slot *slot;
 	struct pvs_bitmap *kick, *event;
 	uint32_t nslots, nreq, size, heap;
-	uint32_t req_prod, rsp_cons, next_id, outstanding;
+	uint32_t req_prod, rsp_cons, next_id;
+	uint32_t server_gen, ask; /* the instance that serves us; slots asked about so far */
 	struct pvs_sock *sock;
 	uint8_t *map; /* heap units: see pvs_client.c */
 	uint32_t units, units_used;

@@ -14,7 +14,8 @@ enum {
 	E_PIPE = 32,
 	E_PROTO = 71,
 	E_MSGSIZE = 90,
-	E_NOTCONN = 107
+	E_NOTCONN = 107,
+	E_ALREADY = 114
 };
 
 static inline uint32_t load(const uint32_t *p)

@@ -24,6 +24,7 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 
 	if (s->flags & SF_RELEASED || !ring_size(&s->rx))
 		return;
+	sock_touch(st, s);
 	if (!sock_rx_room(st, s, &room)) {
 		STAT(st, Tcp_PeerProtocol);
 		sock_error(st, s, TE_PROTO);
@@ -38,7 +39,6 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 	if (rec_size(r->len) > room || s->flags & SF_SHUT_RD) {
 		STAT(st, Udp_RcvbufErrors);
 		s->rx_drops++;
-		sock_touch(st, s);
 		return;
 	}
 	r->time = st->now * NSEC_PER_USEC;
@@ -49,7 +49,6 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 	if (nb)
 		ring_write(st, &s->rx, s->rx_prod + REC_HDR + na, b, nb);
 	s->rx_prod += rec_size(r->len);
-	sock_touch(st, s);
 }
 
 static struct udpflow *flow_find(struct tp_stack *st, const struct ipa *peer,
@@ -694,6 +693,7 @@ void dgram_kick(struct tp_stack *st, struct sock *s)
 
 	if (!ring_size(&s->tx) || s->state == TS_CLOSED)
 		return;
+	sock_touch(st, s);
 	if (!sock_tx_avail(st, s, &avail))
 		goto bad;
 	while (avail) {
@@ -713,7 +713,6 @@ void dgram_kick(struct tp_stack *st, struct sock *s)
 			sock_error(st, s, -e);
 		s->tx_cons += rec_size(r.len);
 		avail -= rec_size(r.len);
-		sock_touch(st, s);
 	}
 	return;
 bad:

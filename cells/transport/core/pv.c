@@ -12,8 +12,10 @@
  * loopback are common to all, as in a network namespace.
  *
  * Ownership. pv->map gives the socket of a slot. A slot is the client's again when the
- * RELEASE was answered; if the response ring is full the answer waits in relq, and no new
- * request is taken before it is out, so relq never holds more than one entry per slot.
+ * RELEASE was answered. A socket that is to be answered keeps its slot until there is room in
+ * the response ring (pv->due), and no new request is taken before.
+ *
+ * Restarts. A request is carried out and answered, or it was never begun: journal.c.
  */
 #include "pv.h"
 
@@ -78,7 +80,7 @@ void pv_reset(struct tp_stack *st, struct pv *pv)
 		if (s->kind != SK_FREE)
 			sock_free(st, s);
 	}
-	pv->rel_cons = pv->rel_prod;
+	pv->due = NIL;
 	pv->nsocks = 0;
 	pv->up = false;
 }
@@ -90,6 +92,12 @@ void pv_slot_take(struct tp_stack *st, struct sock *s, uint32_t slot)
 	pv->map[slot] = sock_index(st, s);
 	pv->nsocks++;
 	s->slot = slot;
+}
+
+static void counts_publish(struct pv *pv)
+{
+	store(&pv->hdr->rsp_prod, pv->rsp_prod);
+	store(&pv->hdr->req_cons, pv->req_cons);
 }
 
 /* Looks for a client that wants to begin; resets what there was. */
@@ -123,8 +131,16 @@ static void setup(struct tp_stack *st, struct pv *pv)
 	}
 	pv->last_bad = 0;
 	pv->up = true;
-	pv->req_cons = load(&pv->hdr->req_cons);
-	pv->rsp_prod = load(&pv->hdr->rsp_prod);
+	if (st->adopting && st->s->client_gen[pv->number] == pv->gen) {
+		/* The counts that hold; the instance before may not have told them. */
+		pv->req_cons = (uint32_t)st->s->done[pv->number];
+		pv->rsp_prod = (uint32_t)(st->s->done[pv->number] >> 32);
+		counts_publish(pv);
+	} else {
+		pv->req_cons = load(&pv->hdr->req_cons);
+		pv->rsp_prod = load(&pv->hdr->rsp_prod);
+	}
+	journal_commit(st, pv);
 	memset(pv->map, 0, (size_t)pv->map_size * 4);
 	if (!st->adopting)
 		pv_serve(st, pv);
@@ -153,9 +169,31 @@ static void marks_renew(struct pv *pv)
 	pv->published = true;
 }
 
+/*
+ * A client that an earlier instance served may have sockets that are lost: they were damaged,
+ * or the whole state is gone. It must hear of it. Slots that are free are shown so, too.
+ */
+static void slots_lost(struct pv *pv)
+{
+	for (uint32_t i = 0; i < MIN(pv->nslots, pv->map_size); i++) {
+		struct pvs_slot *p = &pv->slot[i];
+
+		if (pv->map[i] || !p->gen || p->state & PVS_ST_CLOSED)
+			continue;
+		p->error = TE_CONNRESET;
+		__atomic_add_fetch(&p->err_count, 1, __ATOMIC_RELEASE);
+		store(&p->state, PVS_ST_CLOSED | PVS_ST_RX_EOF | PVS_ST_TX_CLOSED);
+		__atomic_fetch_or(&pv->event->word[i / 64], 1ull << i % 64, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&pv->event->sum[i / 4096], 1ull << i / 64 % 64,
+				  __ATOMIC_SEQ_CST);
+	}
+}
+
 /* The client's sockets are settled: it may ask for more. */
 void pv_serve(struct tp_stack *st, struct pv *pv)
 {
+	if (pv->hdr->server_client_gen == pv->gen)
+		slots_lost(pv);
 	st->s->client_gen[pv->number] = pv->gen;
 	pv->hdr->features = PVS_FEAT_RAW | PVS_FEAT_PACKET | PVS_FEAT_UDP_GSO |
 			    (st->cfg.no_ipv6 ? 0 : PVS_FEAT_IPV6);
@@ -218,40 +256,57 @@ static bool rsp_room(const struct pv *pv)
 	return used < pv->nreq;
 }
 
+/* Puts a response where journal_commit() and counts_publish() make it one. */
 static void respond(struct pv *pv, const struct pvs_rsp *r)
 {
 	pv->rsp[pv->rsp_prod & (pv->nreq - 1)] = *r;
 	pv->rsp_prod++;
-	store(&pv->hdr->rsp_prod, pv->rsp_prod);
 	pv->published = true;
 }
 
-static void relq_drain(struct pv *pv)
-{
-	while (pv->rel_cons != pv->rel_prod && rsp_room(pv)) {
-		uint32_t at = pv->rel_cons++ % pv->map_size;
-		struct pvs_rsp r = {
-		    .id = pv->relq[at].id, .cmd = PVS_CMD_RELEASE, .sock = pv->relq[at].slot};
-
-		respond(pv, &r);
-	}
-}
-
-/* The socket needs its slot no more: answer RELEASE. */
-void pv_released(struct tp_stack *st, struct sock *s)
+/* The slot is the client's again. */
+void pv_detach(struct tp_stack *st, struct sock *s)
 {
 	struct pv *pv = PV(st, s);
 
-	if (s->slot == PVS_NO_SLOT)
-		return;
+	sock_touch(st, s);
 	pv->map[s->slot] = 0;
 	pv->nsocks--;
-	pv->relq[pv->rel_prod % pv->map_size].id = s->rel_id;
-	pv->relq[pv->rel_prod++ % pv->map_size].slot = s->slot;
 	s->slot = PVS_NO_SLOT;
+	s->rel_due = 0;
 	s->tx.space = s->rx.space = SPACE_NONE;
+	if (s->kind != SK_TCP || s->state == TS_CLOSED)
+		sock_free(st, s);
+}
+
+static void due_drain(struct tp_stack *st, struct pv *pv)
+{
+	while (pv->due && rsp_room(pv)) {
+		struct sock *s = SOCK(st, pv->due);
+		struct pvs_rsp r = {.id = s->rel_id, .cmd = PVS_CMD_RELEASE, .sock = s->slot};
+
+		pv->due = s->fnext;
+		s->fnext = NIL;
+		journal_release(st, pv, s);
+		respond(pv, &r);
+		journal_commit(st, pv);
+		counts_publish(pv);
+		pv_detach(st, s);
+		st->s->journal.rel_sock = NIL;
+	}
+}
+
+/* The socket needs its slot no more: RELEASE can be answered. */
+void pv_release_due(struct tp_stack *st, struct sock *s)
+{
+	struct pv *pv = PV(st, s);
+
+	if (s->slot == PVS_NO_SLOT || s->rel_due)
+		return;
 	sock_touch(st, s);
-	relq_drain(pv);
+	s->rel_due = 1;
+	s->fnext = pv->due;
+	pv->due = sock_index(st, s);
 }
 
 /* ---- publishing ---- */
@@ -380,8 +435,7 @@ static void notify(struct tp_stack *st, struct pv *pv)
 {
 	if (!pv->up)
 		return;
-	if (pv->rel_cons != pv->rel_prod)
-		relq_drain(pv);
+	due_drain(st, pv);
 	if (!pv->published)
 		return;
 	pv->published = false;
@@ -423,6 +477,7 @@ static void serve(struct tp_stack *st, struct pv *pv, const struct pvs_req *q)
 	struct pvs_rsp r = {.id = q->id, .cmd = q->cmd, .sock = q->sock};
 
 	STAT(st, Pv_Requests);
+	journal_begin(st, pv, q);
 	if (q->cmd == PVS_CMD_NOP)
 		r.ret = 0;
 	else
@@ -434,6 +489,12 @@ static void serve(struct tp_stack *st, struct pv *pv, const struct pvs_req *q)
 		pv_publish(st, SOCK(st, pv->map[q->sock]));
 	if (q->cmd != PVS_CMD_RELEASE || r.ret != PV_PENDING)
 		respond(pv, &r);
+	pv->req_cons++;
+	journal_commit(st, pv);
+	counts_publish(pv);
+	if (q->cmd == PVS_CMD_CONTROL)
+		state_seal_net(st);
+	due_drain(st, pv);
 }
 
 static void requests_poll(struct tp_stack *st, struct pv *pv)
@@ -447,12 +508,10 @@ static void requests_poll(struct tp_stack *st, struct pv *pv)
 		pv_reset(st, pv);
 		return;
 	}
-	while (n-- && pv->rel_cons == pv->rel_prod && rsp_room(pv)) {
+	while (n-- && !pv->due && rsp_room(pv)) {
 		struct pvs_req q = pv->req[pv->req_cons & (pv->nreq - 1)];
 
 		__asm__ volatile("" ::"r"(&q) : "memory"); /* copied once */
-		pv->req_cons++;
-		store(&pv->hdr->req_cons, pv->req_cons);
 		serve(st, pv, &q);
 	}
 }
@@ -496,8 +555,7 @@ static void poll_client(struct tp_stack *st, struct pv *pv)
 	setup(st, pv);
 	if (!pv->up || st->adopting)
 		return;
-	if (pv->rel_cons != pv->rel_prod)
-		relq_drain(pv);
+	due_drain(st, pv);
 	requests_poll(st, pv);
 	if (pv->up)
 		kicks_poll(st, pv);
@@ -513,8 +571,7 @@ void pv_poll(struct tp_stack *st)
 
 static bool pending(const struct pv *pv)
 {
-	if (load(&pv->hdr->req_prod) != pv->req_cons && rsp_room(pv) &&
-	    pv->rel_cons == pv->rel_prod)
+	if (load(&pv->hdr->req_prod) != pv->req_cons && rsp_room(pv) && !pv->due)
 		return true;
 	/* As kicks_poll(): a bit that nobody clears would keep us awake for ever. */
 	for (uint32_t i = 0; i * 4096 < MIN(pv->nslots, pv->map_size); i++) {

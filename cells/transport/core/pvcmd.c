@@ -315,6 +315,7 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 	s = tcp_accept_peek(st, l);
 	if (!s)
 		return -TE_AGAIN;
+	journal_save(st, s);
 	e = cmd_rings(st, s, &q->u.accept.rings);
 	if (e)
 		return e;
@@ -394,15 +395,10 @@ static int cmd_release(struct tp_stack *st, struct sock *s, const struct pvs_req
 	s->flags |= SF_RELEASED;
 	s->rel_id = q->id;
 	sock_touch(st, s);
-	if (s->kind == SK_TCP) {
+	if (s->kind == SK_TCP)
 		tcp_release(st, s, q->u.release.flags & PVS_REL_ABORT);
-	} else {
-		s->flags &= (uint16_t)~SF_RELEASED;
-		dgram_kick(st, s);
-		s->flags |= SF_RELEASED;
-		pv_released(st, s);
-		sock_free(st, s);
-	}
+	else
+		pv_release_due(st, s);
 	return PV_PENDING;
 }
 

@@ -26,6 +26,8 @@ struct sock *sock_alloc(struct tp_stack *st, uint8_t kind)
 		st->free_head = SOCK(st, i)->fnext;
 	}
 	s = SOCK(st, i);
+	if (st->s->journal.live)
+		st->s->journal.fresh = i;
 	memset(s, 0, sizeof(*s));
 	s->kind = kind;
 	s->slot = PVS_NO_SLOT;
@@ -57,6 +59,7 @@ void sock_free(struct tp_stack *st, struct sock *s)
 {
 	if (s->kind == SK_FREE)
 		return;
+	sock_touch(st, s);
 	sock_unhash(st, s);
 	timer_remove(st, s);
 	early_drop(st, &s->rx);
@@ -69,14 +72,13 @@ void sock_free(struct tp_stack *st, struct sock *s)
 	s->kind = SK_FREE;
 	s->slot = PVS_NO_SLOT;
 	st->nsocks--;
-	sock_touch(st, s);
 }
 
 void sock_error(struct tp_stack *st, struct sock *s, int err)
 {
+	sock_touch(st, s);
 	s->error = (uint32_t)err;
 	s->err_count++;
-	sock_touch(st, s);
 }
 
 void sock_flush(struct tp_stack *st)

@@ -74,7 +74,7 @@ static size_t arena_need(const struct tp_config *c)
 	n += (size_t)c->frag_slots * (sizeof(struct fragq) + FRAG_DATA);
 	n += c->loop_size + 65536 + 1024; /* scratch: one datagram and its headers */
 	n += (size_t)MAX_PEND * PEND_SIZE;
-	n += TP_CLIENTS * (size_t)MIN(pow2_above(c->max_socks) * 2, PVS_MAX_SLOTS) * 12;
+	n += TP_CLIENTS * (size_t)MIN(pow2_above(c->max_socks) * 2, PVS_MAX_SLOTS) * 4;
 	return n + (32 + 2 * TP_CLIENTS) * 64;
 }
 
@@ -117,8 +117,7 @@ static bool arena_carve(struct tp_stack *st, uint8_t *at, const uint8_t *end)
 		pv->number = (uint8_t)i;
 		pv->map_size = MIN(h * 2, PVS_MAX_SLOTS);
 		pv->map = arena_take(&at, end, (size_t)pv->map_size * 4);
-		pv->relq = arena_take(&at, end, (size_t)pv->map_size * 8);
-		if (!pv->map || !pv->relq)
+		if (!pv->map)
 			return false;
 	}
 	for (i = 0; i < c->frag_slots; i++) {

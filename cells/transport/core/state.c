@@ -4,7 +4,9 @@
  * Layout: struct state, sockets (index 0 unused), early buffers. Everything is position
  * independent: indexes, offsets, values.
  *
- * Belief. The header must match this build and configuration, the network part its check word.
+ * Belief. The header must match this build and configuration. The network part is changed in
+ * many steps; the next instance takes the copy that was made when it was last at rest, if its
+ * check word matches, or what there is, if it died while it made that copy.
  * Each socket carries a check word made when it came to rest at the end of a batch. One whose
  * word does not match although it was at rest is damaged and is reset, alone. One that was
  * being changed when the instance died is adopted if every invariant below holds.
@@ -17,14 +19,34 @@
 #include "mcast.h"
 #include "tcp.h"
 
-#define NET_FROM offsetof(struct state, ifs)
-#define SEALED   offsetof(struct sock, kind)
+#define SEALED offsetof(struct sock, kind)
 
+static void net_seal(struct state *s)
+{
+	__atomic_store_n(&s->net_valid, 0, __ATOMIC_SEQ_CST);
+	s->journal.net = 0;
+	memcpy(&s->net_copy, s->ifs, NET_BYTES);
+	s->netcheck = check_words(&s->net_copy, NET_BYTES);
+	__atomic_store_n(&s->net_valid, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The network part is at rest. Within CONTROL the copy is what undoing it takes. */
 void state_seal_net(struct tp_stack *st)
 {
-	if (st->s)
-		st->s->netcheck =
-		    check_words((uint8_t *)st->s + NET_FROM, sizeof(struct state) - NET_FROM);
+	if (st->s && !(st->s->journal.live && st->s->journal.net))
+		net_seal(st->s);
+}
+
+/* What an instance before left of it: as it is, where no copy is newer, or the copy. */
+static bool net_recover(struct state *s)
+{
+	if (s->net_valid && !s->journal.net) {
+		if (s->netcheck != check_words(&s->net_copy, NET_BYTES))
+			return false;
+		memcpy(s->ifs, &s->net_copy, NET_BYTES);
+	}
+	net_seal(s);
+	return true;
 }
 
 static uint32_t sock_sum(const struct sock *s)
@@ -44,6 +66,8 @@ static uint32_t sock_sum(const struct sock *s)
 void state_seal(struct tp_stack *st, struct sock *s)
 {
 	s->check = sock_sum(s);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	s->unsealed = 0;
 }
 
 static size_t state_bytes(const struct tp_stack *st)
@@ -72,13 +96,13 @@ bool state_init(struct tp_stack *st, void *mem, size_t size)
 	st->high = 1;
 	if (state_fits(st)) {
 		s->starts++;
-		if (s->netcheck !=
-		    check_words((uint8_t *)s + NET_FROM, sizeof(*s) - NET_FROM)) {
-			memset((uint8_t *)s + NET_FROM, 0, sizeof(*s) - NET_FROM);
+		journal_undo(st);
+		if (!net_recover(s)) {
+			memset(s->ifs, 0, NET_BYTES);
 			tp_logf(st, "state: network configuration damaged, starting afresh",
 				NULL, 0);
 		}
-		s->server_gen++;
+		s->server_gen += s->server_gen == UINT32_MAX ? 2 : 1;
 		/* Until adoption no socket exists. */
 		st->adopting = true;
 		return true;
@@ -90,9 +114,11 @@ bool state_init(struct tp_stack *st, void *mem, size_t size)
 			    .max_socks = st->cfg.max_socks,
 			    .early_bufs = st->cfg.early_bufs,
 			    .early_order = st->cfg.early_order,
-			    .server_gen = 1,
 			    .starts = 1};
 	st->ops.random(st->ctx, s->secret, sizeof(s->secret));
+	/* One that no instance before had: the clients see that this is another. */
+	st->ops.random(st->ctx, &s->server_gen, sizeof(s->server_gen));
+	s->server_gen |= 1;
 	/* Memory given for the first time is zeroed; what another build left is not. */
 	for (uint32_t i = 0; i <= st->cfg.max_socks; i++) {
 		if (st->socks[i].kind)
@@ -194,8 +220,49 @@ static void timers_revive(struct tp_stack *st, struct sock *s)
 	tcp_output_later(st, s);
 }
 
+/*
+ * A connection that was being changed: what is kept in two places, and was written to one of
+ * them. What came out of order comes again.
+ */
+static void torn_settle(struct sock *s)
+{
+	struct tcp *t = &s->t;
+	uint32_t got = tcp_rx_index(s, t->rcv_nxt);
+
+	t->nooo = 0;
+	if (s->state != TS_CLOSED)
+		t->flags &= ~TF_RST_SENT; /* if it was, it is no harm to send another */
+	switch (s->state) {
+	case TS_ESTABLISHED:
+	case TS_FIN_WAIT1:
+	case TS_FIN_WAIT2:
+		if (got - s->rx_prod <= ring_size(&s->rx))
+			s->rx_prod = got;
+		break;
+	case TS_CLOSE_WAIT:
+	case TS_LAST_ACK:
+	case TS_CLOSING:
+	case TS_TIME_WAIT:
+		t->rcv_nxt += got == s->rx_prod; /* the peer's FIN */
+	}
+	if (t->flags & TF_FIN_QUEUED && t->snd_nxt == tcp_data_end(s) + 1)
+		t->flags |= TF_FIN_SENT;
+}
+
+/* What was acknowledged, and perhaps not noticed any more. */
+static void acked_settle(struct tp_stack *st, struct sock *s)
+{
+	if (s->state != TS_ESTABLISHED && s->state != TS_CLOSE_WAIT &&
+	    s->state != TS_FIN_WAIT1 && s->state != TS_LAST_ACK && s->state != TS_CLOSING)
+		return;
+	tcp_drained(st, s);
+	if (s->t.flags & TF_FIN_SENT && s->t.snd_una == s->t.snd_nxt)
+		tcp_fin_acked(st, s);
+}
+
 static void sock_revive(struct tp_stack *st, struct sock *s)
 {
+	bool due;
 	uint32_t keep = s->flags & (uint16_t) ~(SF_HASHED | SF_LHASHED | SF_DIRTY | SF_OUTPUT);
 
 	if (s->flags & SF_LHASHED || s->kind >= SK_RAW || s->state == TS_LISTEN)
@@ -213,10 +280,18 @@ static void sock_revive(struct tp_stack *st, struct sock *s)
 		pv_slot_take(st, s, s->slot);
 	if (s->rx.space == SPACE_EARLY)
 		st->early_used[s->rx.off / 64] |= 1ull << s->rx.off % 64;
+	s->pub_state = UINT32_MAX; /* what was published last is not known for sure */
+	s->pub_tx_cons = ~s->tx_cons;
 	st->nsocks++;
 	st->nraw += s->kind == SK_RAW || s->kind == SK_PING;
 	st->npacket += s->kind == SK_PACKET;
 	sock_touch(st, s);
+	/* The RELEASE was taken, its answer perhaps not made. */
+	due = s->rel_due || s->kind != SK_TCP || s->state == TS_CLOSED ||
+	      s->tx_prod == s->tx_cons;
+	s->rel_due = 0;
+	if (s->flags & SF_RELEASED && due)
+		pv_release_due(st, s);
 	if (s->kind != SK_TCP) {
 		mcast_revive(st, s);
 		return;
@@ -235,8 +310,15 @@ static void child_revive(struct tp_stack *st, struct sock *s)
 {
 	struct sock *l = s->parent <= st->s->max_socks ? SOCK(st, s->parent) : NULL;
 
-	if (!s->parent)
+	acked_settle(st, s);
+	if (!s->parent) {
+		/* Nobody's: the instance before died while it ended it. */
+		if (s->slot == PVS_NO_SLOT && s->state == TS_CLOSED)
+			sock_free(st, s);
+		else if (s->slot == PVS_NO_SLOT && !(s->flags & SF_RELEASED))
+			tcp_abort(st, s, 0, true);
 		return;
+	}
 	if (!l || l->kind != SK_TCP || l->state != TS_LISTEN || s->state == TS_SYN_RCVD) {
 		s->parent = NIL;
 		tcp_abort(st, s, 0, s->state != TS_SYN_RCVD);
@@ -279,7 +361,9 @@ static void adopt_one(struct tp_stack *st, uint32_t i)
 	struct sock *s = SOCK(st, i);
 	const struct pv *pv = s->kind ? client_of(st, s) : NULL;
 
-	if (pv && (s->check == sock_sum(s) || s->flags & SF_DIRTY) && sock_sane(st, s)) {
+	if (pv && s->kind == SK_TCP && s->unsealed)
+		torn_settle(s);
+	if (pv && (s->check == sock_sum(s) || s->unsealed) && sock_sane(st, s)) {
 		sock_revive(st, s);
 		st->adopted++;
 		STAT(st, Tcp_Adopted);
@@ -314,13 +398,14 @@ void state_adopt(struct tp_stack *st)
 	for (uint32_t i = 1; i < st->high; i++)
 		adopt_one(st, i);
 	for (uint32_t i = 1; i < st->high; i++) {
-		if (SOCK(st, i)->kind == SK_TCP && SOCK(st, i)->parent)
+		if (SOCK(st, i)->kind == SK_TCP)
 			child_revive(st, SOCK(st, i));
 	}
 	for (unsigned i = 0; i < TP_CLIENTS; i++) {
-		st->s->client_gen[i] = 0; /* what was not there has lost its sockets */
 		if (st->pv[i].up)
 			pv_serve(st, &st->pv[i]);
+		else
+			st->s->client_gen[i] = 0; /* who was not there has lost its sockets */
 	}
 	if (st->adopted)
 		tp_logf(st, "state: sockets adopted:", NULL, st->adopted);

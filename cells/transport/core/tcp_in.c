@@ -245,10 +245,10 @@ static void data_out_of_order(struct tp_stack *st, struct sock *s, const struct 
 	STAT(st, Tcp_OFOQueue);
 	if (ooo_covered(t, in->seq, end)) {
 		dsack_note(s, in->seq, end);
-	} else if (ooo_add(t, in->seq, end)) {
-		data_write(st, s, in);
 	} else {
-		STAT(st, Tcp_OFODrop);
+		data_write(st, s, in); /* before it counts as received */
+		if (!ooo_add(t, in->seq, end))
+			STAT(st, Tcp_OFODrop);
 	}
 	/* Every one of these deserves its own duplicate ACK: do not batch. */
 	t->flags |= TF_ACK_NOW;
@@ -319,7 +319,6 @@ static void fin_input(struct tp_stack *st, struct sock *s)
 {
 	struct tcp *t = &s->t;
 
-	t->rcv_nxt++;
 	tcp_ack_now(st, s);
 	switch (s->state) {
 	case TS_ESTABLISHED:
@@ -332,6 +331,8 @@ static void fin_input(struct tp_stack *st, struct sock *s)
 		tcp_time_wait(st, s);
 		break;
 	}
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* state.c, torn_settle() */
+	t->rcv_nxt++;
 }
 
 /* ---- states ---- */

@@ -113,15 +113,16 @@ static void acceptq_put(struct tp_stack *st, struct sock *l, struct sock *s)
 {
 	uint32_t i = sock_index(st, s);
 
+	sock_touch(st, l);
 	s->anext = NIL;
-	if (l->t.acc_tail)
+	if (l->t.acc_tail) {
+		sock_touch(st, SOCK(st, l->t.acc_tail));
 		SOCK(st, l->t.acc_tail)->anext = i;
-	else
+	} else
 		l->t.acc_head = i;
 	l->t.acc_tail = i;
 	l->t.nacc++;
 	s->t.flags |= TF_ACCEPTQ;
-	sock_touch(st, l);
 }
 
 void tcp_acceptq_restore(struct tp_stack *st, struct sock *l, struct sock *s)
@@ -139,15 +140,16 @@ static void acceptq_remove(struct tp_stack *st, struct sock *l, struct sock *s)
 	}
 	if (!*p)
 		return;
+	sock_touch(st, l);
+	sock_touch(st, s);
+	if (prev)
+		sock_touch(st, SOCK(st, prev));
 	*p = s->anext;
 	if (l->t.acc_tail == i)
 		l->t.acc_tail = prev;
-	if (prev)
-		sock_touch(st, SOCK(st, prev));
 	l->t.nacc--;
 	s->t.flags &= ~TF_ACCEPTQ;
 	s->anext = NIL;
-	sock_touch(st, l);
 }
 
 struct sock *tcp_accept_peek(struct tp_stack *st, struct sock *l)
@@ -173,6 +175,7 @@ void tcp_child_gone(struct tp_stack *st, struct sock *s)
 	if (!s->parent)
 		return;
 	l = SOCK(st, s->parent);
+	sock_touch(st, l);
 	if (s->t.flags & TF_ACCEPTQ)
 		acceptq_remove(st, l, s);
 	else if (s->state == TS_SYN_RCVD && l->t.nsyn)
@@ -210,6 +213,7 @@ void tcp_established(struct tp_stack *st, struct sock *s)
 	if (passive) {
 		struct sock *l = SOCK(st, s->parent);
 
+		sock_touch(st, l);
 		if (l->t.nsyn)
 			l->t.nsyn--;
 		STAT(st, Tcp_PassiveOpens);
@@ -226,8 +230,7 @@ void tcp_established(struct tp_stack *st, struct sock *s)
 /* The connection is gone. err 0: in order. */
 void tcp_closed(struct tp_stack *st, struct sock *s, int err)
 {
-	uint32_t slot = s->slot;
-
+	sock_touch(st, s);
 	tcp_child_gone(st, s);
 	tcp_scoreboard_drop(st, s);
 	timer_remove(st, s);
@@ -241,8 +244,8 @@ void tcp_closed(struct tp_stack *st, struct sock *s, int err)
 	if (err)
 		sock_error(st, s, err);
 	if (s->flags & SF_RELEASED)
-		pv_released(st, s);
-	if (slot == PVS_NO_SLOT || s->flags & SF_RELEASED)
+		pv_release_due(st, s);
+	if (s->slot == PVS_NO_SLOT)
 		sock_free(st, s);
 	else
 		sock_touch(st, s);
@@ -266,6 +269,7 @@ void tcp_abort(struct tp_stack *st, struct sock *s, int err, bool rst)
 {
 	if (s->state == TS_CLOSED)
 		return;
+	sock_touch(st, s);
 	if (s->state == TS_LISTEN)
 		listener_close(st, s);
 	if (rst && s->state != TS_SYN_SENT && s->state != TS_LISTEN && s->state != TS_TIME_WAIT)
@@ -315,7 +319,7 @@ void tcp_drained(struct tp_stack *st, struct sock *s)
 		s->tx_cons = idx;
 	sock_touch(st, s);
 	if (s->flags & SF_RELEASED && s->slot != PVS_NO_SLOT && s->tx_prod == s->tx_cons)
-		pv_released(st, s);
+		pv_release_due(st, s);
 }
 
 static void send_fin(struct tp_stack *st, struct sock *s)
@@ -401,7 +405,7 @@ void tcp_release(struct tp_stack *st, struct sock *s, bool abort)
 	timer_clear(s, TMR_CORK);
 	s->t.flags &= ~TF_CORK;
 	if (s->state == TS_TIME_WAIT || s->tx_prod == s->tx_cons)
-		pv_released(st, s);
+		pv_release_due(st, s);
 	else
 		sock_touch(st, s);
 }
@@ -416,6 +420,7 @@ void tcp_kick(struct tp_stack *st, struct sock *s)
 	if (s->state == TS_CLOSED || s->state == TS_LISTEN || s->state == TS_SYN_SENT ||
 	    s->flags & SF_RELEASED)
 		return;
+	sock_touch(st, s);
 	p = &PV(st, s)->slot[s->slot];
 	fl = __atomic_load_n(&p->tx_flags, __ATOMIC_RELAXED);
 	urg = __atomic_load_n(&p->tx_urg, __ATOMIC_RELAXED);
@@ -463,6 +468,7 @@ void tcp_link_up(struct tp_stack *st)
 
 		if (s->kind != SK_TCP)
 			continue;
+		sock_touch(st, s);
 		if (s->t.backoff && s->t.rtx_kind == RTX_RTO) {
 			s->t.backoff = 0;
 			timer_set(st, s, TMR_RTX, st->now_ms + 1 + tp_random32(st) % 50);

@@ -525,12 +525,13 @@ static bool send_new(struct tp_stack *st, struct sock *s)
 		e = tcp_xmit(st, s, seq, len, flags);
 		if (e)
 			return e != -TE_NOBUFS;
-		if (flags & TH_FIN)
-			t->flags |= TF_FIN_SENT;
 		if (len % t->mss)
 			t->snd_sml = seq + len;
 		tcp_sent(st, s, seq, all, flags & TH_FIN ? SG_FIN : 0);
 		t->snd_nxt = seq + all;
+		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* state.c, torn_settle() */
+		if (flags & TH_FIN)
+			t->flags |= TF_FIN_SENT;
 		if (t->ca_state >= CA_CWR)
 			t->prr_out += len;
 		timer_clear(s, TMR_CORK);
@@ -589,8 +590,8 @@ void tcp_loss_probe(struct tp_stack *st, struct sock *s)
 
 void tcp_output_later(struct tp_stack *st, struct sock *s)
 {
-	s->flags |= SF_OUTPUT;
 	sock_touch(st, s);
+	s->flags |= SF_OUTPUT;
 }
 
 static void tx_blocked(struct tp_stack *st, struct sock *s)
@@ -629,8 +630,8 @@ void tp_tx_ready(struct tp_stack *st, unsigned ifi)
 		struct sock *s = SOCK(st, list[i]);
 
 		if (s->kind == SK_TCP) {
-			s->t.flags &= ~TF_TX_WANT;
 			tcp_output_later(st, s);
+			s->t.flags &= ~TF_TX_WANT;
 		} else if (s->kind != SK_FREE) {
 			dgram_kick(st, s);
 		}

@@ -152,7 +152,41 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 5
+#define STATE_VERSION 6
+
+/*
+ * The command that is being carried out, and what it may change as it was before (journal.c).
+ * client, req: which; it is over when the count of requests answered has passed req.
+ */
+#define UNDO_MAX 2u /* ACCEPT: the listener and the connection */
+struct journal {
+	uint32_t live;
+	uint32_t client, req;
+	uint32_t fresh;  /* a socket that it took from the free ones */
+	uint32_t nsaved; /* of the following */
+	uint32_t net;    /* CONTROL: the copy of the network part is of before */
+	uint32_t saved[UNDO_MAX];
+	/* A RELEASE being answered: the response's index and whose slot it gives back. */
+	uint32_t rel_sock, rel_client, rel_at;
+	struct sock sock[UNDO_MAX];
+};
+
+/* The network part of the state, of which there is a copy. */
+/* clang-format off */
+#define NET_PART \
+	struct netif ifs[TP_MAX_IF] __attribute__((aligned(16))); \
+	struct ifaddr addr[MAX_ADDR]; \
+	struct route route[MAX_ROUTE]; \
+	struct publish pub[MAX_PUB]; \
+	struct share share[2]; /* IPv4, IPv6 */ \
+	struct sharemap map[MAX_SHAREMAP]; \
+	struct dhcp dhcp; \
+	struct pvs_config net;
+/* clang-format on */
+struct net_part {
+	NET_PART
+};
+#define NET_BYTES sizeof(struct net_part)
 
 struct state {
 	uint64_t magic;
@@ -161,18 +195,17 @@ struct state {
 	uint32_t starts;
 	uint64_t secret[4];
 	uint32_t client_gen[TP_CLIENTS], server_gen;
-	uint32_t netcheck;
+	uint32_t netcheck,
+	    net_valid;             /* of net_copy; 0: it is being made, what it is of holds */
+	uint64_t done[TP_CLIENTS]; /* requests taken and, above them, responses made */
+	struct journal journal;
 	struct ifstat ifstat[TP_MAX_IF]; /* figures: not worth a check */
-	/* Checked by netcheck from here on. */
-	struct netif ifs[TP_MAX_IF] __attribute__((aligned(16)));
-	struct ifaddr addr[MAX_ADDR];
-	struct route route[MAX_ROUTE];
-	struct publish pub[MAX_PUB];
-	struct share share[2]; /* IPv4, IPv6 */
-	struct sharemap map[MAX_SHAREMAP];
-	struct dhcp dhcp;
-	struct pvs_config net;
+	NET_PART
+	/* As it was when it was last at rest, with a check word. */
+	struct net_part net_copy;
 };
+_Static_assert(offsetof(struct state, net_copy) - offsetof(struct state, ifs) == NET_BYTES,
+	       "the part that is copied");
 
 /* ---- what an instance keeps for itself ---- */
 enum {
@@ -261,11 +294,7 @@ struct pv {
 	uint32_t *map;   /* slot to socket */
 	uint32_t map_size;
 	uint32_t last_gen, last_bad;
-	/* RELEASEs whose answer waits for room in the response ring. */
-	struct {
-		uint32_t id, slot;
-	} * relq;
-	uint32_t rel_prod, rel_cons;
+	uint32_t due; /* first of the sockets whose RELEASE is to be answered, by fnext */
 };
 
 struct tp_stack {
@@ -510,7 +539,8 @@ bool pv_pending(struct tp_stack *st);
 bool pv_rings_ok(const struct pv *pv, const struct pvs_rings *r);
 void pv_reset(struct tp_stack *st, struct pv *pv);
 void pv_publish(struct tp_stack *st, struct sock *s);
-void pv_released(struct tp_stack *st, struct sock *s);
+void pv_release_due(struct tp_stack *st, struct sock *s);
+void pv_detach(struct tp_stack *st, struct sock *s);
 void pv_notify(struct tp_stack *st);
 void pv_serve(struct tp_stack *st, struct pv *pv);
 void pv_link_changed(struct tp_stack *st);
@@ -560,6 +590,13 @@ void timer_remove(struct tp_stack *st, struct sock *s);
 void wheel_run(struct tp_stack *st);
 uint32_t wheel_next(struct tp_stack *st); /* ms, UINT32_MAX: none */
 
+/* journal.c */
+void journal_begin(struct tp_stack *st, const struct pv *pv, const struct pvs_req *q);
+void journal_save(struct tp_stack *st, struct sock *s);
+void journal_commit(struct tp_stack *st, const struct pv *pv);
+void journal_release(struct tp_stack *st, const struct pv *pv, const struct sock *s);
+void journal_undo(struct tp_stack *st);
+
 /* state.c */
 bool state_init(struct tp_stack *st, void *mem, size_t size);
 void state_adopt(struct tp_stack *st);
@@ -575,6 +612,8 @@ static inline void sock_touch(struct tp_stack *st, struct sock *s)
 {
 	if (s->flags & SF_DIRTY)
 		return;
+	s->unsealed = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	s->flags |= SF_DIRTY;
 	s->dnext = st->dirty_head;
 	st->dirty_head = sock_index(st, s);

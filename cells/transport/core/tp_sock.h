@@ -210,7 +210,7 @@ struct sock {
 	uint32_t wnext, wprev;
 	uint32_t wexp; /* ms; 0: not in the wheel */
 	uint16_t wslot;
-	uint16_t pad1;
+	uint16_t unsealed;      /* changed since the check word was made, or being so */
 	uint32_t dl[TMR_COUNT]; /* ms deadlines, 0: not set */
 	uint32_t pad2[3];
 	/* Sealed from here on. */
@@ -224,7 +224,8 @@ struct sock {
 	struct ipa laddr, raddr;
 	uint16_t lport, rport; /* host order */
 	uint16_t app_port;     /* published: the port the listener has */
-	uint8_t client, pad0;  /* who has the slot, or of a child its listener's */
+	uint8_t client;        /* who has the slot, or of a child its listener's */
+	uint8_t rel_due;       /* the answer to RELEASE is to be sent, the slot still ours */
 	uint32_t error, err_count;
 	uint32_t route_gen, neigh, mtu;
 	uint32_t sndbuf, rcvbuf, rcvlowat, sndlowat;
