@@ -85,6 +85,78 @@ static void read_all(struct pvs_client *c)
 	}
 }
 
+static void request(struct pvs_client *c, const uint8_t *d, uint32_t len, bool near)
+{
+	struct pvs_req q = {0};
+
+	memcpy(&q, d, len < sizeof(q) ? len : sizeof(q));
+	q.cmd %= PVS_CMD_COUNT + 1;
+	if (near)
+		q.sock %= 8;
+	c->req[c->hdr->req_prod & 63] = q;
+	__atomic_add_fetch(&c->hdr->req_prod, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Loopback traffic for what the slots contain. */
+static void traffic(unsigned k, uint8_t fill, uint32_t len)
+{
+	uint8_t b[300];
+
+	memset(b, fill, sizeof(b));
+	if (sock[k] >= 0)
+		pvs_send(client[k], sock[k], b, len);
+	read_all(client[k]);
+}
+
+/* Its channel goes, and comes back. */
+static void leave_and_return(unsigned k, uint64_t after)
+{
+	tp_detach_client(env.st, k);
+	env_run(after);
+	guest_open(k);
+	connect_to(k, 0x5000);
+}
+
+static void step(uint8_t op, uint32_t off, const uint8_t *d, uint32_t len)
+{
+	unsigned k = (op >> 4 & 3u) % CLIENTS;
+	struct pvs_client *c = client[k];
+	struct pvs_header *h = c->hdr;
+
+	switch (op & 7) {
+	case 0:
+		request(c, d, len, (op & 8) != 0);
+		break;
+	case 1: /* slots */
+		memcpy((uint8_t *)c->slot + off % (64 * 128 - 256), d, len);
+		c->kick->word[0] = ~0ull;
+		c->kick->sum[0] = 1;
+		break;
+	case 2: /* the header's client half */
+		if (op & 0x80)
+			memcpy((uint8_t *)h + off % 128, d, len < 128 ? len : 128);
+		break;
+	case 3: /* records in the heap */
+		memcpy(c->base + c->heap + off, d, len);
+		break;
+	case 4:
+		env_run((uint64_t)off * 100000ull);
+		break;
+	case 5:
+		h->rsp_cons = h->rsp_prod;
+		break;
+	case 6:
+		traffic(k, op, len);
+		break;
+	case 7:
+		if (op & 0x80 && k)
+			leave_and_return(k, off * 1000ull);
+		else
+			memcpy((uint8_t *)c->kick, d, len);
+		break;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 {
 	struct tp_config cfg = {.max_socks = 16, .loop_size = 32768, .frag_slots = 1};
@@ -102,63 +174,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)
 	while (n >= 4) {
 		uint32_t off = d[1] | (uint32_t)d[2] << 8, len = d[3];
 		uint8_t op = d[0];
-		unsigned k = (op >> 4 & 3u) % CLIENTS;
-		struct pvs_client *c = client[k];
-		struct pvs_header *h = c->hdr;
 
 		d += 4;
 		n -= 4;
 		len = len < n ? len : (uint32_t)n;
-		switch (op & 7) {
-		case 0: { /* a request as it stands */
-			struct pvs_req q = {0};
-
-			memcpy(&q, d, len < sizeof(q) ? len : sizeof(q));
-			q.cmd %= PVS_CMD_COUNT + 1;
-			if (op & 8)
-				q.sock %= 8;
-			c->req[h->req_prod & 63] = q;
-			__atomic_add_fetch(&h->req_prod, 1, __ATOMIC_SEQ_CST);
-			break;
-		}
-		case 1: /* slots */
-			memcpy((uint8_t *)c->slot + off % (64 * 128 - 256), d, len);
-			c->kick->word[0] = ~0ull;
-			c->kick->sum[0] = 1;
-			break;
-		case 2: /* the header's client half */
-			if (op & 0x80)
-				memcpy((uint8_t *)h + off % 128, d, len < 128 ? len : 128);
-			break;
-		case 3: /* records in the heap */
-			memcpy(c->base + c->heap + off, d, len);
-			break;
-		case 4:
-			env_run((uint64_t)off * 100000ull);
-			break;
-		case 5:
-			h->rsp_cons = h->rsp_prod;
-			break;
-		case 6: { /* loopback traffic for what the slots contain */
-			uint8_t b[300];
-
-			memset(b, op, sizeof(b));
-			if (sock[k] >= 0)
-				pvs_send(c, sock[k], b, len);
-			read_all(c);
-			break;
-		}
-		case 7:
-			if (op & 0x80 && k) { /* its channel goes, and comes back */
-				tp_detach_client(env.st, k);
-				env_run(off * 1000ull);
-				guest_open(k);
-				connect_to(k, 0x5000);
-				break;
-			}
-			memcpy((uint8_t *)c->kick, d, len);
-			break;
-		}
+		step(op, off, d, len);
 		tp_poll(env.st);
 		d += len;
 		n -= len;

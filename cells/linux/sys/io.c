@@ -297,6 +297,15 @@ static s64 fcntl_seals(struct file *f, u32 cmd, u64 arg)
 	return 0;
 }
 
+static s64 fcntl_set_flags(struct file *f, int fd, u64 arg)
+{
+	s64 r = file_async(f, fd, (arg & FASYNC) != 0);
+
+	if (!r)
+		f->flags = (f->flags & ~(u32)SETFL_MASK) | ((u32)arg & SETFL_MASK);
+	return r;
+}
+
 SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 {
 	struct fdtable *t = current->files;
@@ -328,10 +337,7 @@ SYSCALL(fcntl, "fdx", int fd, u32 cmd, u64 arg)
 		r = f->flags;
 		break;
 	case F_SETFL:
-		r = file_async(f, fd, (arg & FASYNC) != 0);
-		if (r)
-			break;
-		f->flags = (f->flags & ~(u32)SETFL_MASK) | ((u32)arg & SETFL_MASK);
+		r = fcntl_set_flags(f, fd, arg);
 		break;
 	case F_GETLK:
 	case F_SETLK:
