@@ -20,17 +20,16 @@ $(eval $(call cell_high,linux,$(LX_SRC),pvs_client))
 
 # Logic that needs no machine, under sanitizers on the host.
 CFLAGS.asan.tests/unit += -Wno-unused-function
-$(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c))
-$(eval $(call unit_test,test_linux_copy,tests/unit/linux_copy_test.c tests/fuzz/fibers.c $(LX_DIR)/lib/format.c \
-  $(LX_DIR)/lib/text.c))
-$(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/format.c $(LX_DIR)/lib/bpf.c))
+$(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c tests/unit/linux_stubs.c))
+$(eval $(call unit_test,test_linux_copy,tests/unit/linux_copy_test.c tests/unit/linux_stubs.c \
+  tests/fuzz/fibers.c $(LX_DIR)/lib/text.c,libcell))
+$(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/bpf.c))
 $(eval $(call fuzz_target,fuzz_linux_bpf,tests/fuzz/fuzz_linux_bpf.c $(LX_DIR)/lib/bpf.c))
-$(eval $(call fuzz_target,fuzz_linux_tar,tests/fuzz/fuzz_linux_tar.c $(LX_DIR)/lib/format.c \
-  $(LX_DIR)/lib/text.c))
+$(eval $(call fuzz_target,fuzz_linux_tar,tests/fuzz/fuzz_linux_tar.c $(LX_DIR)/lib/text.c,libcell))
 $(eval $(call fuzz_target,fuzz_linux_start,tests/fuzz/fuzz_linux_start.c $(LX_DIR)/boot/conctl_start.c \
-  $(LX_DIR)/lib/text.c))
+  $(LX_DIR)/lib/text.c,libcell))
 $(eval $(call fuzz_target,fuzz_linux_conctl,tests/fuzz/fuzz_linux_conctl.c tests/fuzz/fibers.c \
-  $(LX_DIR)/boot/conctl_start.c $(LX_DIR)/lib/text.c $(LX_DIR)/lib/format.c))
+  $(LX_DIR)/boot/conctl_start.c $(LX_DIR)/lib/text.c,libcell))
 
 # LTP's system-call tests: `make ltp LTP=PATH` with an installed Linux Test Project.
 .PHONY: ltp

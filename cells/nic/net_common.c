@@ -7,6 +7,7 @@
  * claims to be IP but isn't never passes a port with address rules.
  */
 #include "cells/nic/net_common.h"
+#include "libcell/digit.h"
 
 static void parse_ports(const uint8_t *head, uint32_t head_len, struct net_info *in)
 {
@@ -276,21 +277,13 @@ void net_frame_copy(const struct net_frame *f, uint32_t off, void *buf, uint32_t
 	}
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 32;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int net_parse_mac(const char *text, uint8_t mac[6])
 {
 	for (int i = 0; i < 6; i++) {
-		int hi = hex_digit(text[0]);
-		int lo = hi < 0 ? -1 : hex_digit(text[1]);
+		unsigned hi = digit_value(text[0]);
+		unsigned lo = hi < 16 ? digit_value(text[1]) : 99;
 
-		if (lo < 0 || text[2] != (i < 5 ? ':' : '\0'))
+		if (lo >= 16 || text[2] != (i < 5 ? ':' : '\0'))
 			return -1;
 		mac[i] = (uint8_t)(hi << 4 | lo);
 		text += 3;
@@ -323,8 +316,8 @@ static int parse_group(const char *t, size_t len, size_t *at)
 {
 	int v = 0, digits = 0;
 
-	while (*at < len && digits < 4 && hex_digit(t[*at]) >= 0) {
-		v = v << 4 | hex_digit(t[(*at)++]);
+	while (*at < len && digits < 4 && digit_value(t[*at]) < 16) {
+		v = v << 4 | (int)digit_value(t[(*at)++]);
 		digits++;
 	}
 	return digits ? v : -1;

@@ -2,6 +2,7 @@
 /* Arguments: space-separated words, "key=value" or "key". No quoting, no escapes. */
 #include <string.h>
 #include "libcell/cell.h"
+#include "libcell/digit.h"
 
 /* The value of key, or of a bare word with has_value = false. NULL if absent. */
 static const char *arg_find(const char *args, const char *key, size_t *len, bool *has_value)
@@ -47,17 +48,6 @@ bool cell_arg_has(const char *args, const char *word)
 	return arg_find(args, word, &len, &has_value) != NULL;
 }
 
-static int digit_of(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return 99;
-}
-
 static unsigned suffix_shift(char c)
 {
 	return c == 'K' ? 10 : c == 'M' ? 20 : c == 'G' ? 30 : 0;
@@ -68,7 +58,8 @@ uint64_t cell_arg_u64(const char *args, const char *key, uint64_t dflt)
 	char text[32];
 	const char *p = text;
 	uint64_t v = 0;
-	int base = 10, len = cell_arg(args, key, text, sizeof(text));
+	unsigned base = 10;
+	int len = cell_arg(args, key, text, sizeof(text));
 	unsigned shift;
 
 	if (len <= 0 || len >= (int)sizeof(text))
@@ -77,11 +68,11 @@ uint64_t cell_arg_u64(const char *args, const char *key, uint64_t dflt)
 		base = 16;
 		p += 2;
 	}
-	if (digit_of(*p) >= base)
+	if (digit_value(*p) >= base)
 		return dflt;
-	for (; digit_of(*p) < base; p++)
-		if (__builtin_mul_overflow(v, (uint64_t)base, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)digit_of(*p), &v))
+	for (; digit_value(*p) < base; p++)
+		if (__builtin_mul_overflow(v, base, &v) ||
+		    __builtin_add_overflow(v, digit_value(*p), &v))
 			return dflt;
 	shift = suffix_shift(*p);
 	if (shift)

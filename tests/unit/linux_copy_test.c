@@ -23,14 +23,6 @@ void free(void *p);
 void abort(void);
 
 /* ---- What the two need of the rest of the kernel ---- */
-void *kalloc(size_t n)
-{
-	return calloc(1, n);
-}
-void kfree(void *p)
-{
-	free(p);
-}
 struct page *page_alloc_nozero(enum page_kind kind)
 {
 	struct page *p = calloc(1, sizeof(*p) + PAGE_SIZE);
@@ -160,18 +152,6 @@ struct file *anon_file(const char *name, const struct file_ops *ops, void *priv,
 struct file *file_new(const struct file_ops *ops, u32 flags)
 {
 	return NULL;
-}
-void file_put(struct file *f)
-{
-}
-void file_get(struct file *f)
-{
-}
-void inode_get(struct inode *i)
-{
-}
-void inode_put(struct inode *i)
-{
 }
 void dentry_get(struct dentry *d)
 {

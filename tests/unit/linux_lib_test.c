@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The guest kernel's formatting and its BPF machine. */
+/* The guest kernel's BPF machine. */
 #include "cells/linux/inc/bpf.h"
 
 #include <setjmp.h>
 #include <cmocka.h>
-
-static void test_format(void **state)
-{
-	char b[64];
-
-	assert_int_equal(format(b, sizeof(b), "%d %u %x %#x %s|%5s|%-5s|%c", -5, 7u, 255u, 16u,
-				"ab", "c", "d", 'e'),
-			 29);
-	assert_string_equal(b, "-5 7 ff 0x10 ab|    c|d    |e");
-	format(b, sizeof(b), "%08lx %04o %.3s %*d %%", 0x1234abul, 022, "abcdef", 6, 42);
-	assert_string_equal(b, "001234ab 0022 abc     42 %");
-	assert_int_equal(format(b, 4, "%s", "longer"), 6);
-	assert_string_equal(b, "lon");
-	format(b, sizeof(b), "%ld %lu", INT64_MIN, ~0ul);
-	assert_string_equal(b, "-9223372036854775808 18446744073709551615");
-}
 
 #define ALLOW SECCOMP_RET_ALLOW
 static u32 run(const struct sock_filter *f, u32 n, int nr)
@@ -104,9 +88,9 @@ static void test_bpf_refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_format), cmocka_unit_test(test_bpf),
-	    cmocka_unit_test(test_bpf_packet), cmocka_unit_test(test_bpf_refused)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_bpf),
+					   cmocka_unit_test(test_bpf_packet),
+					   cmocka_unit_test(test_bpf_refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,14 +22,6 @@ void free(void *p);
 void abort(void);
 
 /* What vma.c needs of the rest of the kernel. */
-void *kalloc(size_t n)
-{
-	return calloc(1, n);
-}
-void kfree(void *p)
-{
-	free(p);
-}
 void *kmemdup(const void *p, size_t n)
 {
 	return memcpy(kalloc(n), p, n);
@@ -84,20 +76,6 @@ void shm_area_open(struct vma *v)
 }
 void shm_area_close(struct vma *v)
 {
-}
-void file_get(struct file *f)
-{
-}
-void file_put(struct file *f)
-{
-}
-void inode_get(struct inode *i)
-{
-	i->refs++;
-}
-void inode_put(struct inode *i)
-{
-	i->refs--;
 }
 static struct inode shared_object;
 struct inode *shmem_inode(u64 size)

@@ -219,23 +219,16 @@ vector_table:
 	.text
 
 /*
- * size_t raw_user_copy(void *dst, const void *src, size_t n): bytes NOT copied. Faults
- * inside [user_copy_begin, user_copy_end) resume at user_copy_fixup with RDX = bytes left.
+ * RDX bytes from RSI to RDI, upwards, without vector registers: a program's may be live.
+ * RDX counts down, by what is done. Changes RAX, RCX, R8, R9.
  */
-	.globl	raw_user_copy, user_copy_begin, user_copy_end, user_copy_fixup
-	.balign	16
-raw_user_copy:
-	cmpb	$0, cpu_smap(%rip)
-	je	1f
-	stac
-1:
-user_copy_begin:
+	.macro	COPY_UP
 	cmpq	$8, %rdx
 	jb	3f
 	cmpq	$64, %rdx
 	jb	2f
 	.balign	16
-6:	movq	(%rsi), %rax
+1:	movq	(%rsi), %rax
 	movq	8(%rsi), %rcx
 	movq	16(%rsi), %r8
 	movq	24(%rsi), %r9
@@ -255,7 +248,7 @@ user_copy_begin:
 	addq	$64, %rdi
 	subq	$64, %rdx
 	cmpq	$64, %rdx
-	jae	6b
+	jae	1b
 	cmpq	$8, %rdx
 	jb	3f
 2:	movq	(%rsi), %rax
@@ -266,22 +259,68 @@ user_copy_begin:
 	cmpq	$8, %rdx
 	jae	2b
 3:	testq	%rdx, %rdx
-	jz	user_copy_fixup
+	jz	5f
 4:	movb	(%rsi), %al
 	movb	%al, (%rdi)
 	incq	%rsi
 	incq	%rdi
 	decq	%rdx
 	jnz	4b
+5:
+	.endm
+
+/* RDX bytes at RDI become AL, of which RAX has eight. RDX counts down, by what is done. */
+	.macro	FILL_UP
+	cmpq	$8, %rdx
+	jb	3f
+	cmpq	$32, %rdx
+	jb	2f
+	.balign	16
+1:	movq	%rax, (%rdi)
+	movq	%rax, 8(%rdi)
+	movq	%rax, 16(%rdi)
+	movq	%rax, 24(%rdi)
+	addq	$32, %rdi
+	subq	$32, %rdx
+	cmpq	$32, %rdx
+	jae	1b
+	cmpq	$8, %rdx
+	jb	3f
+2:	movq	%rax, (%rdi)
+	addq	$8, %rdi
+	subq	$8, %rdx
+	cmpq	$8, %rdx
+	jae	2b
+3:	testq	%rdx, %rdx
+	jz	5f
+4:	movb	%al, (%rdi)
+	incq	%rdi
+	decq	%rdx
+	jnz	4b
+5:
+	.endm
+
+/*
+ * size_t raw_user_copy(void *dst, const void *src, size_t n): bytes NOT copied. Faults
+ * inside [user_copy_begin, user_copy_end) resume at user_copy_fixup with RDX = bytes left.
+ */
+	.globl	raw_user_copy, user_copy_begin, user_copy_end, user_copy_fixup
+	.balign	16
+raw_user_copy:
+	cmpb	$0, cpu_smap(%rip)
+	je	user_copy_begin
+	stac
+user_copy_begin:
+	COPY_UP
 user_copy_end:
 user_copy_fixup:
 	movq	%rdx, %rax
 	cmpb	$0, cpu_smap(%rip)
-	je	5f
+	je	1f
 	clac
-5:	ret
+1:	ret
 
-/* size_t raw_user_clear(void *dst, size_t n) */
+/* size_t raw_user_clear(void *dst, size_t n): bytes NOT cleared. Faults are as above. */
 	.globl	raw_user_clear, user_clear_begin, user_clear_end
 	.balign	16
 raw_user_clear:
@@ -291,19 +330,7 @@ raw_user_clear:
 	je	user_clear_begin
 	stac
 user_clear_begin:
-	cmpq	$8, %rdx
-	jb	3f
-2:	movq	%rax, (%rdi)
-	addq	$8, %rdi
-	subq	$8, %rdx
-	cmpq	$8, %rdx
-	jae	2b
-3:	testq	%rdx, %rdx
-	jz	user_copy_fixup
-4:	movb	%al, (%rdi)
-	incq	%rdi
-	decq	%rdx
-	jnz	4b
+	FILL_UP
 user_clear_end:
 	jmp	user_copy_fixup
 
@@ -357,52 +384,12 @@ probe_fixup:
 	popq	%rbp
 	ret
 
-/* memcpy and memset without vector registers. */
 	.globl	memcpy
 	.balign	16
 memcpy:
 	movq	%rdi, %r10
-	cmpq	$64, %rdx
-	jb	2f
-1:	movq	(%rsi), %rax
-	movq	8(%rsi), %rcx
-	movq	16(%rsi), %r8
-	movq	24(%rsi), %r9
-	movq	%rax, (%rdi)
-	movq	%rcx, 8(%rdi)
-	movq	%r8, 16(%rdi)
-	movq	%r9, 24(%rdi)
-	movq	32(%rsi), %rax
-	movq	40(%rsi), %rcx
-	movq	48(%rsi), %r8
-	movq	56(%rsi), %r9
-	movq	%rax, 32(%rdi)
-	movq	%rcx, 40(%rdi)
-	movq	%r8, 48(%rdi)
-	movq	%r9, 56(%rdi)
-	addq	$64, %rsi
-	addq	$64, %rdi
-	subq	$64, %rdx
-	cmpq	$64, %rdx
-	jae	1b
-2:	cmpq	$8, %rdx
-	jb	4f
-3:	movq	(%rsi), %rax
-	movq	%rax, (%rdi)
-	addq	$8, %rsi
-	addq	$8, %rdi
-	subq	$8, %rdx
-	cmpq	$8, %rdx
-	jae	3b
-4:	testq	%rdx, %rdx
-	jz	6f
-5:	movb	(%rsi), %al
-	movb	%al, (%rdi)
-	incq	%rsi
-	incq	%rdi
-	decq	%rdx
-	jnz	5b
-6:	movq	%r10, %rax
+	COPY_UP
+	movq	%r10, %rax
 	ret
 
 	.globl	memset
@@ -412,23 +399,8 @@ memset:
 	movzbl	%sil, %eax
 	movabsq	$0x0101010101010101, %rcx
 	imulq	%rcx, %rax
-	cmpq	$32, %rdx
-	jb	2f
-1:	movq	%rax, (%rdi)
-	movq	%rax, 8(%rdi)
-	movq	%rax, 16(%rdi)
-	movq	%rax, 24(%rdi)
-	addq	$32, %rdi
-	subq	$32, %rdx
-	cmpq	$32, %rdx
-	jae	1b
-2:	testq	%rdx, %rdx
-	jz	4f
-3:	movb	%al, (%rdi)
-	incq	%rdi
-	decq	%rdx
-	jnz	3b
-4:	movq	%r10, %rax
+	FILL_UP
+	movq	%r10, %rax
 	ret
 
 	.section .note.GNU-stack, "", @progbits

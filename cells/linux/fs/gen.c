@@ -38,7 +38,7 @@ void text_add(struct text *t, const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = vformat(line, sizeof(line), fmt, ap);
+	n = format_v(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	text_raw(t, line, (u32)MIN(n, (int)sizeof(line) - 1));
 }

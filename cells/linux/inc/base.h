@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <asm/errno.h>
+#include "libcell/common/format.h"
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -133,11 +134,7 @@ size_t str_copy(char *dst, const char *src, size_t size);
 /* Decimal, 0x hex or 0 octal number at *s; *s moves behind it. */
 u64 str_number(const char **s);
 
-/*
- * Formatting: %d %i %u %x %X %o %c %s %p %% with l, ll, z, h, width, '0', '-', '.',
- * '*'. Returns what the whole text needs, as snprintf does.
- */
-int vformat(char *buf, size_t size, const char *fmt, va_list ap);
+/* snprintf, by libcell's format_v(). */
 int format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void printk(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 noreturn_fn void panic(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

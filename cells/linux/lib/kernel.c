@@ -28,7 +28,7 @@ void printk(const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = vformat(log_buf, sizeof(log_buf), fmt, ap);
+	n = format_v(log_buf, sizeof(log_buf), fmt, ap);
 	va_end(ap);
 	n = MIN(n, (int)sizeof(log_buf) - 1);
 	hc_call(D0_HC_log, phys_of(log_buf), (u64)n, 0);
@@ -40,7 +40,7 @@ void panic(const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = vformat(log_buf, sizeof(log_buf), fmt, ap);
+	n = format_v(log_buf, sizeof(log_buf), fmt, ap);
 	va_end(ap);
 	n = MIN(n, 159);
 	hc_call(D0_HC_log, phys_of(log_buf), (u64)n, 0);

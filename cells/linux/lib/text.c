@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Copying and reading text, apart from the functions that a hosted C library has too. */
+/* Copying, reading and writing text: what no hosted C library has under the same name. */
 #include "cells/linux/inc/base.h"
+#include "libcell/digit.h"
 
 size_t str_copy(char *dst, const char *src, size_t size)
 {
@@ -15,17 +16,6 @@ size_t str_copy(char *dst, const char *src, size_t size)
 	return len;
 }
 
-static int digit_of(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return 99;
-}
-
 u64 str_number(const char **s)
 {
 	const char *p = *s;
@@ -37,8 +27,19 @@ u64 str_number(const char **s)
 	} else if (p[0] == '0') {
 		base = 8;
 	}
-	for (; (u64)digit_of(*p) < base; p++)
-		v = v * base + (u64)digit_of(*p);
+	for (; digit_value(*p) < base; p++)
+		v = v * base + digit_value(*p);
 	*s = p;
 	return v;
+}
+
+int format(char *buf, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = format_v(buf, size, fmt, ap);
+	va_end(ap);
+	return n;
 }

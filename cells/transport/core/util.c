@@ -1,5 +1,6 @@
 /* Sums, hashes, addresses: what every layer needs and nothing knows the stack for. */
 #include "tp_int.h"
+#include "libcell/digit.h"
 
 /*
  * RFC 1071. Words are added as they lie in memory: the one's complement sum does not
@@ -218,14 +219,6 @@ static int parse4(const char *s, uint8_t *out)
 	return 0;
 }
 
-static int hexval(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* RFC 4291 section 2.2, forms 1 and 2. */
 static int parse6(const char *s, uint8_t *out)
 {
@@ -237,8 +230,8 @@ static int parse6(const char *s, uint8_t *out)
 		s += 2;
 	}
 	while (*s && n < 8) {
-		for (v = 0, digits = 0; hexval(*s) >= 0 && digits < 5; s++, digits++)
-			v = v << 4 | hexval(*s);
+		for (v = 0, digits = 0; digit_value(*s) < 16 && digits < 5; s++, digits++)
+			v = v << 4 | (int)digit_value(*s);
 		if (!digits || digits > 4)
 			return -TE_INVAL;
 		g[n++] = (uint16_t)v;
