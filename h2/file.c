@@ -583,6 +583,16 @@ int h2_file_cut(struct h2_vol *v, struct h2_node *n, uint64_t size)
 	return 0;
 }
 
+/* More bytes than there are, which read as zeros. */
+static int extend(struct h2_vol *v, struct h2_node *n, uint64_t size)
+{
+	int err = size > H2_EMBED_BYTES ? embed_out(v, n) : 0;
+
+	if (!err)
+		grow(v, n, size);
+	return err;
+}
+
 int h2_truncate(struct h2_pfs *p, uint64_t ino, uint64_t size)
 {
 	struct h2_vol *v = p->vol;
@@ -595,14 +605,10 @@ int h2_truncate(struct h2_pfs *p, uint64_t ino, uint64_t size)
 		err = -H2_EFBIG;
 	else
 		err = h2_space(v, OP_SPACE, size < h2_node_inode(n)->size);
-	if (!err && size < h2_node_inode(n)->size) {
+	if (!err && size < h2_node_inode(n)->size)
 		err = h2_file_cut(v, n, size);
-	} else if (!err && size > h2_node_inode(n)->size) {
-		if (size > H2_EMBED_BYTES)
-			err = embed_out(v, n);
-		if (!err)
-			grow(v, n, size);
-	}
+	else if (!err && size > h2_node_inode(n)->size)
+		err = extend(v, n, size);
 	if (!err)
 		h2_touch(v, n, true);
 	h2_node_put(v, n);
@@ -632,12 +638,8 @@ int h2_fallocate(struct h2_pfs *p, uint64_t ino, unsigned mode, uint64_t off, ui
 		uint64_t to = end < h2_node_inode(n)->size ? end : h2_node_inode(n)->size;
 		err = zero_range(v, n, off, to);
 	}
-	if (!err && !(mode & H2_FALLOC_KEEP_SIZE) && end > h2_node_inode(n)->size) {
-		if (end > H2_EMBED_BYTES)
-			err = embed_out(v, n);
-		if (!err)
-			grow(v, n, end);
-	}
+	if (!err && !(mode & H2_FALLOC_KEEP_SIZE) && end > h2_node_inode(n)->size)
+		err = extend(v, n, end);
 	if (!err)
 		h2_touch(v, n, true);
 	h2_node_put(v, n);

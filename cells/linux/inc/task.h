@@ -378,6 +378,11 @@ static inline struct __kernel_timespec ns_to_ts(u64 ns)
 }
 /* From the program: 0, -EFAULT, or -EINVAL when it is none. */
 int timespec_in(struct __kernel_timespec *ts, u64 uts);
+/*
+ * A time of the program's, on a clock that shows NOW (0: a length of time), as a deadline of
+ * clock_now(). NEVER where the program gives none.
+ */
+int deadline_in(u64 uts, u64 now, u64 *deadline);
 static inline u64 deadline_after(u64 ns)
 {
 	u64 now = clock_now();

@@ -308,23 +308,6 @@ static struct mqueue *queue_of(int fd, struct file **f)
 	return NULL;
 }
 
-static int deadline_in(u64 uts, u64 *deadline)
-{
-	struct __kernel_timespec ts;
-	u64 now = wall_now(), ns;
-	int r;
-
-	*deadline = NEVER;
-	if (!uts)
-		return 0;
-	r = timespec_in(&ts, uts);
-	if (r)
-		return r;
-	ns = ts_to_ns(&ts);
-	*deadline = deadline_after(ns > now ? ns - now : 0);
-	return 0;
-}
-
 static void tell_arrival(struct mqueue *q)
 {
 	struct proc *p = q->notify;
@@ -419,7 +402,7 @@ static s64 receive_message(struct file *f, struct mqueue *q, u64 ubuf, u64 size,
 /* The queue, its file held, and the time limit. */
 static s64 timed_begin(int fd, u64 uts, struct file **f, struct mqueue **q, u64 *deadline)
 {
-	s64 r = deadline_in(uts, deadline);
+	s64 r = deadline_in(uts, wall_now(), deadline);
 
 	if (r)
 		return r;

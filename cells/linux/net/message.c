@@ -281,62 +281,76 @@ static int recv_out(struct sock *s, struct msg *m, struct msghdr_k *h, u64 umsg,
 	return r;
 }
 
+/* A message header of the program's and what it leads to, for one call. */
+struct message {
+	struct msghdr_k h;
+	struct iovec_k small[8], *heap;
+	struct uio u;
+	struct msg *m; /* too large for the stack */
+};
+
+static int message_open(struct message *x, u64 umsg, u32 flags)
+{
+	x->heap = NULL;
+	if (get_user(x->h, umsg))
+		return -EFAULT;
+	x->m = kalloc(sizeof(*x->m));
+	if (!x->m)
+		return -ENOMEM;
+	x->m->u = &x->u;
+	x->m->flags = flags;
+	return 0;
+}
+
+static int message_data(struct message *x)
+{
+	int r = iovec_in(&x->u, x->h.iov, x->h.iovlen, x->small, &x->heap);
+
+	return r == -EINVAL && x->h.iovlen > 1024 ? -EMSGSIZE : r;
+}
+
+static void message_close(struct message *x)
+{
+	scm_free(x->m->scm);
+	kfree(x->heap);
+	kfree(x->m);
+}
+
 static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 {
-	struct iovec_k small[8], *heap = NULL;
-	struct msghdr_k h;
-	struct uio u;
-	struct msg *m;
-	s64 r;
+	struct message x;
+	struct msghdr_k *h = &x.h;
+	s64 r = message_open(&x, umsg, flags);
 
-	if (get_user(h, umsg))
-		return -EFAULT;
-	m = kalloc(sizeof(*m));
-	if (!m)
-		return -ENOMEM;
-	m->u = &u;
-	m->flags = flags;
-	r = h.name ? sock_addr_in(m->name, h.name, h.name_len) : 0;
-	m->name_len = h.name ? h.name_len : 0;
+	if (r)
+		return r;
+	r = h->name ? sock_addr_in(x.m->name, h->name, h->name_len) : 0;
+	x.m->name_len = h->name ? h->name_len : 0;
 	if (!r)
-		r = iovec_in(&u, h.iov, h.iovlen, small, &heap);
-	if (r == -EINVAL && h.iovlen > 1024)
-		r = -EMSGSIZE;
-	if (!r && h.control && h.control_len)
-		r = control_in(m, h.control, h.control_len);
+		r = message_data(&x);
+	if (!r && h->control && h->control_len)
+		r = control_in(x.m, h->control, h->control_len);
 	if (!r)
-		r = do_send(f, s, m);
-	scm_free(m->scm);
-	kfree(heap);
-	kfree(m);
+		r = do_send(f, s, x.m);
+	message_close(&x);
 	return r;
 }
 
 static s64 do_recvmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 {
-	struct iovec_k small[8], *heap = NULL;
-	struct msghdr_k h;
-	struct uio u;
-	struct msg *m;
-	s64 r;
+	struct message x;
+	s64 r = message_open(&x, umsg, flags);
 
-	if (get_user(h, umsg))
-		return -EFAULT;
-	m = kalloc(sizeof(*m));
-	if (!m)
-		return -ENOMEM;
-	m->u = &u;
-	m->flags = flags | (f->flags & O_NONBLOCK ? MSG_DONTWAIT_K : 0);
-	r = iovec_in(&u, h.iov, h.iovlen, small, &heap);
-	if (r == -EINVAL && h.iovlen > 1024)
-		r = -EMSGSIZE;
+	if (r)
+		return r;
+	if (f->flags & O_NONBLOCK)
+		x.m->flags |= MSG_DONTWAIT_K;
+	r = message_data(&x);
 	if (!r)
-		r = s->ops->recv ? s->ops->recv(s, m) : -EOPNOTSUPP;
-	if (r >= 0 && recv_out(s, m, &h, umsg, flags))
+		r = s->ops->recv ? s->ops->recv(s, x.m) : -EOPNOTSUPP;
+	if (r >= 0 && recv_out(s, x.m, &x.h, umsg, flags))
 		r = -EFAULT;
-	scm_free(m->scm);
-	kfree(heap);
-	kfree(m);
+	message_close(&x);
 	return r;
 }
 

@@ -217,24 +217,11 @@ static s64 do_wake_op(u64 addr, u64 addr2, u32 n, u32 n2, u32 op, bool priv)
 
 int futex_timeout(u64 uts, u32 op, bool absolute, u64 *deadline)
 {
-	struct __kernel_timespec ts;
-	u64 ns;
-	int r;
-
-	*deadline = NEVER;
-	if (!uts)
-		return 0;
-	r = timespec_in(&ts, uts);
-	if (r)
-		return r;
-	ns = ts_to_ns(&ts);
-	if (absolute) {
-		u64 now = op & FUTEX_CLOCK_REALTIME ? wall_now() : clock_now();
-
-		ns = ns > now ? ns - now : 0;
-	}
-	*deadline = deadline_after(ns);
-	return 0;
+	return deadline_in(uts,
+			   !absolute                   ? 0
+			   : op & FUTEX_CLOCK_REALTIME ? wall_now()
+						       : clock_now(),
+			   deadline);
 }
 
 SYSCALL(futex, "pxxppx", u64 addr, u32 op, u32 val, u64 uts, u64 addr2, u32 val3)

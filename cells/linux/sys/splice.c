@@ -149,6 +149,14 @@ static s64 pump(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u6
 #define PUMP_SENDFILE 1u
 #define PUMP_NONBLOCK 2u /* = SPLICE_F_NONBLOCK */
 
+static void put_both(struct file *a, struct file *b)
+{
+	if (a)
+		file_put(a);
+	if (b)
+		file_put(b);
+}
+
 static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, u32 how)
 {
 	bool sendfile = (how & PUMP_SENDFILE) != 0;
@@ -190,10 +198,7 @@ static s64 pump_fds(int fd_in, u64 uin, int fd_out, u64 uout, u64 n, u32 how)
 	else if (out->ops->seek)
 		out->pos = op;
 out:
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
+	put_both(in, out);
 	return r;
 }
 
@@ -212,10 +217,7 @@ SYSCALL(splice, "fpfpux", int in, u64 uin, int out, u64 uout, u64 n, u32 flags)
 	if (ok &&
 	    ((b->flags & O_APPEND) || !(a->inode->mode & S_IFMT) || !(b->inode->mode & S_IFMT)))
 		ok = false;
-	if (a)
-		file_put(a);
-	if (b)
-		file_put(b);
+	put_both(a, b);
 	if (!a || !b)
 		return -EBADF;
 	return ok ? pump_fds(in, uin, out, uout, n, flags & PUMP_NONBLOCK) : -EINVAL;
@@ -234,10 +236,7 @@ SYSCALL(tee, "ffux", int in, int out, u64 n, u32 flags)
 		if (file_is_pipe(a) && file_is_pipe(b) && !(flags & ~15u))
 			r = pipe_tee(a, b, MIN(n, RW_MAX));
 	}
-	if (a)
-		file_put(a);
-	if (b)
-		file_put(b);
+	put_both(a, b);
 	return r;
 }
 

@@ -77,6 +77,23 @@ int timespec_in(struct __kernel_timespec *ts, u64 uts)
 	return ts_valid(ts) ? 0 : -EINVAL;
 }
 
+int deadline_in(u64 uts, u64 now, u64 *deadline)
+{
+	struct __kernel_timespec ts;
+	u64 ns;
+	int r;
+
+	*deadline = NEVER;
+	if (!uts)
+		return 0;
+	r = timespec_in(&ts, uts);
+	if (r)
+		return r;
+	ns = ts_to_ns(&ts);
+	*deadline = deadline_after(ns > now ? ns - now : 0);
+	return 0;
+}
+
 SYSCALL(clock_gettime, "dp", int id, u64 uts)
 {
 	u64 ns;

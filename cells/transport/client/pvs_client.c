@@ -233,13 +233,16 @@ static int simple(struct pvs_client *c, int cmd, int s)
 
 /* ---- sockets ---- */
 
-static int slot_take(struct pvs_client *c)
+/* A slot with its two rings, for a request that makes a socket of it: call_for(). */
+static int slot_take(struct pvs_client *c, unsigned tx, unsigned rx)
 {
 	for (uint32_t i = 0; i < c->nslots; i++) {
 		if (!c->sock[i].used) {
 			struct pvs_slot *p = &c->slot[i];
 
 			memset(&c->sock[i], 0, sizeof(c->sock[i]));
+			if (!rings_alloc(c, &c->sock[i].rings, tx, rx))
+				return -E_NOMEM;
 			c->sock[i].used = 1;
 			p->tx_prod = p->rx_cons = p->tx_flags = p->tx_urg = 0;
 			p->want = 0;
@@ -250,18 +253,26 @@ static int slot_take(struct pvs_client *c)
 	return -E_NFILE;
 }
 
+/* Refused, the request's slot is free again. */
+static int call_for(struct pvs_client *c, struct pvs_req *q, int slot)
+{
+	int e = call(c, q);
+
+	if (e < 0) {
+		rings_free(c, &c->sock[slot].rings);
+		c->sock[slot].used = 0;
+	}
+	return e;
+}
+
 int pvs_socket(struct pvs_client *c, int domain, int type, int protocol, unsigned tx,
 	       unsigned rx)
 {
 	struct pvs_req q = {.cmd = PVS_CMD_SOCKET};
-	int i = slot_take(c), e;
+	int i = slot_take(c, tx, rx), e;
 
 	if (i < 0)
 		return i;
-	if (!rings_alloc(c, &c->sock[i].rings, tx, rx)) {
-		c->sock[i].used = 0;
-		return -E_NOMEM;
-	}
 	c->sock[i].domain = (uint8_t)domain;
 	c->sock[i].type = (uint8_t)type;
 	q.sock = (uint32_t)i;
@@ -269,13 +280,8 @@ int pvs_socket(struct pvs_client *c, int domain, int type, int protocol, unsigne
 	q.u.socket.type = (uint16_t)type;
 	q.u.socket.protocol = (uint32_t)protocol;
 	q.u.socket.rings = c->sock[i].rings;
-	e = call(c, &q);
-	if (e < 0) {
-		rings_free(c, &c->sock[i].rings);
-		c->sock[i].used = 0;
-		return e;
-	}
-	return i;
+	e = call_for(c, &q, i);
+	return e < 0 ? e : i;
 }
 
 int pvs_bind(struct pvs_client *c, int s, const struct pvs_addr *a)
@@ -307,21 +313,14 @@ int pvs_accept(struct pvs_client *c, int s, unsigned tx, unsigned rx, struct pvs
 
 	if (!load(&c->slot[s].acceptq))
 		return -E_AGAIN;
-	i = slot_take(c);
+	i = slot_take(c, tx, rx);
 	if (i < 0)
 		return i;
-	if (!rings_alloc(c, &c->sock[i].rings, tx, rx)) {
-		c->sock[i].used = 0;
-		return -E_NOMEM;
-	}
 	q.u.accept.new_sock = (uint32_t)i;
 	q.u.accept.rings = c->sock[i].rings;
-	e = call(c, &q);
-	if (e < 0) {
-		rings_free(c, &c->sock[i].rings);
-		c->sock[i].used = 0;
+	e = call_for(c, &q, i);
+	if (e < 0)
 		return e;
-	}
 	c->sock[i].domain = c->sock[s].domain;
 	c->sock[i].type = PVS_SOCK_STREAM;
 	if (peer)
