@@ -9,16 +9,15 @@
 // The container of the path's first capture, referenced; NULL after having answered.
 struct container *api_container(struct http_req *r);
 // Docker's `filters` parameter as {key: {value: true}} (its old form, lists, too); a new
-// reference, NULL after having answered 400.
-json_t *api_filters(struct http_req *r);
+// reference. NULL after having answered 400: it is none, or has a key that isn't in the
+// comma-separated list KNOWN (NULL: every key will do).
+json_t *api_filters(struct http_req *r, const char *known);
 // True if the filter KEY is absent or some of its values fits.
 bool filter_ok(const json_t *filters, const char *key,
 	       bool (*fits)(const char *value, void *ctx), void *ctx);
 bool filter_text(const json_t *filters, const char *key, const char *have); // exact
 bool filter_substr(const json_t *filters, const char *key, const char *have);
 bool filter_labels(const json_t *filters, const json_t *labels); // `label` and `label!`
-// Refuses a filter that isn't in the comma-separated list KNOWN; false after answering.
-bool filters_known(struct http_req *r, const json_t *filters, const char *known);
 // The first value of a filter, or DFLT.
 const char *filter_value(const json_t *filters, const char *key, const char *dflt);
 bool req_gone(void *req); // the client has gone away (for waits)

@@ -17,7 +17,26 @@ bool req_gone(void *req)
 	return conn_peer_gone(((struct http_req *)req)->c);
 }
 
-json_t *api_filters(struct http_req *r)
+static bool all_known(struct http_req *r, const json_t *filters, const char *known)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)filters, key, v)
+	{
+		size_t n = strlen(key);
+		const char *at = strstr(known, key);
+		while (at && !((at == known || at[-1] == ',') && (at[n] == ',' || !at[n])))
+			at = strstr(at + 1, key);
+		if (!at) {
+			resp_error(r, 400, "invalid filter '%.80s'", key);
+			return false;
+		}
+	}
+	return true;
+}
+
+json_t *api_filters(struct http_req *r, const char *known)
 {
 	const char *text = req_query(r, "filters", NULL), *key;
 	json_t *f = text ? json_loads(text, 0, NULL) : json_object(), *v, *out;
@@ -41,26 +60,11 @@ json_t *api_filters(struct http_req *r)
 		json_object_set_new(out, key, set);
 	}
 	json_decref(f);
-	return out;
-}
-
-bool filters_known(struct http_req *r, const json_t *filters, const char *known)
-{
-	const char *key;
-	json_t *v;
-
-	json_object_foreach((json_t *)filters, key, v)
-	{
-		size_t n = strlen(key);
-		const char *at = strstr(known, key);
-		while (at && !((at == known || at[-1] == ',') && (at[n] == ',' || !at[n])))
-			at = strstr(at + 1, key);
-		if (!at) {
-			resp_error(r, 400, "invalid filter '%.80s'", key);
-			return false;
-		}
+	if (known && !all_known(r, out, known)) {
+		json_decref(out);
+		return NULL;
 	}
-	return true;
+	return out;
 }
 
 const char *filter_value(const json_t *filters, const char *key, const char *dflt)

@@ -133,20 +133,18 @@ static int64_t created_of(struct list_query *q, const char *key, struct err *err
 
 static void list(struct http_req *r)
 {
-	struct list_query q = {.e = r->e, .filters = api_filters(r)};
+	struct list_query q = {
+	    .e = r->e,
+	    .filters = api_filters(
+		r, "id,name,status,exited,ancestor,network,volume,health,label,label!,before,"
+		   "since,publish,expose,is-task,isolation")};
 	int64_t limit = req_int(r, "limit", 0), n = 0;
-	json_t *out = json_array();
 	struct err err;
+	json_t *out;
 
-	if (!q.filters ||
-	    !filters_known(
-		r, q.filters,
-		"id,name,status,exited,ancestor,network,volume,health,label,label!,before,"
-		"since,publish,expose,is-task,isolation")) {
-		json_decref(out);
-		json_decref(q.filters);
+	if (!q.filters)
 		return;
-	}
+	out = json_array();
 	q.all = req_flag(r, "all") || limit > 0;
 	engine_lock(r->e);
 	q.before = created_of(&q, "before", &err);
@@ -419,15 +417,13 @@ ROUTE("POST", "/containers/{}/update", update);
 
 static void prune(struct http_req *r)
 {
-	json_t *f = api_filters(r), *gone = json_array();
+	json_t *f = api_filters(r, "label,label!,until"), *gone;
 	int64_t until = 0, bytes = 0;
 	struct engine *e = r->e;
 
-	if (!f || !filters_known(r, f, "label,label!,until")) {
-		json_decref(f);
-		json_decref(gone);
+	if (!f)
 		return;
-	}
+	gone = json_array();
 	const char *u = filter_value(f, "until", NULL);
 	if (u && time_parse(u, &until) < 0) { // a duration such as "24h"
 		char *end;

@@ -85,13 +85,11 @@ static json_t *sorted(json_t *list)
 
 static void list(struct http_req *r)
 {
-	json_t *f = api_filters(r), *out = json_array();
+	json_t *f = api_filters(r, "dangling,reference,label,label!,before,since,until"), *out;
 
-	if (!f || !filters_known(r, f, "dangling,reference,label,label!,before,since,until")) {
-		json_decref(f);
-		json_decref(out);
+	if (!f)
 		return;
-	}
+	out = json_array();
 	engine_lock(r->e);
 	for (struct image *im = r->e->images; im; im = im->next)
 		if ((!im->step || *im->tags || req_flag(r, "all")) && dangling_wanted(f, im) &&
@@ -239,32 +237,22 @@ static void remove_(struct http_req *r)
 }
 ROUTE("DELETE", "/images/{+}", remove_);
 
-static bool image_used(struct engine *e, const struct image *im)
-{
-	for (struct container *c = e->containers; c; c = c->next)
-		if (strcmp(c->image_id, im->id) == 0)
-			return true;
-	return false;
-}
-
 static void prune(struct http_req *r)
 {
-	json_t *f = api_filters(r), *out = json_array(), *gone;
+	json_t *f = api_filters(r, "dangling,label,label!,until"), *out, *gone;
 	struct engine *e = r->e;
 	int64_t bytes = 0;
 
-	if (!f || !filters_known(r, f, "dangling,label,label!,until")) {
-		json_decref(f);
-		json_decref(out);
+	if (!f)
 		return;
-	}
+	out = json_array();
 	const char *d = filter_value(f, "dangling", "true");
 	bool all = strcmp(d, "false") == 0 || strcmp(d, "0") == 0;
 	gone = json_array();
 	engine_lock(e);
 	for (struct image *im = e->images, *next; im; im = next) {
 		next = im->next;
-		if (((*im->tags || im->step) && !all) || image_used(e, im) ||
+		if (((*im->tags || im->step) && !all) || image_in_use_locked(e, im) ||
 		    !filter_labels(f, jo(jo(im->config, "config"), "Labels")))
 			continue;
 		bytes += (int64_t)image_size(im);

@@ -15,13 +15,11 @@ static bool fits_type(const char *value, void *ctx)
 
 static void net_list(struct http_req *r)
 {
-	json_t *f = api_filters(r), *out = json_array();
+	json_t *f = api_filters(r, "name,id,driver,label,label!,scope,type,dangling"), *out;
 
-	if (!f || !filters_known(r, f, "name,id,driver,label,label!,scope,type,dangling")) {
-		json_decref(f);
-		json_decref(out);
+	if (!f)
 		return;
-	}
+	out = json_array();
 	const char *dangling = filter_value(f, "dangling", NULL);
 	engine_lock(r->e);
 	for (struct network *n = r->e->networks; n; n = n->next) {
@@ -126,14 +124,12 @@ ROUTE("POST", "/networks/{}/disconnect", net_disconnect);
 
 static void net_prune(struct http_req *r)
 {
-	json_t *f = api_filters(r), *gone = json_array();
+	json_t *f = api_filters(r, "label,label!,until"), *gone;
 	char name[200];
 
-	if (!f || !filters_known(r, f, "label,label!,until")) {
-		json_decref(f);
-		json_decref(gone);
+	if (!f)
 		return;
-	}
+	gone = json_array();
 	do {
 		*name = 0;
 		engine_lock(r->e);
@@ -160,13 +156,11 @@ ROUTE("POST", "/networks/prune", net_prune);
 
 static void vol_list(struct http_req *r)
 {
-	json_t *f = api_filters(r), *out = json_array();
+	json_t *f = api_filters(r, "name,driver,label,label!,dangling"), *out;
 
-	if (!f || !filters_known(r, f, "name,driver,label,label!,dangling")) {
-		json_decref(f);
-		json_decref(out);
+	if (!f)
 		return;
-	}
+	out = json_array();
 	const char *d = filter_value(f, "dangling", NULL);
 	engine_lock(r->e);
 	for (struct volume *v = r->e->volumes; v; v = v->next) {
@@ -236,16 +230,14 @@ ROUTE("DELETE", "/volumes/{}", vol_remove);
 
 static void vol_prune(struct http_req *r)
 {
-	json_t *f = api_filters(r), *gone = json_array();
+	json_t *f = api_filters(r, "label,label!,all"), *gone;
 	struct engine *e = r->e;
 	uint64_t bytes = 0, sum = 0;
 	char name[220];
 
-	if (!f || !filters_known(r, f, "label,label!,all")) {
-		json_decref(f);
-		json_decref(gone);
+	if (!f)
 		return;
-	}
+	gone = json_array();
 	bool all = strcmp(filter_value(f, "all", "false"), "true") == 0 || r->api_minor < 42;
 	do {
 		*name = 0;

@@ -187,7 +187,7 @@ static void events(struct http_req *r)
 		resp_error(r, 400, "invalid timestamp");
 		return;
 	}
-	q.filters = api_filters(r);
+	q.filters = api_filters(r, NULL);
 	if (!q.filters)
 		return;
 	engine_lock(e);

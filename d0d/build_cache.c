@@ -60,14 +60,6 @@ void image_mark_step(struct engine *e, const char *id)
 	engine_unlock(e);
 }
 
-static bool in_use(struct engine *e, const struct image *im)
-{
-	for (struct container *c = e->containers; c; c = c->next)
-		if (strcmp(c->image_id, im->id) == 0)
-			return true;
-	return false;
-}
-
 static void forget_keys(struct engine *e)
 {
 	char *path = engine_path(e, "build");
@@ -90,7 +82,7 @@ void image_prune_steps(struct engine *e, json_t *gone, int64_t *bytes)
 	engine_lock(e);
 	for (struct image *im = e->images, *next; im; im = next) {
 		next = im->next;
-		if (!im->step || *im->tags || in_use(e, im))
+		if (!im->step || *im->tags || image_in_use_locked(e, im))
 			continue;
 		if (im->nlayers)
 			*bytes += (int64_t)im->layers[im->nlayers - 1]->size;

@@ -245,6 +245,7 @@ void image_keep_manifest(struct engine *e, const char *id, const char *text, siz
 char *image_manifest(struct engine *e, const char *id, size_t *len);
 // Docker's rmi: untags and, when that was the last name, deletes. Appends to OUT.
 int image_remove(struct engine *e, const char *name, bool force, json_t *out, struct err *err);
+bool image_in_use_locked(struct engine *e, const struct image *im); // by a container
 int image_delete_locked(struct engine *e, struct image *im, json_t *out, struct err *err);
 void images_gc(struct engine *e); // removes layers and blobs that nothing uses
 void import_begin(struct engine *e);

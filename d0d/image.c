@@ -494,6 +494,14 @@ static void note(json_t *out, const char *key, const char *value)
 		json_array_append_new(out, json_pack("{s:o}", key, jstr(value)));
 }
 
+bool image_in_use_locked(struct engine *e, const struct image *im)
+{
+	for (struct container *c = e->containers; c; c = c->next)
+		if (strcmp(c->image_id, im->id) == 0)
+			return true;
+	return false;
+}
+
 int image_delete_locked(struct engine *e, struct image *im, json_t *out, struct err *err)
 {
 	char *path = engine_path(e, "images/%s.json", im->id + 7);

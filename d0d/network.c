@@ -531,6 +531,14 @@ void endpoint_to_backend(struct engine *e, const struct endpoint *ep, bool first
 }
 
 // The new endpoint is on its way while `op` is held: nobody else changes c->ep.
+static void endpoint_event(struct engine *e, const char *what, const char *id, const char *name,
+			   const struct container *c)
+{
+	event_emit(
+	    e, "network", what, id,
+	    json_pack("{s:s, s:s, s:s}", "container", c->id, "name", name, "type", "bridge"));
+}
+
 int network_connect(struct engine *e, const char *name, struct container *c, const json_t *cfg,
 		    struct err *err)
 {
@@ -574,9 +582,7 @@ int network_connect(struct engine *e, const char *name, struct container *c, con
 		engine_lock(e);
 		container_save_locked(e, c);
 		engine_unlock(e);
-		event_emit(e, "network", "connect", id,
-			   json_pack("{s:s, s:s, s:s}", "container", c->id, "name", nname,
-				     "type", "bridge"));
+		endpoint_event(e, "connect", id, nname, c);
 	}
 	pthread_mutex_unlock(&c->op);
 	return rc;
@@ -620,9 +626,7 @@ int network_disconnect(struct engine *e, const char *name, struct container *c, 
 		c->nep--;
 		container_save_locked(e, c);
 		engine_unlock(e);
-		event_emit(e, "network", "disconnect", id,
-			   json_pack("{s:s, s:s, s:s}", "container", c->id, "name", nname,
-				     "type", "bridge"));
+		endpoint_event(e, "disconnect", id, nname, c);
 	}
 	pthread_mutex_unlock(&c->op);
 	return rc;
