@@ -11,23 +11,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct engine eng;
 static char dir[] = "/tmp/d0d-fuzz-XXXXXX";
 
-struct memory {
-	const uint8_t *p;
-	size_t n;
-};
-
-static ssize_t memory_read(void *ctx, void *buf, size_t n)
-{
-	struct memory *m = ctx;
-
-	if (n > m->n)
-		n = m->n;
-	memcpy(buf, m->p, n);
-	m->p += n;
-	m->n -= n;
-	return (ssize_t)n;
-}
-
 static void gone(void)
 {
 	tree_delete(AT_FDCWD, dir);

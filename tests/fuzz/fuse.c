@@ -6,7 +6,6 @@
 #include "tests/unit/store_env.h"
 
 static struct store_env env;
-static uint8_t *blank;
 
 static uint64_t now(void *ctx)
 {
@@ -21,15 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct h2_pfs *pfs;
 	uint8_t req[4096], rep[4096];
 
-	if (!blank) {
-		store_env_open(&env, 32 << 20);
-		h2_sync(env.vol);
-		blank = malloc(env.size);
-		memcpy(blank, env.mem, env.size);
-	} else {
-		memcpy(env.mem, blank, 16 << 20);
-		store_env_crash(&env);
-	}
+	store_env_again(&env, 32 << 20);
 	if (h2_pfs_open(env.vol, "root", 0, &pfs))
 		abort();
 	s = fuse_session_new(pfs, &o);

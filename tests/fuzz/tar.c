@@ -6,7 +6,6 @@
 #include "tests/unit/store_env.h"
 
 static struct store_env env;
-static uint8_t *blank;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -16,15 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct oci_inflate *z;
 	struct h2_pfs *pfs;
 
-	if (!blank) {
-		store_env_open(&env, 32 << 20);
-		h2_sync(env.vol);
-		blank = malloc(env.size);
-		memcpy(blank, env.mem, env.size);
-	} else {
-		memcpy(env.mem, blank, env.size);
-		store_env_crash(&env);
-	}
+	store_env_again(&env, 32 << 20);
 	if (oci_open(&st, env.vol, true) || h2_pfs_open(env.vol, "root", 0, &pfs))
 		abort();
 	if (oci_layer_new(&st, pfs, "layer", &l))

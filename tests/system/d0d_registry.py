@@ -20,7 +20,7 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Answers(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args):
@@ -36,6 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+
+class Handler(Answers):
     def missing(self, code):
         self.answer(404, json.dumps({"errors": [{"code": code, "message": code.lower().replace("_", " ")}]}).encode())
 

@@ -13,40 +13,29 @@ import pytest
 from conftest import make_archive
 from d0d_lib import busybox_layer, docker_archive, docker_cli, image_config, tar_of
 from d0d_registry import MemoryRegistry, check_push
-from machine import BUILD, PATIENCE, TOP, Qemu
+from machine import BUILD, PATIENCE, TOP
 from test_d0d_cli import wait_for
-from test_d0d_cli_on_d0 import OnD0
-from test_demo import free_port
+from test_d0d_cli_on_d0 import D0, OnD0
 
 pytestmark = pytest.mark.skipif(not docker_cli(), reason="no docker CLI")
 DISK, FAT = 48 << 20, 4 << 20
 FULL = b"no space left on device"
 
 
-class Small:
+class Small(D0):
     """A D0 with a small disk, and a registry that it may speak to in clear."""
 
-    def __init__(self, folder):
-        self.dir, self.port, self.sock = str(folder), free_port(), "unused"
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, folder):  # pylint: disable=super-init-not-called
         self.registry = MemoryRegistry()
         self.hub = f"10.0.2.2:{self.registry.port}"
         with open(os.path.join(TOP, "conf", "docker.conf"), encoding="utf-8") as f:
             conf = f.read().replace("--backend,d0,", f"--backend,d0,--insecure-registry,{self.hub},")
         archive = make_archive(folder, conf, ["heartbeat", "monitor", "nic", "transport", "store"], high=["linux"],
                                data={"demo-root": f"{BUILD}/demo-root.tar", "d0d-root": f"{BUILD}/d0d-root.tar"})
-        self.disk = os.path.join(self.dir, "disk")
+        self.disk = os.path.join(folder, "disk")
         with open(self.disk, "wb") as f:
             f.truncate(DISK)
-        self.machine = Qemu(self.dir, archive, smp=2, mem="512M", extra=[
-            "-drive", f"if=none,id=disk0,format=raw,file={self.disk}",
-            "-device", "virtio-blk-pci,drive=disk0",
-            "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.16:2375",
-            "-device", "virtio-net-pci,netdev=net0"])
-        self.machine.expect(r"^d0d: .* ready$", timeout=60)
-
-    def read_log(self):
-        return self.machine.tail()
+        self.boot(folder, archive, self.disk)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from d0d_registry import MemoryRegistry, check_push
+from d0d_registry import Answers, MemoryRegistry, check_push
 from d0d_lib import Docker, Host, busybox_layer, docker_archive, docker_cli, image_config, sha
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not docker_cli(),
@@ -22,22 +22,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not docker_cli(),
 TOKEN = "t0ken"
 
 
-class Registry(http.server.BaseHTTPRequestHandler):
+class Registry(Answers):
     """/v2/priv/box with tag `1` (an index) and misbehaving tags; /token wants ann:secret."""
     blobs, manifests, base = {}, {}, ""
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self, status, body, ctype="application/json", **headers):
-        self.send_response(status)
-        self.send_header("Content-Type", ctype)
-        self.send_header("Content-Length", str(len(body)))
-        for k, v in headers.items():
-            self.send_header(k.replace("_", "-"), v)
-        self.end_headers()
-        self.wfile.write(body)
 
     def do_GET(self):
         path = self.path

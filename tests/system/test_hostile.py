@@ -181,21 +181,14 @@ def stack_lives(m, name, word):
     assert not m.find(rf"^v-{name}: panic"), m.tail(60)
 
 
-def test_a_hostile_nic_cell(boot, archive, pair):
-    conf = pair + conf_of(NIC_ATTACKS) + stack_for(
-        NIC_ATTACKS, "channel {x} {v} protocol=net ring=256K label=eth0")
+@pytest.mark.parametrize("attacks, channel, word", [
+    (NIC_ATTACKS, "channel {x} {v} protocol=net ring=256K label=eth0", "answers"),
+    (SOCKET_ATTACKS, "channel {v} {x} protocol=socket ring=256K label=sockets", "serves")],
+    ids=["nic", "client"])
+def test_a_stack_between_hostile_cells(boot, archive, pair, attacks, channel, word):
+    conf = pair + conf_of(attacks) + stack_for(attacks, channel)
     m = boot(archive(conf, ["heartbeat", "hostile", "transport"]), smp=2)
     m.expect(READY, timeout=60)
-    for name in NIC_ATTACKS:
-        stack_lives(m, name, "answers")
-    beats_on(m)
-
-
-def test_a_hostile_client_of_sockets(boot, archive, pair):
-    conf = pair + conf_of(SOCKET_ATTACKS) + stack_for(
-        SOCKET_ATTACKS, "channel {v} {x} protocol=socket ring=256K label=sockets")
-    m = boot(archive(conf, ["heartbeat", "hostile", "transport"]), smp=2)
-    m.expect(READY, timeout=60)
-    for name in SOCKET_ATTACKS:
-        stack_lives(m, name, "serves")
+    for name in attacks:
+        stack_lives(m, name, word)
     beats_on(m)

@@ -10,6 +10,7 @@ import struct
 import time
 
 import pytest
+from packets import checksum
 
 READY = r"^d0: ready: "
 CARDS = ["virtio-net-pci", "virtio-net-pci,disable-modern=off,vectors=0", "e1000", "e1000e",
@@ -20,15 +21,6 @@ PCI = {"virtio-net-pci": "1af4:1000", "e1000": "8086:100e", "e1000e": "8086:10d3
 ME = bytes.fromhex("020000000001")
 PORT = bytes.fromhex("0200000000aa")
 MY_IP, IP = bytes([10, 78, 0, 1]), bytes([10, 78, 0, 2])
-
-
-def checksum(data):
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 
 
 def ethernet(dst, kind, payload):

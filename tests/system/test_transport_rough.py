@@ -14,19 +14,11 @@ import threading
 import time
 
 import pytest
+from packets import checksum
 from test_transport_hosted import (D0, LINUX, Net, connect, dhcp_server, drain, echo, pattern,
                                    pytestmark)  # noqa: F401
 
 CLIENT = bytes.fromhex("02aabbccdd01")
-
-
-def checksum(data):
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 
 
 def ip_packet(src, dst, proto, payload, ident=1, flags=0, ttl=64):

@@ -131,23 +131,6 @@ static struct sbuf tar_of(const struct entry *v, size_t n)
 	return out;
 }
 
-struct memory {
-	const char *p;
-	size_t n;
-};
-
-static ssize_t memory_read(void *ctx, void *buf, size_t n)
-{
-	struct memory *m = ctx;
-
-	if (n > m->n)
-		n = m->n;
-	memcpy(buf, m->p, n);
-	m->p += n;
-	m->n -= n;
-	return (ssize_t)n;
-}
-
 static int memory_write(void *ctx, const void *buf, size_t n)
 {
 	sbuf_add(ctx, buf, n);

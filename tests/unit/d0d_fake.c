@@ -79,3 +79,15 @@ const struct backend_ops backend_fake = {
     .start = no_start,
     .adopt = no_adopt,
 };
+
+ssize_t memory_read(void *ctx, void *buf, size_t n)
+{
+	struct memory *m = ctx;
+
+	if (n > m->n)
+		n = m->n;
+	memcpy(buf, m->p, n);
+	m->p = (const char *)m->p + n;
+	m->n -= n;
+	return (ssize_t)n;
+}

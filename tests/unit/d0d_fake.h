@@ -7,4 +7,11 @@
 
 extern const struct backend_ops backend_fake;
 
+// Bytes in memory as a be_source: {memory_read, &memory}.
+struct memory {
+	const void *p;
+	size_t n;
+};
+ssize_t memory_read(void *ctx, void *buf, size_t n);
+
 #endif

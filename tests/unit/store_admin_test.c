@@ -29,24 +29,7 @@ static struct blob base, top, tall;
 static void add_member(struct blob *b, const char *name, const void *data, size_t len,
 		       char type, const char *link)
 {
-	uint8_t *h = b->p + b->len;
-	unsigned sum = 0;
-
-	memset(h, 0, 512 + (len + 511) / 512 * 512);
-	snprintf((char *)h, 100, "%s", name);
-	memcpy(h + 100, "0000644\0000000000\0000000000", 24);
-	snprintf((char *)h + 124, 12, "%011zo", len);
-	memcpy(h + 136, "00000000001", 11);
-	memset(h + 148, ' ', 8);
-	h[156] = (uint8_t)type;
-	snprintf((char *)h + 157, 100, "%s", link);
-	memcpy(h + 257, "ustar\00000", 8);
-	for (int i = 0; i < 512; i++)
-		sum += h[i];
-	snprintf((char *)h + 148, 8, "%06o", sum);
-	if (len)
-		memcpy(h + 512, data, len);
-	b->len += 512 + (len + 511) / 512 * 512;
+	b->len += store_env_tar(b->p + b->len, name, data, len, type, link);
 }
 
 static void finish(struct blob *b)

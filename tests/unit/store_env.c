@@ -108,6 +108,19 @@ void store_env_crash(struct store_env *e)
 	mount(e);
 }
 
+void store_env_again(struct store_env *e, uint64_t size)
+{
+	if (!e->blank) {
+		store_env_open(e, size);
+		must(h2_sync(e->vol), "sync");
+		e->blank = malloc(size);
+		memcpy(e->blank, e->mem, size);
+		return;
+	}
+	memcpy(e->mem, e->blank, size);
+	store_env_crash(e);
+}
+
 void store_env_remount(struct store_env *e)
 {
 	must(h2_unmount(e->vol), "unmount");
@@ -130,4 +143,27 @@ void store_env_close(struct store_env *e)
 {
 	h2_abandon(e->vol);
 	free(e->mem);
+}
+
+size_t store_env_tar(uint8_t *p, const char *name, const void *data, size_t len, char type,
+		     const char *link)
+{
+	size_t whole = 512 + (len + 511) / 512 * 512;
+	unsigned sum = 0;
+
+	memset(p, 0, whole);
+	snprintf((char *)p, 100, "%s", name);
+	memcpy(p + 100, "0000644\0000000000\0000000000", 24);
+	snprintf((char *)p + 124, 12, "%011zo", len);
+	memcpy(p + 136, "00000000001", 11);
+	memset(p + 148, ' ', 8);
+	p[156] = (uint8_t)type;
+	snprintf((char *)p + 157, 100, "%s", link);
+	memcpy(p + 257, "ustar\00000", 8);
+	for (int i = 0; i < 512; i++)
+		sum += p[i];
+	snprintf((char *)p + 148, 8, "%06o", sum);
+	if (len)
+		memcpy(p + 512, data, len);
+	return whole;
 }

@@ -27,26 +27,6 @@ static struct file files[8];
 static unsigned file_count;
 static char image_id[OCI_HEX];
 
-static size_t tar_member(uint8_t *p, const char *name, const void *data, size_t len, char type)
-{
-	unsigned sum = 0;
-
-	memset(p, 0, 512);
-	snprintf((char *)p, 100, "%s", name);
-	memcpy(p + 100, "0000644\0000000000\0000000000", 24);
-	snprintf((char *)p + 124, 12, "%011zo", len);
-	memcpy(p + 136, "00000000001", 11);
-	memset(p + 148, ' ', 8);
-	p[156] = (uint8_t)type;
-	memcpy(p + 257, "ustar\00000", 8);
-	for (int i = 0; i < 512; i++)
-		sum += p[i];
-	snprintf((char *)p + 148, 8, "%06o", sum);
-	memset(p + 512, 0, (len + 511) / 512 * 512);
-	memcpy(p + 512, data, len);
-	return 512 + (len + 511) / 512 * 512;
-}
-
 static void hex_of(const void *p, size_t len, char out[OCI_HEX])
 {
 	uint8_t raw[32];
@@ -75,12 +55,12 @@ static void make_image(void)
 
 	for (size_t i = 0; i < 150000; i++)
 		big[i] = (uint8_t)(i * 2654435761u >> 24);
-	n = tar_member(tar, "a/b", "hello", 5, '0');
-	n += tar_member(tar + n, "big", big, 150000, '0');
+	n = store_env_tar(tar, "a/b", "hello", 5, '0', "");
+	n += store_env_tar(tar + n, "big", big, 150000, '0', "");
 	memset(tar + n, 0, 1024);
 	add_file("blobs/sha256/", tar, n + 1024, l0);
-	n = tar_member(tar, "a/.wh.b", "", 0, '0');
-	n += tar_member(tar + n, "c", "c", 1, '0');
+	n = store_env_tar(tar, "a/.wh.b", "", 0, '0', "");
+	n += store_env_tar(tar + n, "c", "c", 1, '0', "");
 	memset(tar + n, 0, 1024);
 	add_file("blobs/sha256/", tar, n + 1024, l1);
 	n = (size_t)snprintf(text, sizeof(text),
@@ -352,11 +332,11 @@ static void tar_damage(void **state)
 {
 	static const struct oci_tar_ops ops = {nop_entry, nop_data, nop_end, NULL};
 	uint8_t tar[4096], copy[4096];
-	size_t n = tar_member(tar, "x/y", "hello", 5, '0');
+	size_t n = store_env_tar(tar, "x/y", "hello", 5, '0', "");
 	unsigned entries = 0;
 
-	n += tar_member(tar + n, "pax", "14 path=a/b/c\n", 14, 'x');
-	n += tar_member(tar + n, "z", "", 0, '5');
+	n += store_env_tar(tar + n, "pax", "14 path=a/b/c\n", 14, 'x', "");
+	n += store_env_tar(tar + n, "z", "", 0, '5', "");
 	memset(tar + n, 0, 1024);
 	n += 1024;
 	for (size_t piece = 1; piece < n; piece = piece * 3 + 1) {

@@ -76,6 +76,16 @@ static int listen_on(struct pvs_client *c, const struct pvs_addr *a)
 	return l;
 }
 
+/* A pod whose guest listens on port 80 of the loopback; the header of the guest's region. */
+static struct pvs_header *pod_listening(struct sim *s, struct sim_conn *c, struct guest *g)
+{
+	struct pvs_addr at = loopback(80);
+
+	pod_start(s, c, g);
+	listen_on(&g->c, &at);
+	return g->region;
+}
+
 /* Bytes go both ways between two sockets of whatever clients. */
 static void talk(struct sim *s, struct pvs_client *p, int a, struct pvs_client *q, int b)
 {
@@ -150,12 +160,8 @@ static void a_hostile_client_harms_itself(void **x)
 	struct sim s;
 	struct sim_conn c;
 	struct guest g;
-	struct pvs_addr at = loopback(80);
-	struct pvs_header *h;
+	struct pvs_header *h = pod_listening(&s, &c, &g);
 
-	pod_start(&s, &c, &g);
-	listen_on(&g.c, &at);
-	h = g.region;
 	h->req_prod += 5000;
 	sim_run(&s, S);
 	s.host[1].deadline = tp_poll(s.host[1].st);
@@ -281,11 +287,8 @@ static void half_begun(void **x)
 	struct sim_conn c;
 	struct guest g;
 	struct pvs_addr at = loopback(80);
-	struct pvs_header *h;
+	struct pvs_header *h = pod_listening(&s, &c, &g);
 
-	pod_start(&s, &c, &g);
-	listen_on(&g.c, &at);
-	h = g.region;
 	h->magic = 0;
 	h->client_gen++;
 	tp_poll(g.h->st);

@@ -18,14 +18,7 @@
 #include <unistd.h>
 
 #define AVX __attribute__((target("avx2")))
-#define CHECK(c)                                                            \
-	do {                                                                \
-		if (!(c)) {                                                 \
-			printf("FAIL %s:%d: %s\n", __func__, __LINE__, #c); \
-			fflush(stdout);                                     \
-			_exit(1);                                           \
-		}                                                           \
-	} while (0)
+#include "check.h"
 
 /* All sixteen registers, upper halves too; a call in between, made without the C library. */
 AVX static int same_after(long call, long a, long b, int mark)

@@ -26,14 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int passed;
-static void check(int ok, const char *what)
-{
-	if (ok)
-		passed++;
-	else
-		printf("FAIL %s (errno %d)\n", what, errno);
-}
+#include "check.h"
 
 static void wait_ms(long ms)
 {

@@ -21,15 +21,7 @@
 
 #define PAGE 4096
 
-static int passed;
-#define CHECK(c)                                                            \
-	do {                                                                \
-		if (!(c)) {                                                 \
-			printf("FAIL %s:%d: %s\n", __func__, __LINE__, #c); \
-			fflush(stdout);                                     \
-			_exit(1);                                           \
-		}                                                           \
-	} while (0)
+#include "check.h"
 
 static double now(void)
 {

@@ -23,14 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int passed;
-static void check(int ok, const char *what)
-{
-	if (ok)
-		passed++;
-	else
-		printf("FAIL %s (errno %d)\n", what, errno);
-}
+#include "check.h"
 
 static uint32_t ready(int fd, short events)
 {
