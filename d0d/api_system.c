@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // ping, version, info, events, system df, auth.
 #include <stdio.h>
 #include <string.h>
@@ -249,10 +250,7 @@ ROUTE("GET", "/system/df", df);
 
 static void no_swarm(struct http_req *r)
 {
-	resp_error(
-	    r, 503,
-	    "This node is not a swarm manager. D0 has no cluster engine of its own: it joins "
-	    "Kubernetes clusters as a node.");
+	resp_error(r, 503, "This node is not a swarm manager: D0 has no cluster engine.");
 }
 ROUTE("GET", "/swarm", no_swarm);
 ROUTE("POST", "/swarm/init", no_swarm);

@@ -87,7 +87,8 @@ class Forwards:
                 self._have[key] = name
                 self._say(f"d0: {name}: {proto} port {port} is at 127.0.0.1:{port}")
             elif self._refused.get(key) != why:
-                self._say(f"d0: {name}: {proto} port {port} can't be forwarded: {why}")
+                self._say(f"d0: {name}: {proto} port {port} is not at 127.0.0.1:{port}, which is taken "
+                          f"here or not allowed to you ({why})")
             self._refused[key] = why
         self._refused = {k: w for k, w in self._refused.items() if k in wanted}
 

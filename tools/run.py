@@ -7,9 +7,10 @@ run.py --image ARCHIVE [--cmd "WORDS"] --disk FILE --web-port N [--docker-port N
        [--dashboard-port N] [--control d0d|monitor] [--only-prepare] [-- QEMU ARGUMENTS]
 
 The disk is a HAMMER2 volume and stays: the image is imported once. The container "web" is an
-ordinary one of d0d's, with the restart policy "always": `docker ps` shows it, what it writes
-stays, and another image or another command replaces it. Ports that containers publish appear on the
-same ports of 127.0.0.1 (forward.py). With --control monitor it is a cell of
+ordinary one of d0d's: `docker ps` shows it, and its output is printed here (follow.py). With the
+image's own command its restart policy is "always": what it writes stays, and another image
+replaces it. With --cmd it is a new one each time, and its end is told. Ports that containers publish
+appear on the same ports of 127.0.0.1 (forward.py). With --control monitor it is a cell of
 the configuration instead, and d0d makes none."""
 
 import argparse
@@ -28,6 +29,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import follow  # noqa: E402
 import forward  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -119,10 +121,11 @@ def ensured(image_id, opts):
     """The words by which d0d makes the container (d0d --ensure): a create request."""
     body = {"Image": image_name(opts.image) or f"sha256:{image_id}", "Hostname": "web",
             "Labels": {"d0.image": image_id}, "ExposedPorts": {"80/tcp": {}},
-            "HostConfig": {"RestartPolicy": {"Name": "always"},
+            "HostConfig": {"RestartPolicy": {"Name": "no" if opts.cmd else "always"},
                            "PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}
     if opts.cmd:
         body["Cmd"] = shlex.split(opts.cmd)
+        body["Labels"]["d0.run"] = str(time.time_ns())  # other words: another container
     text = urllib.parse.quote(json.dumps(body, separators=(",", ":")), safe="")
     return f",--ensure,web={text}"
 
@@ -173,7 +176,11 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
-def run(argv, docker_port):
+def say(text):
+    print(text, flush=True)
+
+
+def run(argv, opts):
     """QEMU to its end, in the foreground; what it ends with. Whoever ends us ends it."""
     with tempfile.TemporaryDirectory() as folder:
         qmp = os.path.join(folder, "qmp")
@@ -186,10 +193,11 @@ def run(argv, docker_port):
             time.sleep(0.05)
         if machine.poll() is None:
             try:
-                forward.Forwards(forward.Qmp(qmp), docker_port,
-                                 say=lambda text: print(text, flush=True)).start()
+                forward.Forwards(forward.Qmp(qmp), opts.docker_port, say=say).start()
             except OSError as err:
-                print(f"d0: published ports will not be forwarded: {err}", flush=True)
+                say(f"d0: published ports will not be forwarded: {err}")
+            if opts.control == "d0d":
+                follow.Follow(opts.docker_port, "web", say).start()
         return machine.wait()
 
 
@@ -211,10 +219,11 @@ def main():
     if opts.only_prepare:
         return
     web = "10.0.2.15" if opts.control == "monitor" else "10.0.2.16"
-    print(f"d0: port 80 of the container will be at http://127.0.0.1:{opts.web_port}/\n"
-          f"d0: the dashboard will be at http://127.0.0.1:{opts.dashboard_port}/\n"
-          f"d0: the Docker endpoint will be at tcp://127.0.0.1:{opts.docker_port} "
-          f"(docker -H tcp://127.0.0.1:{opts.docker_port} version)", flush=True)
+    say(f"d0: port 80 of the container will be at http://127.0.0.1:{opts.web_port}/\n"
+        f"d0: the dashboard will be at http://127.0.0.1:{opts.dashboard_port}/\n"
+        f"d0: the Docker endpoint will be at tcp://127.0.0.1:{opts.docker_port} "
+        f"(docker -H tcp://127.0.0.1:{opts.docker_port} version)\n"
+        "d0: this is the console: `help` and Enter lists its commands; `poweroff` or Ctrl-C ends it")
     sys.exit(run([
         "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-display", "none", "-no-reboot",
         "-chardev", "stdio,id=con,signal=on", "-serial", "chardev:con",
@@ -224,7 +233,7 @@ def main():
         "-device", "virtio-net-pci,netdev=net0",
         "-drive", f"if=none,id=disk0,format=raw,file={opts.disk}",
         "-device", "virtio-blk-pci,drive=disk0",
-        "-kernel", f"{BUILD}/d0.elf", "-initrd", archive, *opts.qemu], opts.docker_port))
+        "-kernel", f"{BUILD}/d0.elf", "-initrd", archive, *opts.qemu], opts))
 
 
 if __name__ == "__main__":

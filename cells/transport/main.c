@@ -1,7 +1,8 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The transport cell: a container's TCP/IP stack between a port of the nic cell and its
  * client's PV sockets; or a pod's, whose containers share one network. All of the protocol work
- *is in core/; this file is the event loop that joins it to libcell.
+ * is in core/; this file is the event loop that joins it to libcell.
  *
  * Channels: D0_PROTO_NET, we are the client: label ethN is interface ethN, label "up" the
  * hidden one with a slice of the host's address (core/share.c), others take the first free
@@ -238,8 +239,8 @@ static void tell_news(void)
 		n->news = false;
 		name[3] = (char)('0' + i - 1);
 		log_info("%s up, mtu %u, %02x:%02x:%02x:%02x:%02x:%02x",
-			 i == UPLINK ? "up" : name, n->port.mtu, m[0], m[1], m[2], m[3], m[4],
-			 m[5]);
+			 i == UPLINK ? "uplink" : name, n->port.mtu, m[0], m[1], m[2], m[3],
+			 m[4], m[5]);
 	}
 }
 

@@ -108,7 +108,7 @@ function ring(pages, repairs, ol) {
 }
 function draw() {
   const t = now.totals;
-  $("host").textContent = now.host + " · " + now.version;
+  $("host").textContent = "on " + now.host + " · " + now.version.replace(/^D0 /, "version ");
   $("tiles").replaceChildren(tile("Running", t.running + " of " + t.containers), tile("Images", t.images),
     tile("Image layers", bytes(t.layers)), tile("CPUs", now.cpus), now.memory_free ? tile("Free of " + bytes(now.memory), bytes(now.memory_free)) : tile("Memory", bytes(now.memory)),
     tile("Cells", now.cells.length), tile("d0d up", span(now.uptime)), tile("OOM kills", t.oom));

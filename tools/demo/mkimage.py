@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import tarfile
+import time
 
 
 def add(out, name, data):
@@ -20,12 +21,15 @@ def main():
     with open(sys.argv[2], "rb") as f:
         layer = f.read()
     digest = hashlib.sha256(layer).hexdigest()
+    with tarfile.open(sys.argv[2]) as tar:
+        newest = max(member.mtime for member in tar)
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(newest))
     config = json.dumps({
-        "architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
+        "architecture": "amd64", "os": "linux", "created": created,
         "config": {"Env": ["PATH=/bin"], "WorkingDir": "/", "ExposedPorts": {"80/tcp": {}},
                    "Cmd": ["/bin/httpd", "-f", "-v", "-p", "80", "-h", "/www"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "tools/demo/mkroot.sh"}],
+        "history": [{"created": created, "created_by": "tools/demo/mkroot.sh"}],
     }, sort_keys=True).encode()
     name = hashlib.sha256(config).hexdigest() + ".json"
     manifest = [{"Config": name, "RepoTags": ["d0/demo:latest"], "Layers": [f"{digest}/layer.tar"]}]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 # mkroot.sh OUT: the demo container's files, a tar archive: busybox from Debian's package
-# busybox-static and one page.
+# busybox-static and one page. Reproducible: everything is as old as busybox.
 set -eu
 out=$1
 dir=$(mktemp -d)
@@ -23,4 +23,4 @@ cat >"$dir/www/index.html" <<PAGE
 runs in another; the network card is in a third.</p>
 </html>
 PAGE
-tar --format=ustar --sort=name --owner=0 --group=0 --mtime=@0 -C "$dir" -cf "$out" .
+tar --format=ustar --sort=name --owner=0 --group=0 --mtime="@$(stat -c %Y /bin/busybox)" -C "$dir" -cf "$out" .

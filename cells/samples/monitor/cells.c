@@ -19,12 +19,12 @@ static void ps(const char *arg)
 	static struct d0_ctl_cell_status st;
 	uint32_t slots = cell_slots();
 
-	say("%4s %-14s %-12s %-8s %5s %6s %9s %8s %7s %9s %9s", "cell", "name", "image",
+	say("%4s %-18s %-10s %-8s %5s %6s %9s %8s %7s %9s %9s", "cell", "name", "image",
 	    "state", "vcpus", "starts", "cpu ms", "mem KiB", "tables", "exits", "calls");
 	for (uint32_t i = 0; i < slots; i++) {
 		if (!cell_status(i, &st))
 			continue;
-		say("%4u %-14s %-12s %-8s %5u %6lu %9lu %8lu %7lu %9lu %9lu", i, st.name,
+		say("%4u %-18s %-10s %-8s %5u %6lu %9lu %8lu %7lu %9lu %9lu", i, st.name,
 		    st.image, state_name(st.state), st.vcpus, st.starts, st.cpu_ns / 1000000,
 		    st.memory / 1024, st.page_tables / 1024, st.exits, st.hypercalls);
 		if (st.reason[0])

@@ -85,8 +85,20 @@ const char *cell_name(uint32_t cell)
 
 static void help(const char *arg)
 {
-	LINKSET_FOREACH(commands, c)
-	say("  %-9s %-8s %s", (*c)->name, (*c)->args, (*c)->help);
+	const char *last = "";
+
+	for (;;) { /* by name, whatever order they were linked in */
+		const struct command *next = NULL;
+
+		LINKSET_FOREACH(commands, c)
+		if (strcmp((*c)->name, last) > 0 &&
+		    (!next || strcmp((*c)->name, next->name) < 0))
+			next = *c;
+		if (!next)
+			return;
+		say("  %-9s %-8s %s", next->name, next->args, next->help);
+		last = next->name;
+	}
 }
 COMMAND(help_command, "help", "", "this list", help);
 

@@ -23,7 +23,7 @@ static void ring(const char *arg)
 			char name[D0_NAME_MAX];
 
 			memcpy(name, st.name, sizeof(name));
-			say("  %-14s -> %-14s %9lu pages checked, %lu bad", name,
+			say("  %-18s -> %-18s %9lu pages checked, %lu bad", name,
 			    cell_name(st.successor), st.pages_checked, st.pages_bad);
 		}
 }
@@ -84,7 +84,7 @@ static void events(const char *arg)
 	for (uint32_t i = 0; i < req.count && i < D0_CTL_EVENTS_MAX; i++) {
 		const struct d0_event *e = &req.event[i];
 
-		say("  %6lu %7lu.%03lu %-12s %s: %.128s", e->seq, e->time_ns / 1000000000,
+		say("  %6lu %7lu.%03lu %-18s %s: %.128s", e->seq, e->time_ns / 1000000000,
 		    e->time_ns / 1000000 % 1000, cell_name(e->cell), event_name(e->kind),
 		    e->text);
 	}
