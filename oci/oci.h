@@ -16,8 +16,8 @@
  *				/layers/<chain ID>.<n>	contents that a later entry of the same
  *							layer replaced
  *				/signatures/<image ID>	who vouches for it, see sign.c
- *				/origins/<fsid>		the image that a container's root began
- *as PFS "tmp-..."		an import under way; what a power cut leaves is deleted by
+ *				/origins/<fsid>		the image that a container's root began as
+ *	PFS "tmp-..."		an import under way; what a power cut leaves is deleted by
  *				oci_recover()
  *
  * An import becomes visible in one transaction of h2: after a cut at any write the image is

@@ -8,7 +8,8 @@
  *	record   = name NUL "mode uid gid mtime.nsec size major:minor" NUL X C
  *	X        = SHA-256 over "name NUL length NUL value" of the extended attributes, sorted
  *	C        = SHA-256 of a file's content or a link's target; H() of a directory; else
- *zeros root     = SHA-256 of the record of the root directory, with an empty name
+ *		   zeros
+ *	root     = SHA-256 of the record of the root directory, with an empty name
  *
  * Sizes of directories and link counts are left out; hard links appear as equal files.
  */

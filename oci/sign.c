@@ -9,9 +9,9 @@
  * Model. A signature covers the image's ID (the digest of its config), the digest of the
  * manifest it came with, and the placement-independent root of its tree (root.c); so it
  * holds on every volume that the image is imported to. Keys and algorithm are the boot
- *archive's: ECDSA on P-256 with SHA-256, raw r||s. A key is named by the SHA-256 of its public
- *half, an uncompressed point; whoever knows that name needs no more to trust a signature, as
- *the public half lies beside it:
+ * archive's: ECDSA on P-256 with SHA-256, raw r||s. A key is named by the SHA-256 of its public
+ * half, an uncompressed point; whoever knows that name needs no more to trust a signature, as
+ * the public half lies beside it:
  *
  *	/signatures/<image ID>	lines "p256 PUBLIC SIGNATURE", in hex, one for each signer
  *	/origins/<fsid>		"image ID": the PFS with this fsid began as a snapshot of it

@@ -6,7 +6,8 @@
  *	tap_wire wire NSA TAPA NSB TAPB 0|1	passes frames both ways (1: offloads) until
  *						SIGTERM; then a line: frames A to B, B to A
  *	tap_wire write NS TAP LEN COUNT		CPU ns of writing one frame, which the stack
- *drops tap_wire read NS TAP COUNT 0		CPU ns of reading one frame that others send
+ *						drops
+ *	tap_wire read NS TAP COUNT 0		CPU ns of reading one frame that others send
  *
  * Devices exist; both have virtio-net headers. The last two say what the extra crossing costs
  * that a kernel's stack does not have when its device is a card.

@@ -8,8 +8,8 @@
  *		boot		the volume image of the boot archive (the region of that cell's
  *				data=), changed in memory only
  *		disk:N		the N-th disk granted to the cell (0 = first)
- *	OPTION	create		on a disk without a volume whose first MiB is all zeros: make
- *one format=YES-ERASE-ALL	make a new volume on every start, whatever the disk holds
+ *	OPTION	create		on a disk without a volume whose first MiB is all zeros: make one
+ *		format=YES-ERASE-ALL	make a new volume on every start, whatever the disk holds
  *		readonly	never write
  *		size=SIZE	of a ram volume (24M and more; default 32M)
  *		cache=SIZE	of blocks in memory (1536K..; default 8M)
@@ -17,10 +17,12 @@
  *		check=sha192|xxhash64|crc32c, comp=lz4|zlib|none	for create, format, ram
  *		sync=SECONDS	1..3600, default 5: how long a change may stay in memory
  *		mirror=disk:N	a second disk with the same volume: bad blocks are mended from
- *it, and the volume goes on when one disk fails. With create both must be blank; a blank disk
- *beside a volume becomes its copy require-signed=KEY[+KEY]...	serve only images, and roots
- *that began as an image, which one of these keys signed; a key is the SHA-256 of its public
- *half in hex (`d0fs key FILE`), at most 4
+ *				it, and the volume goes on when one disk fails. With create
+ *				both must be blank; a blank disk beside a volume becomes its
+ *				copy
+ *		require-signed=KEY[+KEY]...	serve only images, and roots that began as an
+ *				image, which one of these keys signed; a key is the SHA-256
+ *				of its public half in hex (`d0fs key FILE`), at most 4
  *
  * Without d0.store: `boot` if the cell has an image, else `ram`; no disk is touched, not even
  * reset. A word given twice, unknown, or that contradicts another is an error, and then

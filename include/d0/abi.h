@@ -52,9 +52,8 @@
 	  "end this cell: code 0 for an orderly end, a reason as text")                      \
 	X(4, random, "", "64 bits from the nucleus's generator in RDX")                      \
 	X(5, verify, "answer",                                                               \
-	  "answer the last challenge, take the next: RAX = first page << 16 | pages (0 "     \
-	  "pages: "                                                                          \
-	  "nothing due), RDX = nonce")                                                       \
+	  "answer the last challenge, take the next: RAX = first page << 16 | pages "        \
+	  "(0 pages: nothing due), RDX = nonce")                                             \
 	X(6, control, "address, length", "a request of the control protocol (d0/control.h)") \
 	X(7, vcpu_start, "vcpu, entry, stack, argument",                                     \
 	  "start another vCPU of this cell (virtual addresses; RDI = argument)")             \
@@ -103,7 +102,7 @@ enum d0_error {
 #ifndef __ASSEMBLY__
 #include <stdint.h>
 
-/* Region types: DESIGN.md section 2. */
+/* Region types: docs/nucleus.md. */
 enum d0_region_type {
 	D0_REGION_NONE,
 	D0_REGION_TEXT,   /* R-X, shared by cells of one image, verified */
@@ -147,8 +146,7 @@ _Static_assert(sizeof(struct d0_region) == 64, "region entry");
 enum d0_channel_state {
 	D0_CHANNEL_FREE,
 	D0_CHANNEL_OPEN,
-	D0_CHANNEL_CLOSED, /* the peer is gone; the ring stays mapped until the slot is reused
-			    */
+	D0_CHANNEL_CLOSED, /* the peer is gone; the ring stays mapped till the slot is reused */
 };
 
 /* What flows over a channel; each has a header in include/d0/. */

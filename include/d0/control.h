@@ -71,7 +71,7 @@ struct d0_ctl_cell_create {
 	uint32_t restart;   /* enum d0_restart_policy */
 	uint32_t caps;      /* only what the caller itself holds, never D0_CAP_CONTROL */
 	uint32_t slice_us;  /* longest turn on a CPU, at most a period; 0: 10 ms. Who waits at
-			       the  same priority gets time in proportion to it */
+			       the same priority gets time in proportion to it */
 	uint32_t pad;
 	char data[48]; /* file of the boot archive to map read-only, or empty */
 };
@@ -106,7 +106,6 @@ struct d0_ctl_channel_destroy {
 	uint32_t pad;
 };
 
-/* The device at an address, or the `index`th of a class or, class 0, of a vendor's kind. */
 struct d0_ctl_channel_status {
 	struct d0_ctl h;
 	uint32_t channel;
@@ -114,6 +113,7 @@ struct d0_ctl_channel_status {
 	struct d0_channel info; /* out */
 };
 
+/* The device at an address, or the `index`th of a class or, class 0, of a vendor's kind. */
 struct d0_ctl_device_grant {
 	struct d0_ctl h;
 	uint32_t address; /* as d0_device.address, or D0_CTL_BY_KIND */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * PV sockets: the protocol between a client cell (a linux cell, a native cell) and the
  * transport cell that holds its TCP/IP stack.
@@ -290,16 +291,18 @@ enum pvs_command {
 
 /*
  * SOCKET      creates socket `sock` (a free slot, its indexes set to 0 by the client).
- *             Rings are optional for a stream (needed before CONNECT; see RINGS), required for
- * the rest. -EAFNOSUPPORT -EPROTONOSUPPORT -ENFILE -EEXIST -EINVAL -EACCES CONNECT     stream:
- * answers -EINPROGRESS at once; CONNECTED or an error follows in the slot. Datagram: 0.
- * rsp.addr is the local name. -EISCONN -EALREADY -ENETUNREACH -EADDRNOTAVAIL -ENOBUFS (no
- * rings) -EAFNOSUPPORT -EINVAL RELEASE     close(). Data in the tx ring is still sent. The
- * response may come late: only then are slot and rings the client's again. With PVS_REL_ABORT,
- * or linger {on, 0}, the connection is reset and the answer is prompt. BIND        port 0: the
- * server picks; rsp.addr is the name bound. -EADDRINUSE -EADDRNOTAVAIL -EINVAL. AF_PACKET:
- * binds to protocol and ifindex. LISTEN      backlog is clamped to 1..4096. -EADDRINUSE -EINVAL
- * -EOPNOTSUPP ACCEPT      takes one connection off `sock` and makes it socket `new_sock` with
+ *             Rings are optional for a stream (needed before CONNECT; see RINGS), required
+ *             for the rest. -EAFNOSUPPORT -EPROTONOSUPPORT -ENFILE -EEXIST -EINVAL -EACCES
+ * CONNECT     stream: answers -EINPROGRESS at once; CONNECTED or an error follows in the
+ *             slot. Datagram: 0. rsp.addr is the local name. -EISCONN -EALREADY
+ *             -ENETUNREACH -EADDRNOTAVAIL -ENOBUFS (no rings) -EAFNOSUPPORT -EINVAL
+ * RELEASE     close(). Data in the tx ring is still sent. The response may come late: only
+ *             then are slot and rings the client's again. With PVS_REL_ABORT, or linger
+ *             {on, 0}, the connection is reset and the answer is prompt.
+ * BIND        port 0: the server picks; rsp.addr is the name bound. AF_PACKET: binds to
+ *             protocol and ifindex. -EADDRINUSE -EADDRNOTAVAIL -EINVAL
+ * LISTEN      backlog is clamped to 1..4096. -EADDRINUSE -EINVAL -EOPNOTSUPP
+ * ACCEPT      takes one connection off `sock` and makes it socket `new_sock` with
  *             `rings`. Never waits: -EAGAIN if there is none (wait for IN on the
  *             listener). rsp: accepted. -EINVAL (not listening) -EEXIST (slot taken)
  * POLL        ret: PVS_EV_* that hold now (any client may compute them itself).

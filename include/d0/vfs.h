@@ -26,17 +26,17 @@
  * gets EIO.
  *
  * What a restart of the store guarantees. It comes back with the volume as its last sync left
- *it (FSYNC, FSYNCDIR and SYNCFS of any client, or sync= seconds at most), whole and in the
+ * it (FSYNC, FSYNCDIR and SYNCFS of any client, or sync= seconds at most), whole and in the
  * order it was changed. The handshake comes anew on the same channel and the client sends INIT
  * again. Node numbers keep their meaning: a node number is an inode number, node 1 the root.
- *(That of an object which no sync has seen may be given to another one.) File handles are
- *stateless (fh is 0 and not looked at), so open files go on by their nodes, and directory
- *offsets go on where they were. Not kept are lookup counts, which start at 0, and with them
- *objects that have no name any more: those give ENOENT. A request without a reply may have been
- *performed or not; changes that were replied to but not synced may be gone: a client that
- *cached what it wrote writes it again or owes its programs an EIO from the next fsync. The
- *server keeps an unlinked file alive only while this session holds it (lookup count or open
- *handle).
+ * (That of an object which no sync has seen may be given to another one.) File handles are
+ * stateless (fh is 0 and not looked at), so open files go on by their nodes, and directory
+ * offsets go on where they were. Not kept are lookup counts, which start at 0, and with them
+ * objects that have no name any more: those give ENOENT. A request without a reply may have been
+ * performed or not; changes that were replied to but not synced may be gone: a client that
+ * cached what it wrote writes it again or owes its programs an EIO from the next fsync. The
+ * server keeps an unlinked file alive only while this session holds it (lookup count or open
+ * handle).
  *
  * What the server does to a client that breaks the rules: a malformed request gets EINVAL
  * (or EIO when its opcode is not readable); a broken ring or a chain without room for a
@@ -47,8 +47,8 @@
  * itself is all that changes. WRITEBACK_CACHE is offered; with it LSEEK gives ENOSYS, because
  * Linux asks without writing back what it holds, unless the client says that it holds nothing
  * of the file: D0_VFS_LSEEK_CLEAN in the request's padding.
- *Permissions are the client's business (as Linux's default_permissions): the server checks
- *none.
+ * Permissions are the client's business (as Linux's default_permissions): the server checks
+ * none.
  */
 #ifndef D0_VFS_H
 #define D0_VFS_H

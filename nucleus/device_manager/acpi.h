@@ -56,8 +56,7 @@ struct acpi_info {
 
 	/* FADT, and _S5 of the DSDT */
 	struct acpi_register pm1a_control, pm1b_control, pm_timer, reset;
-	u16 smi_command; /* write acpi_enable here to leave legacy mode; 0: always in ACPI mode
-			  */
+	u16 smi_command; /* takes acpi_enable, to leave legacy mode; 0: always in ACPI mode */
 	u8 acpi_enable;
 	u8 reset_value;
 	bool pm_timer_32;

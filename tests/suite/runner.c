@@ -14,7 +14,7 @@
  *					passes, fails, is skipped, was not through at the end
  *
  * The cases are told as they come, so that those before the end of the whole machine are known,
- *and the time limit is for each of them; of other programs it is for the whole.
+ * and the time limit is for each of them; of other programs it is for the whole.
  */
 #define _GNU_SOURCE
 #include <errno.h>

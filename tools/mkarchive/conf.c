@@ -7,7 +7,7 @@
  *
  *	cell NAME image=IMG [heap=64K] [stack=16K] [state=0] [user=0] [vcpus=1] [channels=8]
  *	     [priority=3] [budget=0] [slice=0] [restart=never|on-failure|always]
- *[caps=inspect,...]
+ *	     [caps=inspect,...]
  *	     [data=FILE]	a file of the archive, mapped read-only as a region of that name
  *	args NAME the rest of the line
  *	channel SERVER CLIENT protocol=P [ring=16K] [label=L] [server_args=A] [client_args=A]

@@ -31,8 +31,7 @@ struct fuse_fs {
 	struct fuse_conn *conn;
 	struct inode *hash[BUCKETS];
 	u64 dirty_inodes;
-	bool full; /* the store had no room for the last pages sent: writers wait for its answer
-		    */
+	bool full; /* no room in the store for the last pages: writers wait for its answer */
 };
 struct fnode {              /* priv of an inode */
 	struct inode *next; /* hash chain */

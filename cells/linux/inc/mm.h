@@ -123,9 +123,7 @@ struct vma {
 #define VMA_HEAP      8u
 #define VMA_MAYWRITE  16u
 #define VMA_LOCKED    32u
-#define VMA_SPECIAL                                                              \
-	64u /* frames that are not ours, no copy, no unmap by programs' truncate \
-	     */
+#define VMA_SPECIAL   64u /* frames that are not ours: no copy, no unmap by a truncate */
 #define VMA_DONTFORK  128u
 #define VMA_WIPEFORK  256u
 #define VMA_NORESERVE 512u

@@ -17,8 +17,8 @@
  *
  * A private segment (seg=) has no card: (POLICY_NO_CARD, its number). What is not for one of
  * its ports goes nowhere. MACVLAN ports are bridge ports without learning; private ones never
- *reach another port, VEPA ones reach them over the wire only. IPVLAN ports share the card's
- *MAC.
+ * reach another port, VEPA ones reach them over the wire only. IPVLAN ports share the card's
+ * MAC.
  *
  * TCP segments that a card hands up one by one reach a port joined: merge.c.
  *

@@ -3,7 +3,8 @@
  * The probe: measures the nucleus from inside a cell, and exercises the control protocol.
  *
  *	do=cycle n=N		create, start and destroy a cell N times; free memory before and
- *after do=hypercall n=N	N of the cheapest hypercall
+ *				after
+ *	do=hypercall n=N	N of the cheapest hypercall
  *	do=notify n=N		N round trips of a bell with the client of channel 0 (do=answer)
  *	do=answer		rings back
  *	do=smp n=N		all vCPUs of the cell add to a sum under a lock, N times each
