@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Shared by the files of handlers (api_*.c).
 #ifndef D0D_API_H
 #define D0D_API_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Files of containers: cp both ways, export, diff; and save.
 #include <archive.h>
 #include <archive_entry.h>

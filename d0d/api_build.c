@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // POST /build: the classic builder over HTTP; and its cache.
 #include <archive.h>
 #include <archive_entry.h>

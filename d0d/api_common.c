@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/api.h"
 
 #include <string.h>

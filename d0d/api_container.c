@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // /containers: create, list, inspect and the verbs.
 #include <limits.h>
 #include <stdio.h>

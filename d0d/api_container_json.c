@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How a container looks: inspect and list.
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The dashboard's port: a page, its data (status.json) and /metrics. Reads only.
 //
 // Metrics follow OpenMetrics 1.0: counters end in _total, a family's lines stand together,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // /exec: create, start (hijacked or detached), inspect, resize.
 #include <stdlib.h>
 #include <string.h>

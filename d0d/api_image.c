@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // /images: list, inspect, history, tag, remove, prune, load.
 #include <fnmatch.h>
 #include <stdio.h>

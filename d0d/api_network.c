@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // /networks and /volumes.
 #include <string.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // pull (images/create), import, push, login, search.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // top and stats.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // attach, logs and the relay between a client and a console.
 //
 // One thread serves a hijacked connection in both directions: it polls the client and the

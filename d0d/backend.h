@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What d0d needs from the host it runs on. Two implementations exist: `linux` (namespaces,
 // overlayfs; a development and test peer) and `d0` (cells through the nucleus' control
 // device, trees through the store's admin channel).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Content-addressed files: image configs, and layers exactly as they came (so that save and
 // push give back the bytes whose digests the world knows).
 #include <archive.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The image builder.
 //
 // Problem: a Dockerfile's steps are what a container host does anyway: make a container of an

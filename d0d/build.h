@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The image builder: what Docker calls the classic one. See build.c for the theory.
 #ifndef D0D_BUILD_H
 #define D0D_BUILD_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What a build remembers: build/<key> holds the id of the image that a step made.
 #include <dirent.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // COPY and ADD: from one archive (the build context, or what a stage's or an image's tree
 // gives) into another, in which everything has the name it is to have in the container.
 //

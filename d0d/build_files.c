@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The builder's steps that change files: RUN, COPY and ADD make a container; what changed in it
 // becomes a layer. See build.c for the theory.
 #include "d0d/build.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/client.h"
 
 #include <errno.h>

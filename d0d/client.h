@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A small HTTP client for registries: one request on a connection of its own.
 #ifndef D0D_CLIENT_H
 #define D0D_CLIENT_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/conn.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One byte stream to a peer: TCP or Unix socket, in the clear or inside TLS. A conn is
 // used by one thread at a time.
 #ifndef D0D_CONN_H

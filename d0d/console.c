@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Consoles.
 //
 // Problem: one program, any number of attached clients of any speed, and a log that must be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Consoles: what a program writes goes to a log and to everyone attached; what attached
 // clients write goes to the program. See console.c.
 #ifndef D0D_CONSOLE_H

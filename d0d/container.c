@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Containers: records, lookup, creation and removal.
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What a create request may ask for.
 //
 // Everything is decided here, before anything is made: options are merged with the image's

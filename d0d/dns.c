@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Container DNS.
 //
 // In a network of the user's, containers find each other by name, alias or short id; every

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Names of containers: a DNS server for each network of the user's.
 #ifndef D0D_DNS_H
 #define D0D_DNS_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The Dockerfile parser.
 //
 // Source: docs.docker.com/reference/dockerfile (format, parser directives, environment

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The Dockerfile parser: text in, instructions out. Pure; fuzzed.
 #ifndef D0D_DOCKERFILE_H
 #define D0D_DOCKERFILE_H

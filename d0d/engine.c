@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The engine.
 //
 // Problem: many clients at once drive long operations on shared objects; d0d may be killed

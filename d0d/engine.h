@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The engine: every object d0d manages, and the rules between them. See engine.c for the
 // theory (locking, persistence, recovery).
 #ifndef D0D_ENGINE_H

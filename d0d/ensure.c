@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Containers that the host's owner wants to be there, told on the command line: made when they
 // are missing, or were made from other words, and started. What a user did to one meanwhile
 // (stopped it, changed its policy) stays as long as the words are the same.

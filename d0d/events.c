@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Events: a ring of the newest, each numbered; readers wait on a condition and compare
 // numbers, so a slow reader loses old events rather than holding anyone up.
 //

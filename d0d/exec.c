@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Exec sessions: one more program inside a running container. They live in memory only: a
 // new d0d doesn't know them, as with Docker.
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Problem: layers may come compressed with xz or bzip2. The store undoes gzip and zstd only,
 // and libarchive can't help: it pulls its input, and a blob is pushed as it arrives. Model: the
 // first bytes are held back until they tell the kind; then every piece goes through the

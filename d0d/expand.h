@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Undoes xz and bzip2 of a stream on its way; everything else passes as it is (gzip and zstd
 // are the store's to undo). What a stream is shows in its first bytes.
 #ifndef D0D_EXPAND_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Health checks: a thread for each container that has one runs its probe as an exec session
 // at the interval, and keeps the last five results.
 #include <stdio.h>

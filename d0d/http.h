@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // HTTP/1.1, both sides. http_parse.c is pure (bytes in, structure out) and is what the
 // fuzz target feeds; http.c moves bodies and answers over a conn.
 //

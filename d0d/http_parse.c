@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/http.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Image records: names, layers, removal, garbage collection.
 //
 // An image is one file images/<hex>.json (names and layers) beside the blob of its config;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Images made here: docker import (a root file system) and docker commit (a container's
 // changes as one more layer).
 #include <archive.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Images that the host's store keeps (backend.h, img_*).
 //
 // Problem: the store has images of its own, which others may bring and take as well (d0fs on

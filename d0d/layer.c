@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From blobs to layers (trees) to image records.
 #include <openssl/evp.h>
 #include <stdio.h>

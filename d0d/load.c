@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // docker load: reads an archive as a stream, in whatever order its members come.
 //
 // Each member goes into the blob store under its digest (small JSON ones also stay in

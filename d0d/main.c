@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // d0d: options, signals, start and end.
 #include <errno.h>
 #include <getopt.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Networks: records, addresses, endpoints. A network is a segment of the switch; the
 // backend makes it (net_create), the engine gives out its addresses.
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // IPv6 of networks: subnets, addresses. Which is the wire's business (macvlan, SLAAC) is not
 // here: a network has addresses of its own if it was made with --ipv6.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Pushing to registries.
 //
 // Problem: an image's digest in a registry is that of its manifest, which names the layers in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Image references: [registry/]path[:tag][@digest], as distribution/reference defines them.
 #ifndef D0D_REF_H
 #define D0D_REF_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Talking to registries, and pulling from them; push.c pushes.
 //
 // Sources: OCI distribution-spec 1.0; Docker's token authentication (Www-Authenticate:

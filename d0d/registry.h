@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The registry side: pull and push over the OCI distribution API (registry v2), with token
 // authentication and TLS.
 #ifndef D0D_REGISTRY_H

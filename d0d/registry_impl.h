@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Between registry.c and push.c: one registry that is being spoken to.
 #ifndef D0D_REGISTRY_IMPL_H
 #define D0D_REGISTRY_IMPL_H

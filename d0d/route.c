@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/route.h"
 
 #include <stdio.h>

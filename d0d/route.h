@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The API's routes. Each file of handlers registers its own with ROUTE(); the linker
 // collects them, so a new route is one line beside its handler.
 #ifndef D0D_ROUTE_H

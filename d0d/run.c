@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Running containers: start, the monitor that waits for the end, restarts, stop and wait.
 //
 // Each start spawns a monitor thread. It alone calls the backend's wait() and release(), and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // docker save: one tar that is both an OCI layout and a docker-archive (manifest.json), as
 // newer engines write it.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The HTTP server.
 //
 // Problem: Docker's API mixes short calls with uploads of gigabytes, streams that last for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Listeners and their connections: one thread for each connection, at most max_conns.
 #ifndef D0D_SERVER_H
 #define D0D_SERVER_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From a container's record to what the backend starts.
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "d0d/util.h"
 
 #include <dirent.h>

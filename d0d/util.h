@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Small tools every part of d0d uses: errors that carry an HTTP status, growing
 // strings, identifiers, times, files written atomically.
 //

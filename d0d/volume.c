@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Named volumes: a record beside a tree "v-<name>".
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The dashboard's files, as bytes: d0d is one binary. Paths are from the top of the tree,
 // where the compiler runs.
 #define EMBED(name, path)                                                                \

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Add up the JUnit files of a run: the last line is `N passed, N failed`."""
 
 import glob

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Two stacks in one process, frames handed over in memory: what a byte, a segment and a
  * round trip cost without a kernel around them. Checksums in software, MSS 1460.

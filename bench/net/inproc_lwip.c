@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The same on lwIP: both ends in its thread, through an interface that hands
  * back what is sent to itself, raw API. Arguments as inproc has them. */
 #include <lwip/netif.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The Linux stack's side of bench/net.py: an echo server, one connection at a time. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The peer of bench/net.py: echo, discard and chargen on lwIP (Debian's liblwip, raw API)
  * over the TAP device named by PRECONFIGURED_TAPIF, as transportd serves them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The controller's end of the container control protocol (d0/conctl.h).
 //
 // Model: one thread per container reads frames and never waits for anything else; output

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A container's cell as d0d sees it: its channels and the programs in it.
 #ifndef D0D_BOX_H
 #define D0D_BOX_H

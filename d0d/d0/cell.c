@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A container's cell: making it with its channels (to d0d its control channel, to the store one
 // for its root and one for each volume), finding one that outlived an earlier d0d, ending it.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The control protocol (d0/control.h) through the cell's /dev/d0ctl, and what it tells
 // about the host: the machine, and every cell in the order of the verification ring.
 #include <errno.h>

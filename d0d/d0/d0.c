@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The D0 backend: d0d in a linux cell of the host it manages.
 //
 // Problem: the host is cells, not processes; d0d reaches it through /dev/d0ctl only.

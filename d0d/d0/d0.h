@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Inside of the D0 backend; see backend.h for what it promises.
 #ifndef D0D_D0_H
 #define D0D_D0_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Networks on D0.
 //
 // Problem: docker networks, published ports and the way out, with a TCP/IP stack in a cell of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Inside of the D0 backend's networks: net.c (segments, the host's address, its ports),
 // netcell.c (a container's transport cell).
 #ifndef D0D_D0_NET_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A container's transport cell: making it, its channels to the nic cell and to the container's
 // cell, networks that come and go while it runs, ending it with all that it had.
 //

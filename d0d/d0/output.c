@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What programs of a container write, on its way to the engine's pipes.
 //
 // Problem: one thread reads all frames of a container, and whoever takes a program's output

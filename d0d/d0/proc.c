@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Containers and exec sessions: the backend's operations on top of a container's cell.
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The words of a START frame (d0/conctl.h): what a program and its container are to be.
 #include <string.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Requests to the store cell.
 //
 // Problem: images and files of containers belong to the store; d0d has byte streams to it, over

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The way to the store cell: requests of the admin protocol (d0/store_admin.h).
 #ifndef D0D_D0_STORE_H
 #define D0D_D0_STORE_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Trees: each is a PFS of the store. "c-<id>" is a container's root, a snapshot of its image;
 // "v-<name>" a volume; "k-<chain>" a layer that was kept for a container whose image was
 // removed. Layers themselves, "l-<chain>", are the store's own PFSs "lay-<chain>".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Resource limits and counters through cgroups, version 1 or 2, whichever is mounted.
 // Limits are best effort here (info() says which are real); this backend is for tests.
 #include <errno.h>

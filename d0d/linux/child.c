@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A container's first process (or an exec session's) from clone() to execve().
 //
 // Everything here runs single-threaded in the new namespaces. Each step that fails is named

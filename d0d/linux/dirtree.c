@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Writing into file trees.
 //
 // Problem: archives are hostile. An entry may be named "../../etc/passwd", or a symbolic

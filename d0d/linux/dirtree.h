@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // File trees in ordinary directories: applying layers, packing, comparing. Every path is
 // resolved inside the tree's root (openat2 RESOLVE_IN_ROOT), so neither "..", nor absolute
 // names, nor symbolic links made by an earlier entry lead outside.

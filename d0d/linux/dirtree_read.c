@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Reading file trees: packing them into tars, comparing two of them, cloning.
 #include <archive.h>
 #include <archive_entry.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The linux backend: containers as namespaces, for development and tests.
 //
 // It is a peer of the D0 backend, not a mock: what the docker command starts here really

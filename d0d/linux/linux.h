@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Inside of the linux backend; see backend.h for what it promises.
 #ifndef D0D_LINUX_H
 #define D0D_LINUX_H

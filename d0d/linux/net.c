@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Networks as bridges and veth pairs, through rtnetlink (RFC 3549; linux/rtnetlink.h).
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Running containers and exec sessions: d0d's side of the shim (see shim.c).
 #include <dirent.h>
 #include <errno.h>

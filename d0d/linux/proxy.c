@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Published ports: d0d listens on the host and relays to the container's address. One
 // thread for each published port, one more for each TCP connection.
 #include <arpa/inet.h>

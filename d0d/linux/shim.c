@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The shim: a small process beside each running program.
 //
 // Problem: d0d may be killed at any moment, and the containers must go on: someone else has

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Trees as directories below <dir>/trees:
 //   image trees       <id>/fs          complete, sharing files with their parent by hard links
 //   container trees   <id>/{upper,work,merged,lower}   overlayfs, `lower` names the image tree

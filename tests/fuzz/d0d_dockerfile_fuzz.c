@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Bytes as a Dockerfile, and each instruction's arguments as words.
 #include <stdint.h>
 #include <stdlib.h>

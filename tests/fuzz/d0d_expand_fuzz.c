@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Any bytes as a blob on its way to the store: the first one is the size of the pieces.
 #include <stddef.h>
 #include <stdint.h>

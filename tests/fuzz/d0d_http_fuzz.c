@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Bytes as a client would send them, into the whole server: HTTP, routes, JSON bodies and
 // every handler, over a backend that has only trees.
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Bytes as an image archive (docker load) and as a layer.
 #include <fcntl.h>
 #include <stdint.h>

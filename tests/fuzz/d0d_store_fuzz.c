@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Bytes as what the store cell answers to d0d (d0/store_admin.h): the first chooses the
 // request, the others are frames (status, flags, length in two bytes, payload) until there are
 // no more; then the store is gone. A status of 127: the bytes go as they are. Nothing of it may

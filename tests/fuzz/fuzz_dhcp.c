@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A hostile DHCP server: each record of the input is an options field of an answer that
  * otherwise fits what the client asked.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Frames of any content: Ethernet, ARP, IP, ICMP, ND, fragments, UDP, DHCP. Input: records of a
  * length (2 bytes: bits 0-10 bytes of frame, bit 15: fix the checksums, bit 14: let time

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Hostile clients, three of one stack (a pod): the fuzzer's bytes become requests, slot fields,
  * header fields and bitmaps of their shared regions; clients come and go. Each record: an

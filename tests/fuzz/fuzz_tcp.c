@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Sequences of TCP segments against a listener, with sequence numbers the fuzzer can steer:
  * each record of 8 bytes makes one segment relative to what the stack sent last, or one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Run libFuzzer targets one after the other: run.py --seconds N TARGET...
 
 With --corpus each only goes through its seeds (tests/fuzz/corpus/NAME)."""

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "tests/fuzz/transport_env.h"
 #include <stdlib.h>
 #include <string.h>

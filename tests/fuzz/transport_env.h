@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* One stack in virtual time for fuzz targets: frames out go nowhere, or back in. */
 #ifndef FUZZ_TRANSPORT_ENV_H
 #define FUZZ_TRANSPORT_ENV_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the tests of d0d share: images made from Debian's packages, and a d0d with the linux
 backend inside namespaces of its own, so that nothing of it outlives the test."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Who may talk to d0d and how: TLS with client certificates, other clients (d0ctl, the CLI of
 Debian 12, compose), the static program, slow clients, kills in the middle of work."""
 

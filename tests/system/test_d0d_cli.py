@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The stock docker CLI drives a hosted d0d (linux backend); at least one test for each
 command."""
 

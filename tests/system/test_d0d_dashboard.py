@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The dashboard and /metrics; the page is drawn by a headless Chromium."""
 
 import json

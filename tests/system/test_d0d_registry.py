@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """pull, push and login: against Debian's docker-registry, and against a small registry here
 that demands tokens, speaks TLS and can be told to misbehave."""
 

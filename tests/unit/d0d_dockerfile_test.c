@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The Dockerfile parser: lines, flags, arrays, words and variables.
 #include <stdarg.h>
 #include <stddef.h>

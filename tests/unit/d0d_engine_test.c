@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The engine over a backend that has only trees: layers with whiteouts, hostile archives,
 // images that come and go, records that survive, create requests, consoles and their logs.
 #include <archive.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Compressed layers undone on their way to the store.
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "tests/unit/d0d_fake.h"
 
 #include <stdlib.h>

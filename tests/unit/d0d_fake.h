@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A backend that only has trees (in folders, through the linux backend's own code), for
 // tests and fuzzing of everything above it: nothing is mounted, started or connected.
 #ifndef D0D_FAKE_H

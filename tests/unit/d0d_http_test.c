@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The pure parsers of d0d: HTTP heads and chunks, routes, image references, sizes, times,
 // URLs, registry credentials, DNS questions.
 #include <setjmp.h>

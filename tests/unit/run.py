@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Run cmocka programs, print one line for each, leave JUnit XML: run.py OUTDIR PROGRAM..."""
 
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The PV socket protocol and TCP's states as an application meets them. */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Hostile networks: floods, forgeries, nonsense. Bounded memory, nothing established harmed. */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* IP_RECVERR: what became of a datagram, told with the datagram (MSG_ERRQUEUE in Linux). */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

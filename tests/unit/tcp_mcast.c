@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Multicast: memberships, sources, what a sender hears of itself, reports and queries. */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

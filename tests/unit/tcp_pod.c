@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* A pod: several clients share one stack; each has its own sockets, all share the rest. */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

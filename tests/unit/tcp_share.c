@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* A slice of a host's address (cells/transport/core/share.c): host 0 is a container with
  * 10.0.0.1 on its segment and ports of 192.0.2.15; host 1 is its neighbour 10.0.0.2, the
  * router 192.0.2.2 and a far host, 198.51.100.7. By IPv6 they are fd00::1, 2001:db8::15,

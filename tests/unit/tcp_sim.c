@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "tests/unit/tcp_sim.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Two transport stacks back to back over a simulated link, in virtual time. Each has a PV
  * socket client. Shared by unit tests, fuzz targets and the figures of bench/net.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Byte-exact transfers between two stacks, over links from perfect to awful. */
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>

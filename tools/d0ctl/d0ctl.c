@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // d0ctl: a small client of d0d's API, for hosts and cells without the docker command.
 #include <stdio.h>
 #include <stdlib.h>

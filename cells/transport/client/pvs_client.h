@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The client's side of the PV socket protocol (include/d0/pvsock.h), for native cells,
  * samples and tests. Freestanding; no allocation but from memory given at pvs_init; one

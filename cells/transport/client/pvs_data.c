@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* The client's side of the data rings, and what is ready to be read or written. */
 #include <string.h>
 #include "pvs_int.h"

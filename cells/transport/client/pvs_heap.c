@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The heap of the region, which is the client's: a buddy allocator over units of 512 bytes
  * whose map is in private memory, one byte a unit: order | FREE or order | BUSY at the first

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* What the files of the client library share. */
 #ifndef TRANSPORT_PVS_INT_H
 #define TRANSPORT_PVS_INT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Argument strings; see tp_conf.h. */
 #include "tp_conf.h"
 #include "tp_int.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The Internet checksum (RFC 1071). Sums are of 32-bit words as they lie in memory, folded at
  * the end: the one's complement sum does not depend on byte order. The loops are in util.c.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Sockets with boundaries: UDP (RFC 768), ping sockets (SOCK_DGRAM + IPPROTO_ICMP), raw IP and
  * packet sockets.

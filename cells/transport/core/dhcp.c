@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * DHCPv4 client, RFC 2131 and 2132, with classless routes (RFC 3442) and address conflict
  * detection before use (RFC 5227, one probe).

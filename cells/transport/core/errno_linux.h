@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Linux's error numbers (include/uapi/asm-generic/errno.h): the protocol's own. */
 #ifndef TRANSPORT_ERRNO_LINUX_H
 #define TRANSPORT_ERRNO_LINUX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Reassembly of both IP versions, in a fixed number of slots.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * ICMP (RFC 792, 1122) and ICMPv6 (RFC 4443): echo, errors we send, errors we hear.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * IPv4 (RFC 791, 1122) and IPv6 (RFC 8200): what is checked on the way in, how packets are
  * built on the way out. This is a host: nothing is forwarded, redirects and source routes

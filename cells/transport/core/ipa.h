@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Addresses of both families in one type: IPv4 as ::ffff:a.b.c.d. */
 #ifndef TRANSPORT_IPA_H
 #define TRANSPORT_IPA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Ethernet, ARP, and the neighbour table that IPv4 (RFC 826) and IPv6 (RFC 4861) share.
  *

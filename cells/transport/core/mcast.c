@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Multicast (RFC 1112, 3376, 3810, 3678).
  *

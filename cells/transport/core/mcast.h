@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Multicast: groups of the stack, memberships of sockets, IGMP and MLD. */
 #ifndef TRANSPORT_MCAST_H
 #define TRANSPORT_MCAST_H

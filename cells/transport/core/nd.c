@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * IPv6 neighbour discovery (RFC 4861), address autoconfiguration with duplicate
  * detection (RFC 4862), DNS from router advertisements (RFC 8106), and the multicast

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The server's side of the PV socket protocol (include/d0/pvsock.h): the rings. What the
  * commands do is in pvcmd.c.

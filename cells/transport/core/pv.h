@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* What the files of the PV socket server share: pv.c (rings, events), pvcmd.c (commands). */
 #ifndef TRANSPORT_PV_H
 #define TRANSPORT_PV_H

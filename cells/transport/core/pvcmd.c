@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The commands of the PV socket protocol. pv.c took the request off the ring: it is in private
  * memory, whole, and nothing in it has been judged. Each command judges all it needs first and

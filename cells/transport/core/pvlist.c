@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Lists and configuration: what netlink, /proc/net and `ip` show, as records, and the few
  * changes a container may make to its own network.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Socket options, with Linux's names, numbers and semantics (socket(7), ip(7), ipv6(7),
  * tcp(7)). Options that only concern the client's own bookkeeping (SO_RCVTIMEO, O_NONBLOCK,

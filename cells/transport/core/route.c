@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Addresses, routes, path MTUs, published ports, multicast groups.
  *

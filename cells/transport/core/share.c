@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A slice of the host's address (docs/decisions/0004), or of two: one of each family.
  *

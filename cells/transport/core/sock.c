@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Socket objects: allocation, the two hash tables, ports, data rings, and the list of
  * sockets that must be brought to rest at the end of a batch.

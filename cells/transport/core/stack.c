@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * One TCP/IP stack, as a library.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The state area: what outlives an instance, and how the next one decides to believe it.
  *

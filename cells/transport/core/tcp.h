@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * TCP's own files: tcp_in.c (segments), tcp_ack.c (scoreboard, loss detection),
  * tcp_cc.c (congestion control), tcp_out.c, tcp_timer.c, tcp_open.c (connections come and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Acknowledgements: the scoreboard, round-trip times, loss detection, recovery.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Congestion control: CUBIC (RFC 9438) and Reno (RFC 5681), in bytes and integers.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * TCP input: RFC 9293 section 3.10.7 in its order, with the checks of RFC 5961 (blind
  * resets and injections), RFC 7323 (timestamps, PAWS) and RFC 3168 (ECN).

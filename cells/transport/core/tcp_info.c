@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * TCP_INFO, in the layout of Linux's struct tcp_info (include/uapi/linux/tcp.h); counts
  * of segments are bytes over the MSS, since that is what this stack counts.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Listeners: SYNs, SYN cookies, initial sequence numbers.
  *

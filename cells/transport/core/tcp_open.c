@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * How connections begin and end, seen from the application and from the state machine of
  * RFC 9293 section 3.3.2.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * TCP output: what may be sent now, and how a segment is built.
  *

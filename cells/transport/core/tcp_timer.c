@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * TCP's timers. One retransmission deadline serves four purposes, of which only one can be
  * meant at a time (rtx_kind): the retransmission timeout (RFC 6298), the tail loss probe

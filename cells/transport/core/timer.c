@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Timers of sockets: a hierarchical wheel (Varghese and Lauck) of four levels of 64
  * slots, one millisecond a tick, 4.6 hours deep.

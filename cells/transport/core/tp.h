@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The transport stack's outer face: one TCP/IP stack per instance, event-driven, with no
  * libc, no allocation after tp_init and no clock of its own. Hosted programs, tests, fuzzers

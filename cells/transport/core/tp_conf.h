@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Configuration from argument strings ("ip=10.0.0.2/24 gw=10.0.0.1 dhcp"), shared by the
  * cell and the hosted programs. Words are separated by blanks; the first of several

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What the stack's own files share. The theory is at the head of stack.c; each
  * subsystem's is at the head of its file.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A socket as it lies in the state area: data rings, the TCP control block, datagram sockets'
  * settings. Everything here outlives an instance; no pointers.

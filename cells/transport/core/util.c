@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Sums, hashes, addresses: what every layer needs and nothing knows the stack for. */
 #include "tp_int.h"
 #include "libcell/digit.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* Packet formats, exactly as on the wire. All fields are big-endian. */
 #ifndef TRANSPORT_WIRE_H
 #define TRANSPORT_WIRE_H

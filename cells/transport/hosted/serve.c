@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The sample servers. Each connection is a small state machine driven by readiness; no
  * call waits but the two that accept and close.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Sample servers on the PV socket client: echo (7), discard (9), chargen (19), and HTTP
  * (80) with files from a directory the caller reads for it. Event-driven, one loop.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "cells/transport/hosted/tap.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The stack as a Linux process: a TAP device with virtio-net headers as its interface, a
  * region in memory as its client's, and client code in the same loop.

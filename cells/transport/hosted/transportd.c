@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * transportd: the stack on a TAP device, with the sample servers as its client.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The stack behind packetdrill's --so_filename: a table of functions, virtual time.
  *
