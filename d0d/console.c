@@ -330,11 +330,6 @@ void console_end(struct console *con, int wait_ms)
 	stop_pump(con, wait_ms, true);
 }
 
-void console_leave(struct console *con)
-{
-	stop_pump(con, 0, false);
-}
-
 void console_hangup(struct console *con)
 {
 	pthread_mutex_lock(&con->lock);

@@ -27,8 +27,6 @@ void console_begin(struct console *con, const struct be_io *io, bool tty);
 void console_end(struct console *con, int wait_ms);
 // Ends every sub without there being a program (a start that failed).
 void console_hangup(struct console *con);
-// Ends the pump but not the subs, and leaves unread output to a later d0d.
-void console_leave(struct console *con);
 
 struct sub *console_attach(struct console *con, bool out, bool err);
 void sub_close(struct sub *s);

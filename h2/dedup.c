@@ -88,30 +88,3 @@ void h2_dedup_add(struct h2_vol *v, const struct h2_bref *b)
 	e->data_off = b->data_off;
 	memcpy(e->code, b->check.raw, sizeof(e->code));
 }
-
-int h2_dedup_learn(struct h2_vol *v, const char *label)
-{
-	struct h2_pfs *p;
-	struct h2_walk *w;
-	struct h2_walk_item it;
-	struct h2_bref set[H2_SET_COUNT];
-	int err = v->dedup ? h2_pfs_open(v, label, 0, &p) : 0;
-
-	if (err || !v->dedup)
-		return err;
-	err = h2_commit(v, false);
-	memcpy(set, h2_node_table(p->root), sizeof(set));
-	h2_pfs_close(p);
-	w = err ? NULL : h2_zalloc(v, sizeof(*w));
-	if (!w)
-		return err ? err : -H2_ENOMEM;
-	err = h2_walk_begin(w, v, set, false, 0);
-	while (!err && (err = h2_walk_next(w, &it)) == 1) {
-		if (it.bref->type == H2_BREF_DATA && !it.error)
-			h2_dedup_add(v, it.bref);
-		err = 0;
-	}
-	h2_walk_end(w);
-	h2_free(v, w, sizeof(*w));
-	return err;
-}

@@ -284,8 +284,6 @@ int h2_pfs_rename(struct h2_vol *vol, const char *from, const char *to, bool rep
 int h2_pfs_snapshot(struct h2_vol *vol, const char *source, const char *label);
 /* Make `label` what `snapshot` is now; `label` keeps its name and fsid. */
 int h2_pfs_rollback(struct h2_vol *vol, const char *label, const char *snapshot);
-/* Compression of files made from now on in this PFS's root; check codes are fixed. */
-int h2_pfs_set_comp(struct h2_vol *vol, const char *label, uint8_t comp, uint8_t level);
 
 struct h2_pfs;
 
@@ -296,7 +294,6 @@ struct h2_pfs;
  * of the first open hold. Files left open and unlinked before a crash are removed here. */
 int h2_pfs_open(struct h2_vol *vol, const char *label, unsigned flags, struct h2_pfs **out);
 void h2_pfs_close(struct h2_pfs *pfs);
-const char *h2_pfs_label(const struct h2_pfs *pfs);
 struct h2_vol *h2_pfs_vol(const struct h2_pfs *pfs);
 
 /* ---- files and directories ---- */
@@ -457,14 +454,6 @@ int h2_write_prepared(struct h2_pfs *pfs, uint64_t ino, uint64_t off,
 /* Methods that h2_write would use for this inode (check, comp, level). */
 int h2_file_methods(struct h2_pfs *pfs, uint64_t ino, uint8_t *check, uint8_t *comp,
 		    uint8_t *level);
-/* The stored form of one file block, for second_copy: out has `stored` bytes. */
-int h2_block_encode(const struct h2_codec *codec, void *work, uint8_t methods, uint8_t level,
-		    const void *in, uint32_t len, void *out, uint32_t stored);
-
-/* ---- dedup ---- */
-
-/* Remember the data blocks of a PFS, so that equal blocks written later are shared. */
-int h2_dedup_learn(struct h2_vol *vol, const char *label);
 
 /* ---- long work: begin, step until it returns 0, end ---- */
 

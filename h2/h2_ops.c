@@ -390,21 +390,6 @@ int h2_pfs_rollback(struct h2_vol *v, const char *label, const char *snapshot)
 	return err;
 }
 
-int h2_pfs_set_comp(struct h2_vol *v, const char *label, uint8_t comp, uint8_t level)
-{
-	struct h2_node *n;
-	int err = comp > H2_COMP_ZLIB || level > 9 ? -H2_EINVAL : begin(v);
-
-	if (!err)
-		err = find(v, label, &n);
-	if (err)
-		return err;
-	h2_node_inode(n)->comp_algo = level << 4 | comp;
-	h2_node_dirty(v, n);
-	h2_node_put(v, n);
-	return 0;
-}
-
 /* ---- handles ---- */
 
 static void pfs_free(struct h2_pfs *p)
@@ -486,11 +471,6 @@ void h2_pfs_drop_all(struct h2_vol *v)
 		v->open = p->next;
 		pfs_free(p);
 	}
-}
-
-const char *h2_pfs_label(const struct h2_pfs *p)
-{
-	return p->label;
 }
 
 struct h2_vol *h2_pfs_vol(const struct h2_pfs *p)

@@ -142,21 +142,3 @@ int h2_block_prepare(const struct h2_codec *codec, void *work, uint8_t check, ui
 	memcpy(out->code, b.check.raw, 24);
 	return 0;
 }
-
-int h2_block_encode(const struct h2_codec *codec, void *work, uint8_t methods, uint8_t level,
-		    const void *in, uint32_t len, void *out, uint32_t stored)
-{
-	uint8_t comp = methods & 15, used = H2_COMP_NONE;
-	uint32_t size = h2_pow2_block(len);
-	long packed = 0;
-
-	if (len == 0 || len > H2_BLOCK_SIZE || size != len)
-		return -H2_EINVAL;
-	if (comp == H2_COMP_LZ4 || comp == H2_COMP_ZLIB)
-		packed = h2_pack(codec, work, comp, level, in, size, out, &used);
-	if (used != comp || (packed ? (uint32_t)packed : size) != stored)
-		return -H2_EINVAL;
-	if (!packed)
-		memcpy(out, in, size);
-	return 0;
-}

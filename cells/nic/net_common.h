@@ -15,7 +15,6 @@
 #define NET_MAC_LEN   6u
 #define NET_ETH_HDR   14u
 #define NET_VLAN_HDR  4u
-#define NET_FRAME_MIN 14u
 #define NET_HEAD_MAX  256u /* bytes of a frame that decisions are made on */
 #define NET_FRAGS_MAX 42u
 #define NET_FRAME_MAX 65553u

@@ -539,16 +539,6 @@ static const struct d0_device *device_of(unsigned n, const struct blk_driver **d
 	return NULL;
 }
 
-unsigned blkdev_count(void)
-{
-	const struct blk_driver *drv;
-	unsigned n = 0;
-
-	while (device_of(n, &drv))
-		n++;
-	return n;
-}
-
 static int make_slots(struct blkdev *b, size_t bytes)
 {
 	b->slot_count = (unsigned)(bytes / SLOT_BYTES);

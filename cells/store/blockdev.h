@@ -89,8 +89,6 @@ struct blkdev;
 /* The n-th granted disk (from 0) that a driver knows, brought up. NULL: none, or it failed
  * (logged). write_behind: bytes of buffers, at least 256 KiB. */
 struct blkdev *blkdev_open(unsigned n, size_t write_behind);
-/* How many granted devices have a driver; touches no device. */
-unsigned blkdev_count(void);
 const struct blk_disk *blkdev_disk(const struct blkdev *b);
 /* Tell the device of requests it has not heard of: before the cell sleeps. */
 void blkdev_kick(struct blkdev *b);

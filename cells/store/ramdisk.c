@@ -32,11 +32,6 @@ void ramdisk_free(struct ramdisk *r)
 	free(r);
 }
 
-uint64_t ramdisk_used(const struct ramdisk *r)
-{
-	return r->used;
-}
-
 static void read_base(const struct ramdisk *r, uint64_t off, uint8_t *buf, size_t len)
 {
 	size_t have = 0;

@@ -16,8 +16,6 @@ struct ramdisk;
  * memory. */
 struct ramdisk *ramdisk_new(const void *image, uint64_t image_size, uint64_t size);
 void ramdisk_free(struct ramdisk *r);
-/* Bytes of heap that chunks take. */
-uint64_t ramdisk_used(const struct ramdisk *r);
 /* For h2_env.dev_ops with dev = struct ramdisk. A write without memory for it gives EIO. */
 extern const struct h2_dev_ops ramdisk_ops;
 

@@ -13,8 +13,7 @@
 
 #include "d0d/linux/linux.h"
 
-#define UDP_PEERS   256
-#define UDP_IDLE_MS 60000
+#define UDP_PEERS 256
 
 struct proxy {
 	struct proxy *next;

@@ -331,11 +331,6 @@ void heap_free(struct heap *h, void *p)
 	spin_unlock(&h->lock);
 }
 
-size_t heap_usable(struct heap *h, const void *p)
-{
-	return p ? block_size(block_of(h, p)) - HEADER : 0;
-}
-
 void *heap_realloc(struct heap *h, void *p, size_t size)
 {
 	struct heap_block *b;

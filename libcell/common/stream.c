@@ -67,18 +67,6 @@ static size_t contiguous(const struct byte_ring *r, size_t n)
 	return n < to_end ? n : to_end;
 }
 
-uint8_t *byte_ring_read_ptr(struct byte_ring *r, size_t *len)
-{
-	*len = contiguous(r, byte_ring_readable(r));
-	return r->data + (r->own & r->mask);
-}
-
-uint8_t *byte_ring_write_ptr(struct byte_ring *r, size_t *len)
-{
-	*len = contiguous(r, byte_ring_writable(r));
-	return r->data + (r->own & r->mask);
-}
-
 void byte_ring_advance_read(struct byte_ring *r, size_t len)
 {
 	r->own += (uint32_t)len;

@@ -382,16 +382,6 @@ static int64_t tx_room(const struct vnet_txq *q, uint32_t need)
 	return -1;
 }
 
-uint32_t vnet_port_tx_max(const struct vnet_port *p)
-{
-	uint32_t max = p->state == VNET_PORT_LIVE ? p->tx[0].size : 0;
-
-	if (max < 2 * TX_ALIGN)
-		return 0;
-	max -= TX_ALIGN; /* the header, and rounding */
-	return max < D0_VNET_FRAME_MAX ? max : D0_VNET_FRAME_MAX;
-}
-
 uint8_t *vnet_port_tx_begin(struct vnet_port *p, unsigned pair, uint32_t max_len)
 {
 	if (p->state != VNET_PORT_LIVE || pair >= p->pairs || max_len > D0_VNET_FRAME_MAX)

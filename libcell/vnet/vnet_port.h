@@ -133,9 +133,6 @@ static inline bool vnet_port_live(const struct vnet_port *p)
 bool vnet_port_rx(struct vnet_port *p, unsigned pair, struct vnet_rx *rx);
 void vnet_port_rx_done(struct vnet_port *p, unsigned pair, const struct vnet_rx *rx);
 
-/* The longest frame the transmit area of a pair takes. */
-uint32_t vnet_port_tx_max(const struct vnet_port *p);
-
 /*
  * Room for a frame of up to max_len bytes, contiguous, or NULL: none free (arm with
  * want_tx, then wait) or not attached. A second begin without commit takes the first's

@@ -121,12 +121,6 @@ void store_env_again(struct store_env *e, uint64_t size)
 	store_env_crash(e);
 }
 
-void store_env_remount(struct store_env *e)
-{
-	must(h2_unmount(e->vol), "unmount");
-	mount(e);
-}
-
 static void finding(void *arg, const struct h2_finding *f)
 {
 	if (f->error)

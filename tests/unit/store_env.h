@@ -22,7 +22,6 @@ struct store_env {
 void store_env_open(struct store_env *e, uint64_t size);
 /* Abandon and mount again what was synced. */
 void store_env_crash(struct store_env *e);
-void store_env_remount(struct store_env *e);
 /* For fuzzers: a fresh volume at the first call, then each time the same one as it was made. */
 void store_env_again(struct store_env *e, uint64_t size);
 /* Full check of the synced state; number of errors. */

@@ -108,7 +108,6 @@ void js_str(const char *key, const char *s);
 void js_strn(const char *key, const char *s, size_t len);
 void js_num(const char *key, uint64_t n);
 void js_int(const char *key, int64_t n);
-void js_bool(const char *key, bool b);
 void js_hex(const char *key, const uint8_t *p, size_t len);
 void js_end(void); /* newline at the end of the document */
 /* A document was begun. */

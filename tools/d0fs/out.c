@@ -97,12 +97,6 @@ void js_int(const char *key, int64_t n)
 	printf("%lld", (long long)n);
 }
 
-void js_bool(const char *key, bool b)
-{
-	begin(key);
-	fputs(b ? "true" : "false", stdout);
-}
-
 void js_hex(const char *key, const uint8_t *p, size_t len)
 {
 	begin(key);

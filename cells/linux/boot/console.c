@@ -7,7 +7,6 @@
 #include "cells/linux/inc/channel.h"
 
 void console_init(void);
-void console_input_poll(void);
 
 static char *line; /* one page of the direct map: the hypercall takes physical addresses */
 static u32 line_len;
@@ -41,17 +40,6 @@ static u32 log_output(struct tty *t, const u8 *p, u32 n)
 	if (line_len)
 		timer_set(&flush_timer, clock_now() + 50000000);
 	return n;
-}
-
-void console_input_poll(void)
-{
-	char *buf = line + 2048;
-	s64 n;
-
-	if (!(d0_info->caps & D0_CAP_CONSOLE))
-		return;
-	while ((n = hc_call(D0_HC_console_read, phys_of(buf), 256, 0).value) > 0)
-		tty_input(console_tty, (const u8 *)buf, (u32)n);
 }
 
 void console_init(void)

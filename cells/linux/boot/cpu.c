@@ -101,8 +101,6 @@ static void load_tables(struct cpu *c)
 #define CR0_TS       8ull
 #define CR0_NE       0x20ull
 #define CR0_WP       0x10000ull
-#define CR4_DE       8ull
-#define CR4_PGE      0x80ull
 #define CR4_OSFXSR   0x200ull
 #define CR4_OSXMM    0x400ull
 #define CR4_UMIP     0x800ull

@@ -130,19 +130,6 @@ void dentry_drop(struct dentry *d)
 	}
 }
 
-/* All trees' dentries of a name in a directory (bind mounts have trees of their own). */
-void dentry_drop_name(struct inode *dir, const char *name, u32 len)
-{
-	for (u32 i = 0; i < BUCKETS; i++) {
-		struct dentry *d, *tmp;
-
-		list_each_safe(d, tmp, &buckets[i], sibling) if (d->parent->inode == dir &&
-								 d->name_len == len &&
-								 !memcmp(d->name, name, len) &&
-								 !d->mounted) dentry_drop(d);
-	}
-}
-
 static struct dentry *up(struct dentry *d)
 {
 	while (d->parent == d && d->mnt && d->mnt->point)

@@ -55,7 +55,6 @@ typedef unsigned long ulong;
 #define likely(x)         __builtin_expect(!!(x), 1)
 #define unlikely(x)       __builtin_expect(!!(x), 0)
 #define noreturn_fn       __attribute__((noreturn))
-#define barrier()         __asm__ volatile("" ::: "memory")
 
 /* Doubly linked lists with a head. A zeroed head counts as empty. */
 struct list {

@@ -15,7 +15,6 @@
 #define SEL_UCODE 0x2b
 #define SEL_TSS   0x30
 
-#define RFL_CF 0x001ull
 #define RFL_TF 0x100ull
 #define RFL_IF 0x200ull
 #define RFL_DF 0x400ull
@@ -150,7 +149,6 @@ static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
 #define MSR_EFER           0xc0000080
 #define MSR_STAR           0xc0000081
 #define MSR_LSTAR          0xc0000082
-#define MSR_CSTAR          0xc0000083
 #define MSR_FMASK          0xc0000084
 #define MSR_FS_BASE        0xc0000100
 #define MSR_GS_BASE        0xc0000101
@@ -176,7 +174,6 @@ struct hc_result {
 struct hc_result hc_call(u32 number, u64 a, u64 b, u64 c);
 
 void cpu_init(struct cpu *c, u32 number);
-void cpu_info_init(void);
 /* Take pending events of this vCPU: channels, timer, configuration, stop. */
 void events_take(void);
 void event_channel_handler(u32 channel, void (*fn)(void *arg), void *arg);

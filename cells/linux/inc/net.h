@@ -22,7 +22,6 @@
 #define MSG_CTRUNC_K       0x8u
 #define MSG_TRUNC_K        0x20u
 #define MSG_DONTWAIT_K     0x40u
-#define MSG_EOR_K          0x80u
 #define MSG_WAITALL_K      0x100u
 #define MSG_ERRQUEUE_K     0x2000u
 #define MSG_NOSIGNAL_K     0x4000u
@@ -113,7 +112,5 @@ struct family {
 };
 extern const struct family family_unix, family_inet, family_inet6, family_netlink,
     family_packet;
-bool inet_available(void);
-void unix_proc_text(struct file *unused);
 
 #endif

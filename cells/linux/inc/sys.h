@@ -27,7 +27,6 @@ struct syscall {
 	static s64 sys_##name_(__VA_ARGS__)
 
 void syscalls_init(void);
-u64 syscall_count(u32 nr);
 const char *syscall_name(u32 nr);
 u64 syscall_unknown_count(void);
 extern bool trace_syscalls;

@@ -288,7 +288,6 @@ void sched_yield_cpu(void);
 bool sched_breathe(void);
 noreturn_fn void idle_loop(void);
 struct thread *kthread_start(void (*fn)(void *), void *arg, const char *name);
-void thread_enter_user(void); /* what runs on every way back to a program */
 u64 load_average(int i);
 extern u64 total_forks, total_switches, boot_wall_ns;
 /* What that vCPU did with its time; ALL_CPUS: all together. */
@@ -324,7 +323,6 @@ struct proc *proc_spawn_init(void);
 
 /* exec.c */
 struct exec_args;
-int exec_file(const char *path, struct exec_args *args);
 s64 kernel_exec(const char *path, char *const argv[], char *const envp[]);
 
 /* signal.c */
@@ -346,7 +344,6 @@ static inline bool sig_pending(const struct thread *t)
 {
 	return !t->is_kthread && sig_due(t);
 }
-void sig_recalc(struct thread *t);
 void sig_deliver(struct regs *r);
 /* The most that a handler's frame takes of the stack. */
 u32 sig_frame_size(void);

@@ -313,7 +313,6 @@ void dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d);
 struct dentry *dentry_child(struct dentry *d, const char *name, u32 len);
 void dentry_drop(struct dentry *d); /* forget the name, it is gone */
-void dentry_drop_name(struct inode *dir, const char *name, u32 len);
 /* Path from root (or the caller's root) into buf; returns start within buf or NULL. */
 char *dentry_path(struct dentry *d, struct dentry *root, char *buf, size_t size);
 void dcache_trim(u32 keep);

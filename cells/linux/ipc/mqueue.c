@@ -13,7 +13,6 @@
 #define HARD_MSGS     65536
 #define HARD_SIZE     (16u << 20)
 #define SIGEV_SIGNAL_ 0
-#define SIGEV_NONE_   1
 #define SIGEV_THREAD_ 2
 #define SI_MESGQ_     (-3)
 

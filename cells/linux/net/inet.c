@@ -96,11 +96,6 @@ static int pvs_start(void)
 	return pvs_failed ? -ENETDOWN : 0;
 }
 
-bool inet_available(void)
-{
-	return channel_find(D0_PROTO_SOCKET, NULL) >= 0;
-}
-
 void pvs_cmd_lock(void)
 {
 	while (cmd_locked)

@@ -27,11 +27,6 @@ void syscalls_init(void)
 	}
 }
 
-u64 syscall_count(u32 nr)
-{
-	return nr < SYSCALLS_MAX ? counts[nr] : 0;
-}
-
 const char *syscall_name(u32 nr)
 {
 	return nr < SYSCALLS_MAX && table[nr] ? table[nr]->name : NULL;

@@ -9,7 +9,6 @@
 
 #define POLICY_FIFO   1u
 #define POLICY_RR     2u
-#define POLICY_BATCH  3u
 #define POLICY_IDLE   5u
 #define RESET_ON_FORK 0x40000000u
 #define RR_SLICE_NS   100000000ull

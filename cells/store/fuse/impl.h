@@ -23,7 +23,7 @@ struct fuse_session {
 	struct fuse_stats stats;
 	struct fuse_node *nodes; /* open addressing; size a power of two */
 	uint32_t nodes_size, nodes_used;
-	bool started, destroyed;
+	bool started;
 	bool writeback; /* the client keeps dirty data back: only it knows the holes */
 	bool no_open, no_opendir; /* the client needs no OPEN, OPENDIR */
 	uint32_t minor;

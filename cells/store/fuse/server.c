@@ -91,19 +91,6 @@ static const struct op ops[FUSE_OPCODE_END] = {
     [FUSE_SYNCFS] = {fuse_op_fsync, 0, 0, 0},
 };
 
-const char *fuse_opcode_name(uint32_t opcode)
-{
-	switch (opcode) {
-#define OP_NAME(number, name) \
-	case number:          \
-		return #name;
-		FUSE_OPCODES(OP_NAME)
-#undef OP_NAME
-	default:
-		return "?";
-	}
-}
-
 int fuse_take_name(const struct fuse_req *r, size_t *at, const char **name, size_t *len)
 {
 	const char *p = (const char *)r->arg + *at;
@@ -211,11 +198,6 @@ void fuse_session_free(struct fuse_session *s)
 	free(s);
 }
 
-bool fuse_session_destroyed(const struct fuse_session *s)
-{
-	return s->destroyed;
-}
-
 void fuse_session_stats(const struct fuse_session *s, struct fuse_stats *out)
 {
 	*out = s->stats;
@@ -274,7 +256,6 @@ int fuse_op_destroy(struct fuse_req *r)
 {
 	fuse_nodes_drop(r->s);
 	r->s->started = false;
-	r->s->destroyed = true;
 	return r->s->opts.readonly ? 0 : h2_sync(h2_pfs_vol(r->s->pfs));
 }
 

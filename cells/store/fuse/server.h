@@ -50,9 +50,6 @@ size_t fuse_session_buffer(const struct fuse_session *s);
 long fuse_session_handle(struct fuse_session *s, const void *request, size_t len, void *reply,
 			 size_t max);
 
-/* True once after a DESTROY. */
-bool fuse_session_destroyed(const struct fuse_session *s);
 void fuse_session_stats(const struct fuse_session *s, struct fuse_stats *out);
-const char *fuse_opcode_name(uint32_t opcode);
 
 #endif

@@ -29,7 +29,6 @@ enum {
 #define OPT_MTU       26
 #define OPT_REQUESTED 50
 #define OPT_LEASE     51
-#define OPT_OVERLOAD  52
 #define OPT_TYPE      53
 #define OPT_SERVER    54
 #define OPT_PARAMS    55

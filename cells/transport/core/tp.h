@@ -21,7 +21,6 @@
 #define TP_META_NEEDS_CSUM 1u /* checksum from csum_start belongs at csum_start+csum_offset */
 #define TP_META_CSUM_OK    2u /* rx: transport checksum was verified by the device */
 
-#define TP_GSO_NONE  0u
 #define TP_GSO_TCPV4 1u
 #define TP_GSO_TCPV6 4u
 

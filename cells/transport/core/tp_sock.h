@@ -93,7 +93,6 @@ struct seqrange {
 #define TF_CORK        0x00000400u
 #define TF_QUICKACK    0x00000800u
 #define TF_KEEPALIVE   0x00001000u
-#define TF_RX_SHUT     0x00002000u
 #define TF_PASSIVE     0x00004000u
 #define TF_SAW_DSACK   0x00008000u
 #define TF_TLP_RETRANS 0x00010000u

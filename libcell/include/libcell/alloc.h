@@ -46,7 +46,6 @@ void *heap_alloc(struct heap *h, size_t size, size_t align);
 void *heap_zalloc(struct heap *h, size_t size, size_t align);
 void *heap_realloc(struct heap *h, void *p, size_t size);
 void heap_free(struct heap *h, void *p);
-size_t heap_usable(struct heap *h, const void *p);
 /* Walks everything; panics at the first inconsistency. For tests. */
 void heap_check(struct heap *h);
 

@@ -31,9 +31,6 @@ size_t byte_ring_writable(const struct byte_ring *r);
 /* Copy up to len bytes; how many were moved. */
 size_t byte_ring_read(struct byte_ring *r, void *buf, size_t len);
 size_t byte_ring_write(struct byte_ring *r, const void *buf, size_t len);
-/* Without a copy: the contiguous piece at our index, and moving over it. */
-uint8_t *byte_ring_read_ptr(struct byte_ring *r, size_t *len);
-uint8_t *byte_ring_write_ptr(struct byte_ring *r, size_t *len);
 void byte_ring_advance_read(struct byte_ring *r, size_t len);
 void byte_ring_advance_write(struct byte_ring *r, size_t len);
 /* After moving our index: true if the peer waits and has to be notified. */
