@@ -642,6 +642,89 @@ static void half_marks_are_made_whole(void **x)
 }
 
 /* A client that starts over takes nothing with it and leaves nothing behind. */
+static int bind_new(struct pvs_client *c, int domain, const struct pvs_addr *a, bool reuse)
+{
+	int on = 1, f = pvs_socket(c, domain, PVS_SOCK_STREAM, 0, 0, 0), e;
+
+	if (reuse)
+		assert_int_equal(pvs_setopt(c, f, 1, 2, &on, 4), 0);
+	e = pvs_bind(c, f, a);
+	pvs_close(c, f, false);
+	return e;
+}
+
+/* A port belongs to its connections until TIME-WAIT is over, as in Linux. */
+static void ports_of_connections(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	struct pvs_addr at = sim_addr(1, 7000, false), any = at, any6, mine, other;
+	int on = 1;
+
+	open_sim(&s, &c, 12);
+	memset(any.addr, 0, 16);
+	other = any;
+	other.addr[0] = 127;
+	other.addr[3] = 1;
+	any6 = (struct pvs_addr){.family = PVS_AF_INET6, .port = at.port};
+	assert_int_equal(pvs_name(P, c.a, false, &mine), 0);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, false),
+			 -98);                                        /* it chose that itself */
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, true), -98); /* both must agree */
+	assert_int_equal(pvs_setopt(P, c.a, 1, 2, &on, 4), 0);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, false), -98);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, true), 0);
+	/* The listener is gone, its connection not. */
+	pvs_close(Q, c.listener, false);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &any, false), -98);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &at, true), -98);
+	assert_int_equal(bind_new(Q, PVS_AF_INET6, &any6, false), -98);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &other, false), 0);
+	/* FIN-WAIT-2, then TIME-WAIT; the other end has neither. */
+	pvs_close(Q, c.b, false);
+	sim_run(&s, S);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &any, false), -98);
+	pvs_close(P, c.a, false);
+	sim_run(&s, S);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, false), 0);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &any, false), -98);
+	sim_restart(&s, 1);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &any, false), -98);
+	sim_run(&s, 61 * S);
+	assert_int_equal(bind_new(Q, PVS_AF_INET, &any, false), 0);
+	sim_free(&s);
+}
+
+static void linger2(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	struct pvs_addr mine;
+	int v = 5;
+
+	open_sim(&s, &c, 12);
+	assert_int_equal(pvs_name(P, c.a, false, &mine), 0);
+	assert_int_equal(pvs_getopt(P, c.a, 6, 8, &v, 4), 4);
+	assert_int_equal(v, 60);
+	v = 5;
+	assert_int_equal(pvs_setopt(P, c.a, 6, 8, &v, 4), 0);
+	pvs_close(P, c.a, false);
+	sim_run(&s, 4 * S);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, false), -98);
+	sim_run(&s, 2 * S);
+	assert_int_equal(bind_new(P, PVS_AF_INET, &mine, false), 0);
+	sim_free(&s);
+	open_sim(&s, &c, 12);
+	v = -7;
+	assert_int_equal(pvs_setopt(P, c.a, 6, 8, &v, 4), 0);
+	assert_int_equal(pvs_getopt(P, c.a, 6, 8, &v, 4), 4);
+	assert_int_equal(v, -1);
+	pvs_close(P, c.a, false);
+	sim_run(&s, S);
+	assert_true(state_of(Q, c.b) & PVS_ST_CLOSED);
+	sim_free(&s);
+}
+
 static void client_restarts(void **x)
 {
 	struct sim s;
@@ -710,6 +793,8 @@ int main(void)
 	    cmocka_unit_test(damaged_state),
 	    cmocka_unit_test(half_marks_are_made_whole),
 	    cmocka_unit_test(client_restarts),
+	    cmocka_unit_test(ports_of_connections),
+	    cmocka_unit_test(linger2),
 	    cmocka_unit_test(wakeups_are_suppressed),
 	};
 

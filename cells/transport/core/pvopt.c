@@ -261,9 +261,14 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 	case TCP_DEFER_ACCEPT_:
 		t->defer = (uint8_t)MIN(x, 255u);
 		return 0;
+	case TCP_LINGER2_:
+		if (x > INT32_MAX)
+			t->linger2_ms = LINGER2_NONE;
+		else
+			t->linger2_ms = MIN(x, LINGER2_MAX_MS / 1000) * 1000;
+		return 0;
 	case TCP_FASTOPEN_: /* as on Linux where no cookie is known: a handshake, then data */
 	case TCP_FASTOPEN_CONNECT_:
-	case TCP_LINGER2_:
 	case TCP_WINDOW_CLAMP_:
 	case TCP_NOTSENT_LOWAT_:
 		return 0;
@@ -619,7 +624,9 @@ static int get_tcp(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *
 		x = t->defer;
 		break;
 	case TCP_LINGER2_:
-		x = FIN_WAIT2_MS / 1000;
+		x = t->linger2_ms == LINGER2_NONE ? UINT32_MAX
+		    : t->linger2_ms               ? t->linger2_ms / 1000
+						  : FIN_WAIT2_MS / 1000;
 		break;
 	case TCP_WINDOW_CLAMP_:
 		x = ring_size(&s->rx);

@@ -294,6 +294,43 @@ static bool bind_conflict(struct tp_stack *st, const struct sock *s, const struc
 	return false;
 }
 
+/*
+ * A connection has its port as a bound socket has, up to the end of TIME-WAIT, whether it was
+ * bound, accepted or chose the port itself. Those that were not bound are in no table by port:
+ * bind() is rare enough to look at all of them.
+ */
+static bool conn_meets(const struct tp_stack *st, const struct sock *s, const struct ipa *a,
+		       const struct sock *o)
+{
+	const struct ipa *at = share_apparent(st, &o->laddr);
+	bool any = ipa_any(a);
+
+	if (s->bound_if && o->bound_if && s->bound_if != o->bound_if)
+		return false;
+	/* Linux: a wildcard of IPv4 meets whatever is not IPv6 alone. */
+	if (s->domain == PVS_AF_INET)
+		return any ? !(o->flags & SF_V6ONLY) : ipa_eq(a, at);
+	if (any && ipa_is4(a)) /* ::ffff:0.0.0.0 */
+		return ipa_is4(at);
+	return any ? !(s->flags & SF_V6ONLY && ipa_is4(at)) : ipa_eq(a, at);
+}
+
+static bool conn_conflict(const struct tp_stack *st, const struct sock *s, const struct ipa *a,
+			  uint16_t port)
+{
+	for (uint32_t i = 1; s->kind == SK_TCP && i < st->high; i++) {
+		const struct sock *o = SOCK(st, i);
+
+		if (o->kind != SK_TCP || o->app_port != port || !(o->flags & SF_HASHED) ||
+		    o->flags & SF_LHASHED || (o->state == TS_SYN_RCVD && o->parent))
+			continue;
+		if (!(s->flags & o->flags & (SF_REUSEADDR | SF_REUSEPORT)) &&
+		    conn_meets(st, s, a, o))
+			return true;
+	}
+	return false;
+}
+
 /* RFC 6056 algorithm 3: a keyed offset per destination plus a counter. */
 static uint16_t port_candidate(struct tp_stack *st, const struct sock *s, uint32_t n,
 			       uint32_t first, uint32_t count)
@@ -348,11 +385,14 @@ int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t
 	if (!ipa_any(a) && !ipa_multicast(a) && !addr_local(st, a, 0xff))
 		return -TE_ADDRNOTAVAIL;
 	if (port) {
-		if (bind_conflict(st, s, a, port))
+		if (bind_conflict(st, s, a, port) || conn_conflict(st, s, a, port))
 			return -TE_ADDRINUSE;
 	} else {
-		int p = port_pick(st, s, a);
+		int p, tries = 0;
 
+		do {
+			p = port_pick(st, s, a);
+		} while (p > 0 && conn_conflict(st, s, a, (uint16_t)p) && tries++ < 64);
 		if (p < 0)
 			return p;
 		port = (uint16_t)p;

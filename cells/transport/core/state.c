@@ -205,10 +205,12 @@ static void timers_revive(struct tp_stack *st, struct sock *s)
 	t->ca_state = CA_OPEN;
 	t->rack_time = 0;
 	t->retries = t->backoff = 0;
-	if (s->state == TS_TIME_WAIT || (s->state == TS_FIN_WAIT2 && s->flags & SF_RELEASED))
+	if (s->state == TS_TIME_WAIT)
 		timer_set(st, s, TMR_KEEP, st->now_ms + st->cfg.time_wait_ms);
-	else
+	else if (!(s->state == TS_FIN_WAIT2 && s->flags & SF_RELEASED))
 		tcp_keep_arm(st, s);
+	else if (!tcp_orphan_wait(st, s))
+		return;
 	if (s->state == TS_LISTEN || s->state == TS_CLOSED || s->state == TS_TIME_WAIT)
 		return;
 	if (t->snd_una != t->snd_nxt) {

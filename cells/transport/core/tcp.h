@@ -26,7 +26,9 @@
 #define SYNACK_RETRIES 5
 #define DATA_RETRIES   15
 #define ORPHAN_RETRIES 8
-#define FIN_WAIT2_MS   60000u
+#define FIN_WAIT2_MS   60000u /* without TCP_LINGER2 */
+#define LINGER2_MAX_MS 120000u
+#define LINGER2_NONE   UINT32_MAX /* an orphan does not wait at all */
 #define QUICKACKS      16
 #define KEEP_IDLE_MS   7200000u
 #define KEEP_INTVL_MS  75000u
@@ -85,6 +87,7 @@ void cc_undo(struct sock *s);
 
 /* tcp_out.c */
 void tcp_output(struct tp_stack *st, struct sock *s);
+bool tcp_orphan_wait(struct tp_stack *st, struct sock *s);
 void tcp_output_later(struct tp_stack *st, struct sock *s);
 int tcp_xmit(struct tp_stack *st, struct sock *s, uint32_t seq, uint32_t len, uint8_t flags);
 void tcp_send_syn(struct tp_stack *st, struct sock *s);

@@ -79,7 +79,8 @@ static struct sock *child_new(struct tp_stack *st, struct sock *l, const struct 
 	s->proto = l->proto;
 	s->ttl = l->ttl;
 	s->tos = l->tos;
-	s->flags |= l->flags & (SF_OOBINLINE | SF_LINGER | SF_REUSEADDR);
+	s->flags |=
+	    l->flags & (SF_OOBINLINE | SF_LINGER | SF_REUSEADDR | SF_REUSEPORT | SF_V6ONLY);
 	s->bound_if = l->bound_if;
 	s->laddr = p->dst;
 	s->raddr = p->src;
@@ -97,6 +98,7 @@ static struct sock *child_new(struct tp_stack *st, struct sock *l, const struct 
 	t->user_timeout = l->t.user_timeout;
 	t->user_mss = l->t.user_mss;
 	t->linger_ms = l->t.linger_ms;
+	t->linger2_ms = l->t.linger2_ms;
 	t->ts_off = ts_offset(st, &s->laddr, &s->raddr);
 	t->adv_mss = tcp_adv_mss(st, &p->src, &p->dst, l->bound_if);
 	if (t->user_mss)

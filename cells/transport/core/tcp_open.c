@@ -291,13 +291,25 @@ void tcp_time_wait(struct tp_stack *st, struct sock *s)
 	sock_touch(st, s);
 }
 
+/* Nobody reads any more: the peer's FIN is waited for so long. false: not at all. */
+bool tcp_orphan_wait(struct tp_stack *st, struct sock *s)
+{
+	if (s->t.linger2_ms == LINGER2_NONE) {
+		tcp_abort(st, s, 0, true);
+		return false;
+	}
+	timer_set(st, s, TMR_KEEP,
+		  st->now_ms + (s->t.linger2_ms ? s->t.linger2_ms : FIN_WAIT2_MS));
+	return true;
+}
+
 void tcp_fin_acked(struct tp_stack *st, struct sock *s)
 {
 	switch (s->state) {
 	case TS_FIN_WAIT1:
 		s->state = TS_FIN_WAIT2;
-		if (s->flags & SF_RELEASED)
-			timer_set(st, s, TMR_KEEP, st->now_ms + FIN_WAIT2_MS);
+		if (s->flags & SF_RELEASED && !tcp_orphan_wait(st, s))
+			return;
 		break;
 	case TS_CLOSING:
 		tcp_time_wait(st, s);
@@ -395,7 +407,8 @@ void tcp_release(struct tp_stack *st, struct sock *s, bool abort)
 		send_fin(st, s);
 		break;
 	case TS_FIN_WAIT2:
-		timer_set(st, s, TMR_KEEP, st->now_ms + FIN_WAIT2_MS);
+		if (!tcp_orphan_wait(st, s))
+			return;
 		break;
 	default:
 		if (abort && s->state != TS_TIME_WAIT) {

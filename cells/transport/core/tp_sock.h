@@ -150,7 +150,8 @@ struct tcp {
 	uint32_t seg_head, seg_tail; /* scoreboard records, of this instance only */
 	struct seqrange dsack;
 	/* Keepalive, ms. */
-	uint32_t keep_idle, keep_intvl, user_timeout, linger_ms, last_rx_ms, last_tx_ms;
+	uint32_t keep_idle, keep_intvl, user_timeout, linger_ms, linger2_ms, last_rx_ms,
+	    last_tx_ms;
 	uint32_t last_oow_ms; /* when out-of-window input was last answered */
 	uint32_t start_ms;    /* first transmission of what times out now */
 	/* Listening. */
