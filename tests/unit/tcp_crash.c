@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The instance dies between any two stores that a command makes, and the next one goes on: each
  * request has the answer it would have had, and has happened once.

@@ -40,6 +40,9 @@ struct scm {
 	struct scm *next_free;
 };
 void scm_free(struct scm *c);
+#define MSG_IP4 1u
+#define MSG_IP6 2u
+
 struct msg {
 	struct uio *u;
 	u8 name[SOCKADDR_MAX];
@@ -50,7 +53,9 @@ struct msg {
 	bool have_cred;  /* cred was given by the sender: pid, uid, gid */
 	u32 cred[3];
 	/* inet: */
-	bool have_pktinfo, have_ttl, have_tos;
+	u8 have_pktinfo, have_ttl, have_tos; /* MSG_IP4, MSG_IP6: in which form */
+	u8 have_time;                        /* 1: SO_TIMESTAMP, 2: SO_TIMESTAMPNS */
+	u64 time;                            /* wall clock */
 	u8 local[16];
 	u32 ifindex;
 	u8 ttl, tos;
@@ -82,8 +87,9 @@ struct sock {
 	struct waitq wait;
 	u64 rcvtimeo, sndtimeo; /* ns; NEVER: none */
 	u32 sndbuf, rcvbuf;
-	bool reuseaddr, reuseport, keepalive, broadcast, passcred, timestamp, oobinline,
-	    dontroute, no_check;
+	u8 timestamp; /* 1: SO_TIMESTAMP, 2: SO_TIMESTAMPNS */
+	bool reuseaddr, reuseport, keepalive, broadcast, passcred, oobinline, dontroute,
+	    no_check;
 	bool linger_on;
 	int linger;
 	u32 mark, priority;

@@ -387,6 +387,7 @@ static inline u64 deadline_after(u64 ns)
 	return ns >= NEVER - now ? NEVER : now + ns;
 }
 u64 wall_now(void);
+u64 wall_at(u64 moment); /* of clock_now() */
 
 /* entry.S */
 void switch_stacks(u64 *save_sp, u64 load_sp);

@@ -18,11 +18,6 @@
 #include <linux/capability.h>
 #include <linux/tcp.h>
 
-#define IPPROTO_TCP_K   6
-#define IPPROTO_UDP_K   17
-#define IPPROTO_ICMP_K  1
-#define IPPROTO_ICMP6_K 58
-
 struct pvs_client *pvs;
 static u32 pvs_channel;
 static bool cmd_locked, pvs_failed;
@@ -231,6 +226,7 @@ static int inet_create_family(u32 family, u32 type, u32 protocol, struct sock **
 	if (!i)
 		return -ENOMEM;
 	i->id = -1;
+	i->hdrincl = type == SOCK_RAW_K && protocol == 255;
 	if (type == SOCK_STREAM_K)
 		id = CMD(pvs_socket(pvs, (int)family, (int)type, (int)protocol, 0, 0));
 	else
@@ -289,8 +285,17 @@ static int inet_bind(struct sock *s, const u8 *addr, u32 len)
 	r = inet_addr_parse(s, addr, len, &a);
 	if (r)
 		return r;
-	if (a.family == AF_UNSPEC_K)
-		a.family = (u16)s->family;
+	if (a.family == AF_UNSPEC_K) { /* from before there were families: IPv4's wildcard */
+		u32 ip;
+
+		if (s->family != AF_INET_K || len < 16)
+			return -EAFNOSUPPORT;
+		memcpy(&ip, addr + 4, 4);
+		if (ip)
+			return -EAFNOSUPPORT;
+		memcpy(&a.port, addr + 2, 2);
+		a.family = AF_INET_K;
+	}
 	port = (u16)(a.port << 8 | a.port >> 8);
 	if (s->family != AF_PACKET_K && port && port < 1024 && !capable(CAP_NET_BIND_SERVICE) &&
 	    current->cred->euid)
@@ -475,6 +480,12 @@ static int inet_shutdown(struct sock *s, int how)
 
 	if (!r && how != 1)
 		i->shut_rd = true;
+	if (!r && how != 0)
+		i->shut_wr = true;
+	if (!r && i->listening && how != 1)
+		i->listening = i->shut_rd = i->shut_wr = false;
+	if (!r && i->connecting && !(state_of(i) & PVS_ST_CONNECTED))
+		i->connecting = i->shut_rd = i->shut_wr = false;
 	wake_all(&s->wait);
 	return r;
 }
@@ -487,12 +498,30 @@ static bool is_cork(const struct isock *i, int level, int name)
 	       !i->listening;
 }
 
+/* IP_PKTINFO and the like say what comes with a datagram; a socket of IPv6 may want both forms. */
+static u8 *told_by(struct isock *i, int level, int name, u8 *form)
+{
+	*form = level == 0 ? MSG_IP4 : MSG_IP6;
+	if ((level == 0 && name == 8) || (level == 41 && name == 49))
+		return &i->pktinfo;
+	if ((level == 0 && name == 12) || (level == 41 && name == 51))
+		return &i->recvttl;
+	if ((level == 0 && name == 13) || (level == 41 && name == 66))
+		return &i->recvtos;
+	return NULL;
+}
+
 static int inet_setopt(struct sock *s, int level, int name, const void *val, u32 len)
 {
 	struct isock *i = is(s);
-	int v = 0;
+	u8 *what, form;
+	int v = 0, r;
 
 	memcpy(&v, val, MIN(len, 4u));
+	if (level == 1 && name == SO_BINDTODEVICE) {
+		r = CMD(pvs_setopt(pvs, i->id, level, name, val, len));
+		return r == -ENOENT ? -ENODEV : r ? r : 1;
+	}
 	if (level == 1) {
 		if (name == SO_RCVTIMEO_OLD || name == SO_SNDTIMEO_OLD ||
 		    name == SO_TIMESTAMP_OLD)
@@ -503,12 +532,11 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 		CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 		return -ENOPROTOOPT; /* also kept by the common part */
 	}
-	if ((level == 0 && name == 8) || (level == 41 && name == 49))
-		i->pktinfo = v != 0;
-	if ((level == 0 && name == 12) || (level == 41 && name == 51))
-		i->recvttl = v != 0;
-	if ((level == 0 && name == 13) || (level == 41 && name == 66))
-		i->recvtos = v != 0;
+	what = told_by(i, level, name, &form);
+	if (what)
+		*what = (u8)(v ? *what | form : *what & ~form);
+	if (level == 0 && name == 3)
+		i->hdrincl = v != 0;
 	if (level == IPPROTO_TCP_K && name == TCP_NODELAY && v && (i->untold || i->told_more))
 		inet_tell(i, false); /* pushes what is held, as in Linux */
 	if (is_cork(i, level, name)) {
@@ -520,27 +548,29 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 	return CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 }
 
-/* The options that say what comes with a datagram are kept here: IP_PKTINFO and the like. */
-static bool r_flag(const struct isock *i, int level, int name, int *v)
+/* SO_BINDTODEVICE: the name with its end, nothing where there is none. */
+static int device_get(struct isock *i, void *val, u32 *len)
 {
-	bool v4 = level == 0, v6 = level == 41;
+	char name[16] = {0};
+	int r = CMD(pvs_getopt(pvs, i->id, 1, SO_BINDTODEVICE, name, sizeof(name)));
 
-	if ((v4 && name == 8) || (v6 && name == 49))
-		*v = i->pktinfo;
-	else if ((v4 && name == 12) || (v6 && name == 51))
-		*v = i->recvttl;
-	else if ((v4 && name == 13) || (v6 && name == 66))
-		*v = i->recvtos;
-	else
-		return false;
-	return true;
+	if (r > 0 && *len < sizeof(name))
+		return -EINVAL;
+	if (r < 0)
+		return r;
+	*len = r ? (u32)strnlen(name, sizeof(name) - 1) + 1 : 0;
+	memcpy(val, name, *len);
+	return 0;
 }
 
 static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 {
 	struct isock *i = is(s);
+	u8 *what, form;
 	int r, v;
 
+	if (level == 1 && name == SO_BINDTODEVICE)
+		return device_get(i, val, len);
 	if (level == 1) {
 		if (name == SO_ERROR) {
 			v = inet_take_error(i);
@@ -554,7 +584,11 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		memcpy(val, &v, *len);
 		return 0;
 	}
-	if (r_flag(i, level, name, &v)) {
+	if (level == 41 && s->family == AF_INET_K)
+		return -EOPNOTSUPP;
+	what = told_by(i, level, name, &form);
+	if (what) {
+		v = (*what & form) != 0;
 		*len = MIN(*len, 4u);
 		memcpy(val, &v, *len);
 		return 0;
@@ -575,6 +609,13 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		return r;
 	*len = MIN(*len, (u32)r);
 	return 0;
+}
+
+static s64 stamp_out(const struct isock *i, bool micro, u64 arg)
+{
+	u64 t[2] = {i->stamp / NS_PER_SEC, i->stamp % NS_PER_SEC / (micro ? 1000 : 1)};
+
+	return !i->stamp ? -ENOENT : copy_out(arg, t, sizeof(t)) ? -EFAULT : 0;
 }
 
 static s64 inet_ioctl(struct sock *s, u32 cmd, u64 arg)
@@ -600,6 +641,11 @@ static s64 inet_ioctl(struct sock *s, u32 cmd, u64 arg)
 	case SIOCATMARK:
 		n = urgent_stops(i);
 		return put_user(n, arg);
+	case SIOCGSTAMP_OLD:
+	case SIOCGSTAMPNS_OLD:
+		if (s->type == SOCK_STREAM_K)
+			break;
+		return stamp_out(i, cmd == SIOCGSTAMP_OLD, arg);
 	case TIOCOUTQ:
 		n = (int)(pvs->sock[i->id].tx_prod - slot->tx_cons);
 		return put_user(n, arg);

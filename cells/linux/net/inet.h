@@ -10,11 +10,14 @@ struct isock {
 	struct sock s;
 	int id; /* the slot */
 	bool connecting, listening, bound, connected;
-	bool pktinfo, hdrincl, recvttl, recvtos;
+	u8 pktinfo, recvttl, recvtos; /* MSG_IP4, MSG_IP6: by options of which level */
+	bool hdrincl;
+	u64 stamp; /* wall clock of the latest datagram read, for SIOCGSTAMP */
 	int connect_error;
 	struct packet_filter *filter;
 	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
-	bool shut_rd;
+	bool shut_rd, shut_wr;
+	struct pvs_addr sent_to; /* a datagram was sent there without an error */
 	u32 copying; /* threads between a look at the rings and the move of an index */
 	bool moving; /* the rings are being exchanged */
 	struct klock sending, receiving; /* the move of an index, and copying before it */
@@ -33,6 +36,11 @@ enum {
 	URGENT_NEW,
 	URGENT_KEPT,
 };
+
+#define IPPROTO_TCP_K   6
+#define IPPROTO_UDP_K   17
+#define IPPROTO_ICMP_K  1
+#define IPPROTO_ICMP6_K 58
 
 extern struct pvs_client *pvs; /* the one connection to the transport cell */
 

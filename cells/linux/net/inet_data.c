@@ -239,6 +239,47 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 }
 
 /* ---- Datagrams ---- */
+/* What the caller says of the packet besides where it goes; what can be judged at once. */
+static int dgram_told(const struct isock *i, const struct msg *m, u32 n, struct pvs_dgram *d)
+{
+	if (m->have_pktinfo) {
+		memcpy(d->local, m->local, 16);
+		d->ifindex = m->ifindex;
+		d->flags |= PVS_DG_LOCAL | (m->ifindex ? PVS_DG_IF : 0);
+	}
+	if (m->have_ttl) {
+		d->ttl = m->ttl;
+		d->flags |= PVS_DG_TTL;
+	}
+	if (m->have_tos) {
+		d->tos = m->tos;
+		d->flags |= PVS_DG_TOS;
+	}
+	if (i->s.type == SOCK_RAW_K && i->hdrincl && i->s.family == AF_INET_K && n < 20)
+		return -EINVAL;
+	return i->s.type == SOCK_RAW_K && i->s.protocol == IPPROTO_ICMP6_K && n < 4 ? -EINVAL
+										    : 0;
+}
+
+/*
+ * Whether a datagram can leave is known when the transport looks at it, and the caller should
+ * hear of it. That costs a command, so it is done once for each place that is sent to. A refusal
+ * that came back meanwhile is not of this call.
+ */
+static int dgram_judged(struct isock *i, const struct pvs_dgram *d)
+{
+	struct pvs_addr own;
+	int e;
+
+	if (!(d->flags & PVS_DG_ADDR) || !memcmp(&d->peer, &i->sent_to, sizeof(d->peer)))
+		return 0;
+	CMD(pvs_name(pvs, i->id, false, &own));
+	e = pvs->slot[i->id].error == ECONNREFUSED ? 0 : pvs_error(pvs, i->id);
+	if (!e)
+		i->sent_to = d->peer;
+	return -e;
+}
+
 static ssize dgram_send(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.sndtimeo);
@@ -252,19 +293,21 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 
 	if (m->u->left > 65535)
 		return -EMSGSIZE;
+	if (i->shut_wr)
+		return -EPIPE;
 	if (m->name_len) {
 		r = inet_addr_parse(&i->s, m->name, m->name_len, &d.peer);
 		if (r)
 			return r;
+		if (i->s.protocol == IPPROTO_UDP_K && !d.peer.port)
+			return -EINVAL;
 		d.flags |= PVS_DG_ADDR;
 	} else if (!i->connected) {
 		return i->s.family == AF_PACKET_K ? -ENXIO : -EDESTADDRREQ;
 	}
-	if (m->have_pktinfo) {
-		memcpy(d.local, m->local, 16);
-		d.ifindex = m->ifindex;
-		d.flags |= PVS_DG_LOCAL | (m->ifindex ? PVS_DG_IF : 0);
-	}
+	r = dgram_told(i, m, n, &d);
+	if (r)
+		return r;
 	buf = kalloc(n ? n : 1);
 	if (!buf)
 		return -ENOMEM;
@@ -276,6 +319,11 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 		r = sock_wait(&i->s, m, deadline);
 	}
 	kfree(buf);
+	if (r >= 0) {
+		int e = dgram_judged(i, &d);
+
+		return e ? e : r;
+	}
 	return r;
 }
 
@@ -289,7 +337,7 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 	while (filter_sift(i), !i->peeked && (len = pvs_next_len(pvs, i->id)) < 0) {
 		if (len != -EAGAIN)
 			return len;
-		if (i->shut_rd)
+		if (i->shut_rd && !(m->flags & MSG_DONTWAIT_K))
 			return 0;
 		r = sock_wait(&i->s, m, deadline);
 		if (r)
@@ -314,17 +362,29 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 	return r;
 }
 
-static void dgram_info(const struct isock *i, const struct pvs_dgram *d, struct msg *m)
+static bool addr_mapped(const struct pvs_addr *a)
 {
-	if (i->pktinfo) {
-		m->have_pktinfo = true;
-		memcpy(m->local, d->local, 16);
-		m->ifindex = d->ifindex;
-	}
-	m->have_ttl = i->recvttl;
+	static const u8 mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return a->family == AF_INET6_K && !memcmp(a->addr, mapped, 12);
+}
+
+static void dgram_info(struct isock *i, const struct pvs_dgram *d, struct msg *m)
+{
+	u8 form = i->s.family == AF_INET_K || addr_mapped(&d->peer) ? MSG_IP4 : MSG_IP6;
+
+	/* IPV6_PKTINFO comes with either, in its own form. */
+	m->have_pktinfo = i->pktinfo & (form | MSG_IP6);
+	memcpy(m->local, d->local, 16);
+	m->ifindex = d->ifindex;
+	m->have_ttl = i->recvttl & form;
 	m->ttl = d->ttl;
-	m->have_tos = i->recvtos;
+	m->have_tos = i->recvtos & form;
 	m->tos = d->tos;
+	m->time = wall_at(MIN(d->time, clock_now()));
+	m->have_time = i->s.timestamp;
+	if (!m->have_time)
+		i->stamp = m->time;
 }
 
 /* ---- Errors of datagrams: MSG_ERRQUEUE ---- */
@@ -343,9 +403,9 @@ enum {
 };
 #define FAILED_MAX 2048u /* what routers quote is less */
 
-static void error_info(const struct isock *i, const struct pvs_dgram *d, struct msg *m)
+static void error_info(struct isock *i, const struct pvs_dgram *d, struct msg *m)
 {
-	static const u8 mapped[12] = {[10] = 0xff, [11] = 0xff}, none[16];
+	static const u8 none[16];
 	struct pvs_addr by = {.family = (u16)i->s.family};
 	struct extended_err e = {
 	    .err = d->ttl, .type = (u8)(d->flags >> 24), .code = (u8)(d->flags >> 16)};
@@ -355,7 +415,7 @@ static void error_info(const struct isock *i, const struct pvs_dgram *d, struct 
 	if (!memcmp(d->local, none, 16)) {
 		e.origin = ORIGIN_LOCAL;
 		by.family = 0;
-	} else if (i->s.family == AF_INET_K || !memcmp(d->peer.addr, mapped, 12)) {
+	} else if (i->s.family == AF_INET_K || addr_mapped(&d->peer)) {
 		e.origin = ORIGIN_ICMP;
 	} else {
 		e.origin = ORIGIN_ICMP6;

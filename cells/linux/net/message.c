@@ -145,8 +145,59 @@ static int scm_creds(struct msg *m, u64 at, u64 bytes)
 	return 0;
 }
 
+static int pktinfo_in(struct msg *m, const struct sock *s, u64 data, u64 n, bool v6)
+{
+	u32 pi[5] = {0};
+
+	if (n < (v6 ? 20u : 12u))
+		return -EINVAL;
+	if (copy_in(pi, data, v6 ? 20 : 12))
+		return -EFAULT;
+	memset(m->local, 0, sizeof(m->local));
+	if (v6) {
+		memcpy(m->local, pi, 16);
+		m->ifindex = pi[4];
+	} else if (s->family == AF_INET_K) {
+		memcpy(m->local, &pi[1], 4);
+		m->ifindex = pi[0];
+	} else { /* an address of IPv4 at a socket of IPv6 */
+		memset(m->local + 10, 0xff, 2);
+		memcpy(m->local + 12, &pi[1], 4);
+		m->ifindex = pi[0];
+	}
+	m->have_pktinfo = v6 ? MSG_IP6 : MSG_IP4;
+	return 0;
+}
+
+/* IP_TTL, IP_TOS, IP_PKTINFO and their kin of IPv6: for this datagram alone. */
+static int inet_in(struct msg *m, const struct sock *s, const struct cmsghdr_k *h, u64 data,
+		   u64 n)
+{
+	bool v6 = h->level == 41, tos;
+	int v = 0;
+
+	if (h->level && (!v6 || s->family != AF_INET6_K))
+		return 0;
+	if (h->type == (v6 ? 50 : 8))
+		return pktinfo_in(m, s, data, n, v6);
+	tos = h->type == (v6 ? 67 : 1);
+	if (!tos && h->type != (v6 ? 52 : 2))
+		return 0;
+	if (n != 4 && !(tos && !v6 && n == 1))
+		return -EINVAL;
+	if (copy_in(&v, data, n))
+		return -EFAULT;
+	if (v > 255 || v < (v6 ? -1 : !tos))
+		return -EINVAL;
+	if (v < 0)
+		return 0; /* the socket's own */
+	*(tos ? &m->tos : &m->ttl) = (u8)v;
+	*(tos ? &m->have_tos : &m->have_ttl) = v6 ? MSG_IP6 : MSG_IP4;
+	return 0;
+}
+
 /* Control messages of sendmsg. */
-static int control_in(struct msg *m, u64 at, u64 len)
+static int control_in(struct msg *m, const struct sock *s, u64 at, u64 len)
 {
 	struct cmsghdr_k h;
 	int r = 0;
@@ -166,15 +217,8 @@ static int control_in(struct msg *m, u64 at, u64 len)
 			r = scm_rights(m->scm, data, n);
 		else if (h.level == SOL_SOCKET_K && h.type == SCM_CREDENTIALS_K)
 			r = scm_creds(m, data, n);
-		else if (h.level == 0 && h.type == 8 && n >= 12) { /* IP_PKTINFO */
-			u32 pi[3];
-
-			if (get_user(pi, data))
-				return -EFAULT;
-			m->ifindex = pi[0];
-			memcpy(m->local, &pi[1], 4);
-			m->have_pktinfo = true;
-		}
+		else if (s->family == AF_INET_K || s->family == AF_INET6_K)
+			r = inet_in(m, s, &h, data, n);
 		n = ALIGN_UP(h.len, 8ul);
 		if (n >= len)
 			break;
@@ -235,24 +279,34 @@ static void inet_out(struct control_out *c, const struct sock *s, const struct m
 {
 	bool v4 = s->family == AF_INET_K;
 	int ttl = m->ttl, tos = m->tos;
+	u64 time[2] = {m->time / NS_PER_SEC,
+		       m->time % NS_PER_SEC / (m->have_time == 1 ? 1000 : 1)};
 
-	if (m->have_pktinfo && v4) {
+	if (m->have_time)
+		cmsg_out(c, SOL_SOCKET_K,
+			 m->have_time == 1 ? SO_TIMESTAMP_OLD : SO_TIMESTAMPNS_OLD, time, 16);
+	if (m->have_pktinfo & MSG_IP4) {
 		u32 pi[3] = {m->ifindex, 0, 0};
 
-		memcpy(&pi[1], m->local, 4);
-		memcpy(&pi[2], m->local, 4);
+		memcpy(&pi[1], v4 ? m->local : m->local + 12, 4);
+		pi[2] = pi[1];
 		cmsg_out(c, 0, 8, pi, 12);
-	} else if (m->have_pktinfo) {
+	}
+	if (m->have_pktinfo & MSG_IP6) {
 		u8 pi[20];
 
 		memcpy(pi, m->local, 16);
 		memcpy(pi + 16, &m->ifindex, 4);
 		cmsg_out(c, 41, 50, pi, 20);
 	}
-	if (m->have_ttl) /* IP_TTL, IPV6_HOPLIMIT */
-		cmsg_out(c, v4 ? 0 : 41, v4 ? 2 : 52, &ttl, 4);
-	if (m->have_tos) /* IP_TOS: a byte; IPV6_TCLASS */
-		cmsg_out(c, v4 ? 0 : 41, v4 ? 1 : 67, &tos, v4 ? 1 : 4);
+	if (m->have_ttl & MSG_IP4) /* IP_TTL, IPV6_HOPLIMIT */
+		cmsg_out(c, 0, 2, &ttl, 4);
+	if (m->have_ttl & MSG_IP6)
+		cmsg_out(c, 41, 52, &ttl, 4);
+	if (m->have_tos & MSG_IP4) /* IP_TOS: a byte; IPV6_TCLASS */
+		cmsg_out(c, 0, 1, &tos, 1);
+	if (m->have_tos & MSG_IP6)
+		cmsg_out(c, 41, 67, &tos, 4);
 	if (m->error_len) /* IP_RECVERR, IPV6_RECVERR */
 		cmsg_out(c, v4 ? 0 : 41, v4 ? 11 : 25, m->error, m->error_len);
 }
@@ -329,7 +383,7 @@ static s64 do_sendmsg(struct file *f, struct sock *s, u64 umsg, u32 flags)
 	if (!r)
 		r = message_data(&x);
 	if (!r && h->control && h->control_len)
-		r = control_in(x.m, h->control, h->control_len);
+		r = control_in(x.m, s, h->control, h->control_len);
 	if (!r)
 		r = do_send(f, s, x.m);
 	message_close(&x);

@@ -201,7 +201,7 @@ SYSCALL(socketpair, "dxdp", u32 family, u32 type, u32 protocol, u64 ufds)
 	if (!f)
 		return -EAFNOSUPPORT;
 	if (!f->pair)
-		return -EOPNOTSUPP;
+		return (type & ~TYPE_FLAGS) - 1 < SOCK_RAW_K ? -EOPNOTSUPP : -ESOCKTNOSUPPORT;
 	r = f->pair(type & ~TYPE_FLAGS, protocol, s);
 	if (r)
 		return r;

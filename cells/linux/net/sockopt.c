@@ -100,7 +100,7 @@ static int common_set(struct sock *s, int name, const void *val, u32 len)
 		return 0;
 	case SO_TIMESTAMP_OLD:
 	case SO_TIMESTAMPNS_OLD:
-		s->timestamp = v != 0;
+		s->timestamp = (u8)(!v ? 0 : name == SO_TIMESTAMP_OLD ? 1 : 2);
 		return 0;
 	case SO_NO_CHECK:
 		s->no_check = v != 0;
@@ -173,7 +173,10 @@ static bool number_get(struct sock *s, int name, int *v)
 		*v = (int)s->mark;
 		break;
 	case SO_TIMESTAMP_OLD:
-		*v = s->timestamp;
+		*v = s->timestamp == 1;
+		break;
+	case SO_TIMESTAMPNS_OLD:
+		*v = s->timestamp == 2;
 		break;
 	default:
 		return false;

@@ -8,9 +8,14 @@
 static s64 wall_offset;
 void vdso_wall_offset_set(s64 offset);
 
+u64 wall_at(u64 moment)
+{
+	return (u64)(clock_wall_base() + wall_offset) + moment;
+}
+
 u64 wall_now(void)
 {
-	return (u64)(clock_wall_base() + wall_offset) + clock_now();
+	return wall_at(clock_now());
 }
 
 static u64 proc_cpu(struct proc *p, bool user, bool sys)

@@ -37,7 +37,7 @@ static void dgram_deliver(struct tp_stack *st, struct sock *s, struct pvs_dgram 
 		nb = ring_size(&s->rx) - REC_HDR - na;
 		r->len = na + nb;
 	}
-	if (rec_size(r->len) > room || s->flags & SF_SHUT_RD) {
+	if (rec_size(r->len) > room) {
 		STAT(st, Udp_RcvbufErrors);
 		s->rx_drops++;
 		return;
@@ -298,6 +298,9 @@ bool raw_input(struct tp_stack *st, struct pkt *p)
 		if (p->proto == IPPROTO_ICMP_ && p->len && p->data[0] < 32 &&
 		    s->d.icmp_filter >> p->data[0] & 1)
 			continue;
+		if (p->proto == IPPROTO_ICMPV6_ && p->len &&
+		    s->d.icmp6_filter[p->data[0] / 32] >> p->data[0] % 32 & 1)
+			continue;
 		rec_from(st, s, p, 0, &r);
 		dgram_deliver(st, s, &r, p->ip, p->is4 ? p->ip_hlen : 0, p->data, p->len);
 		taken = true;
@@ -350,24 +353,46 @@ void packet_tap(struct tp_stack *st, unsigned ifi, const uint8_t *frame, uint32_
 
 /* ---- out ---- */
 
+/* What a socket sends from, if that is settled; it may be bound to where others send to. */
+static const struct ipa *bound_source(struct tp_stack *st, const struct sock *s, uint32_t when)
+{
+	return s->flags & when && !ipa_multicast(&s->laddr) && !addr_broadcast(st, &s->laddr)
+		   ? &s->laddr
+		   : NULL;
+}
+
+/* As Linux: what was bound stays, what connecting chose is given back. */
+void dgram_disconnect(struct tp_stack *st, struct sock *s)
+{
+	s->flags &= (uint16_t)~SF_CONNECTED;
+	s->rport = 0;
+	s->raddr = s->domain == PVS_AF_INET ? ipa_from4(0) : (struct ipa){.q = {0, 0}};
+	if (!(s->flags & SF_BINDADDR))
+		s->laddr = s->raddr;
+	if (s->kind == SK_UDP && s->flags & SF_BOUND && !s->d.port_lock) {
+		sock_unhash(st, s);
+		s->flags &= (uint16_t)~SF_BOUND;
+		s->lport = s->app_port = 0;
+	}
+}
+
 int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port)
 {
 	const struct udpflow *f = ipa_is4(a) ? NULL : flow_out(st, s, a, port);
 	struct dst d;
-	int e;
+	int e = sock_reaches(s, a);
 
-	e = route_lookup(st, a,
-			 f                        ? &f->host
-			 : s->flags & SF_BINDADDR ? &s->laddr
-						  : NULL,
-			 s->bound_if, &d);
+	if (e)
+		return e;
+	e = route_lookup(st, a, f ? &f->host : bound_source(st, s, SF_BINDADDR), s->bound_if,
+			 &d);
 	if (e)
 		return e;
 	if (d.broadcast && !(s->flags & SF_BROADCAST))
 		return -TE_ACCES;
 	s->raddr = *a;
 	s->rport = port;
-	e = sock_autobind(st, s);
+	e = s->kind == SK_RAW ? 0 : sock_autobind(st, s);
 	if (e)
 		return e;
 	if (!(s->flags & SF_BINDADDR))
@@ -386,7 +411,7 @@ struct out {
 static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgram *r,
 		       struct out *o)
 {
-	const struct ipa *src = s->flags & (SF_BINDADDR | SF_CONNECTED) ? &s->laddr : NULL;
+	const struct ipa *src = bound_source(st, s, SF_BINDADDR | SF_CONNECTED);
 	const struct udpflow *f;
 	struct ipa local;
 	unsigned ifi = s->bound_if;
@@ -413,6 +438,9 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 					: (struct ipa){.b = {[15] = 1}};
 	if (s->kind == SK_UDP && !o->port)
 		return -TE_INVAL;
+	e = sock_reaches(s, &o->to);
+	if (e)
+		return e;
 	if (r->flags & PVS_DG_LOCAL) {
 		if (s->domain == PVS_AF_INET)
 			memcpy(&(local = ipa_from4(0)).w[3], r->local, 4);
@@ -430,20 +458,34 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		ifi = s->d.mcast_if - 1;
 	if (ifi >= TP_MAX_IF)
 		return -TE_INVAL;
+	if (ipa_multicast(&o->to) && s->d.mcast_addr && !src) {
+		local = ipa_from4(s->d.mcast_addr);
+		src = &local;
+	}
 	f = flow_out(st, s, &o->to, o->port);
 	if (f) {
 		o->to = f->peer;
 		o->port = f->peer_port;
 		src = &f->host;
 	}
-	e = route_lookup(st, &o->to, src, ifi, &o->d);
+	if (ipa_multicast(&o->to) && s->d.mcast_if == 1) { /* lo, which no route leads to */
+		o->d = (struct dst){.hop = o->to, .mtu = 65535, .multicast = true};
+		o->d.src = src               ? *src
+			   : ipa_is4(&o->to) ? ipa_from4(be32(0x7f000001))
+					     : (struct ipa){.b = {[15] = 1}};
+		e = 0;
+	} else {
+		e = route_lookup(st, &o->to, src, ifi, &o->d);
+	}
 	if (e)
 		return e;
 	if (o->d.broadcast && !(s->flags & SF_BROADCAST))
 		return -TE_ACCES;
-	o->o = (struct ipopt){.ttl = s->ttl, .tos = s->tos, .df = s->df};
+	o->o = (struct ipopt){.ttl = s->ttl,
+			      .tos = s->tos,
+			      .df = s->df == PMTUD_DO + 1 || s->df == PMTUD_PROBE + 1};
 	if (o->d.multicast)
-		o->o.ttl = s->d.mcast_ttl ? s->d.mcast_ttl : 1;
+		o->o.ttl = s->d.mcast_ttl;
 	if (r->flags & PVS_DG_TTL)
 		o->o.ttl = r->ttl;
 	if (r->flags & PVS_DG_TOS)
@@ -471,7 +513,8 @@ static void send_back(struct tp_stack *st, struct sock *s, const struct out *o, 
 			.is4 = ipa_is4(&o->to),
 			.loop = true};
 
-	if (o->d.multicast && (!s->d.mcast_loop || !group_is(st, o->d.ifi, &o->to)))
+	if (o->d.multicast &&
+	    ((!s->d.mcast_loop && o->d.ifi) || !group_is(st, o->d.ifi, &o->to)))
 		return;
 	ring_read(st, &s->tx, idx, st->scratch + 8, len);
 	udp_multicast(st, &p, sport, o->port, len + 8);
@@ -495,6 +538,10 @@ static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint
 	}
 	if (!wire)
 		return -TE_AGAIN;
+	if (o->d.multicast && (!o->o.ttl || !o->d.ifi)) { /* does not leave the host */
+		send_back(st, s, o, wire, idx, len);
+		return 0;
+	}
 	e = ip_begin(st, &t, &o->d, &o->to, IPPROTO_UDP_, 8 + len, &o->o);
 	if (e)
 		return e;

@@ -13,6 +13,7 @@ enum {
 	TE_ACCES = 13,
 	TE_BUSY = 16,
 	TE_EXIST = 17,
+	TE_NODEV = 19,
 	TE_INVAL = 22,
 	TE_NFILE = 23,
 	TE_NOSPC = 28,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The journal: a request of a client is carried out and answered, or it was never begun,
  * whenever the instance dies.
@@ -54,12 +55,15 @@ void journal_save(struct tp_stack *st, struct sock *s)
 	sock_touch(st, s); /* whatever the command does to it, it is sealed anew */
 }
 
-/* Data that is on its way already is no part of the command. */
+/*
+ * Datagrams that were put into the ring before the command go before it: closing, connecting or
+ * naming the socket must not overtake them, and sending is no part of the command.
+ */
 static void dgram_drain(struct tp_stack *st, const struct pv *pv, const struct pvs_req *q)
 {
 	struct sock *s = q->sock < pv->map_size ? SOCK(st, pv->map[q->sock]) : SOCK(st, 0);
 
-	if (q->cmd == PVS_CMD_RELEASE && s->kind > SK_TCP && !(s->flags & SF_RELEASED))
+	if (q->cmd != PVS_CMD_SOCKET && s->kind > SK_TCP && !(s->flags & SF_RELEASED))
 		dgram_kick(st, s);
 }
 

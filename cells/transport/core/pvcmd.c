@@ -143,12 +143,13 @@ static int cmd_socket(struct tp_stack *st, struct pv *pv, const struct pvs_req *
 		s->t.keep_intvl = KEEP_INTVL_MS;
 		s->t.keep_cnt = KEEP_PROBES;
 	} else {
-		s->d.mcast_loop = 1;
+		s->d.mcast_loop = s->d.mcast_ttl = 1;
 		if (kind == SK_PACKET) {
 			s->d.ethertype = be16((uint16_t)q->u.socket.protocol);
 			s->d.promisc = 1;
 			st->npacket++;
 		} else if (kind == SK_RAW || kind == SK_PING) {
+			s->d.hdrincl = proto == 255; /* IPPROTO_RAW */
 			st->nraw++;
 		}
 	}
@@ -166,8 +167,7 @@ static int cmd_connect(struct tp_stack *st, struct sock *s, const struct pvs_req
 	if (s->kind == SK_PACKET)
 		return -TE_OPNOTSUPP;
 	if (s->kind != SK_TCP && q->u.addr.family == PVS_AF_UNSPEC) {
-		s->flags &= (uint16_t)~SF_CONNECTED;
-		sock_touch(st, s);
+		dgram_disconnect(st, s);
 		return 0;
 	}
 	if (!addr_in(s, &q->u.addr, &a))
@@ -204,7 +204,8 @@ static int cmd_bind(struct tp_stack *st, struct sock *s, const struct pvs_req *q
 	if (s->state == TS_LISTEN || s->flags & SF_CONNECTED)
 		return -TE_INVAL;
 	if (s->kind == SK_RAW) {
-		if (!ipa_any(&a) && !ipa_multicast(&a) && !addr_local(st, &a, 0xff))
+		if (!ipa_any(&a) && !ipa_multicast(&a) && !addr_local(st, &a, 0xff) &&
+		    !addr_broadcast(st, &a))
 			return -TE_ADDRNOTAVAIL;
 		s->laddr = a;
 		if (!ipa_any(&a))
@@ -378,11 +379,16 @@ static int cmd_name(struct tp_stack *st, struct sock *s, bool peer, struct pvs_r
 		return 0;
 	}
 	if (!peer) {
-		pv_addr_out(s, &a, s->kind == SK_TCP ? s->app_port : s->lport, &r->u.addr);
+		/* A raw socket's port is its protocol, in Linux. */
+		pv_addr_out(s, &a,
+			    s->kind == SK_TCP   ? s->app_port
+			    : s->kind == SK_RAW ? s->proto
+						: s->lport,
+			    &r->u.addr);
 		return 0;
 	}
 	if (s->kind == SK_TCP ? !(sock_state_bits(s) & PVS_ST_CONNECTED)
-			      : !(s->flags & SF_CONNECTED))
+			      : !(s->flags & SF_CONNECTED) || !s->rport)
 		return -TE_NOTCONN;
 	a = peer_apparent(st, s);
 	pv_addr_out(s, &a, s->rport, &r->u.addr);

@@ -4,8 +4,7 @@
  * tcp(7)). Options that only concern the client's own bookkeeping (SO_RCVTIMEO, O_NONBLOCK,
  * SO_OOBINLINE delivery) are stored and given back, and act in the client.
  */
-#include "mcast.h"
-#include "tcp.h"
+#include "pv.h"
 
 enum {
 	SOL_SOCKET_ = 1,
@@ -67,7 +66,7 @@ enum {
 	TCP_FASTOPEN_CONNECT_ = 30
 };
 
-static uint32_t get_u32(const uint8_t *v, uint32_t len)
+uint32_t pv_get_u32(const uint8_t *v, uint32_t len)
 {
 	uint32_t x = 0;
 
@@ -117,7 +116,7 @@ static int set_bind_device(struct tp_stack *st, struct sock *s, const uint8_t *v
 static int set_socket(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
 		      uint32_t len)
 {
-	uint32_t x = get_u32(v, len);
+	uint32_t x = pv_get_u32(v, len);
 
 	if (name == SO_BINDTODEVICE_)
 		return set_bind_device(st, s, v, len);
@@ -154,7 +153,7 @@ static int set_socket(struct tp_stack *st, struct sock *s, uint32_t name, const 
 			return -TE_INVAL;
 		flag(&s->flags, SF_LINGER, x);
 		if (s->kind == SK_TCP)
-			s->t.linger_ms = MIN(get_u32(v + 4, 4), 3600000u) * 1000;
+			s->t.linger_ms = MIN(pv_get_u32(v + 4, 4), 3600000u) * 1000;
 		return 0;
 	case SO_RCVLOWAT_:
 		s->rcvlowat = MAX(x, 1u);
@@ -198,7 +197,7 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 		   uint32_t len)
 {
 	struct tcp *t = &s->t;
-	uint32_t x = get_u32(v, len);
+	uint32_t x = pv_get_u32(v, len);
 
 	if (s->kind != SK_TCP)
 		return -TE_NOPROTOOPT;
@@ -256,10 +255,12 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 			tcp_ack_now(st, s);
 		return 0;
 	case TCP_USER_TIMEOUT_:
+		if (x > INT32_MAX)
+			return -TE_INVAL;
 		t->user_timeout = x;
 		return 0;
 	case TCP_DEFER_ACCEPT_:
-		t->defer = (uint8_t)MIN(x, 255u);
+		t->defer = x > INT32_MAX ? 0 : (uint8_t)MIN(x, 255u);
 		return 0;
 	case TCP_LINGER2_:
 		if (x > INT32_MAX)
@@ -276,162 +277,9 @@ static int set_tcp(struct tp_stack *st, struct sock *s, uint32_t name, const uin
 	return -TE_NOPROTOOPT;
 }
 
-enum {
-	IP_TOS_ = 1,
-	IP_TTL_ = 2,
-	IP_HDRINCL_ = 3,
-	IP_PKTINFO_ = 8,
-	IP_MTU_DISCOVER_ = 10,
-	IP_RECVERR_ = 11,
-	IP_RECVTTL_ = 12,
-	IP_RECVTOS_ = 13,
-	IP_MTU_ = 14,
-	IP_FREEBIND_ = 15,
-	IP_BIND_ADDRESS_NO_PORT_ = 24,
-	IP_MULTICAST_IF_ = 32,
-	IP_MULTICAST_TTL_ = 33,
-	IP_MULTICAST_LOOP_ = 34,
-	IP_MULTICAST_ALL_ = 49
-};
-
-static int set_ip(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
-		  uint32_t len)
+static bool filters6(const struct sock *s)
 {
-	uint32_t x = len >= 4 ? get_u32(v, len) : len ? v[0] : 0;
-	bool dg = s->kind != SK_TCP;
-
-	if (!len)
-		return -TE_INVAL;
-	switch (name) {
-	case IP_TOS_:
-		s->tos = (uint8_t)(dg ? x : (x & 0xfc) | (s->tos & 3));
-		return 0;
-	case IP_TTL_:
-		if ((int32_t)x != -1 && (!x || x > 255))
-			return -TE_INVAL;
-		s->ttl = (int32_t)x == -1 ? 0 : (uint8_t)x;
-		return 0;
-	case IP_HDRINCL_:
-		if (s->kind != SK_RAW)
-			return -TE_NOPROTOOPT;
-		s->d.hdrincl = !!x;
-		return 0;
-	case IP_MTU_DISCOVER_:
-		s->df = x == 2;
-		return 0;
-	case IP_RECVERR_:
-		if (dg)
-			s->d.recverr = !!x;
-		return 0;
-	case IP_MULTICAST_IF_:
-		if (dg)
-			s->d.mcast_if = len >= 12 ? get_u32(v + 8, 4) : 0;
-		return 0;
-	case IP_MULTICAST_TTL_:
-		if (dg)
-			s->d.mcast_ttl = (uint8_t)x;
-		return 0;
-	case IP_MULTICAST_LOOP_:
-		if (dg)
-			s->d.mcast_loop = !!x;
-		return 0;
-	case IP_ADD_MEMBERSHIP_:
-	case IP_DROP_MEMBERSHIP_:
-	case IP_UNBLOCK_SOURCE_:
-	case IP_BLOCK_SOURCE_:
-	case IP_ADD_SOURCE_MEMBERSHIP_:
-	case IP_DROP_SOURCE_MEMBERSHIP_:
-	case MCAST_JOIN_GROUP_ ... MCAST_LEAVE_SOURCE_GROUP_:
-		return mcast_option(st, s, name, v, len);
-	case IP_PKTINFO_:
-	case IP_RECVTTL_:
-	case IP_RECVTOS_:
-	case IP_FREEBIND_:
-	case IP_BIND_ADDRESS_NO_PORT_:
-	case IP_MULTICAST_ALL_:
-		return 0;
-	}
-	return -TE_NOPROTOOPT;
-}
-
-enum {
-	IPV6_ADDRFORM_ = 1,
-	IPV6_CHECKSUM_ = 7,
-	IPV6_UNICAST_HOPS_ = 16,
-	IPV6_MULTICAST_IF_ = 17,
-	IPV6_MULTICAST_HOPS_ = 18,
-	IPV6_MULTICAST_LOOP_ = 19,
-	IPV6_MTU_DISCOVER_ = 23,
-	IPV6_MTU_ = 24,
-	IPV6_RECVERR_ = 25,
-	IPV6_V6ONLY_ = 26,
-	IPV6_RECVPKTINFO_ = 49,
-	IPV6_RECVHOPLIMIT_ = 51,
-	IPV6_RECVTCLASS_ = 66,
-	IPV6_TCLASS_ = 67,
-	IPV6_DONTFRAG_ = 62,
-	IPV6_AUTOFLOWLABEL_ = 70
-};
-
-static int set_ip6(struct tp_stack *st, struct sock *s, uint32_t name, const uint8_t *v,
-		   uint32_t len)
-{
-	uint32_t x = get_u32(v, len);
-	bool dg = s->kind != SK_TCP;
-
-	if (len < 4)
-		return -TE_INVAL;
-	switch (name) {
-	case IPV6_V6ONLY_:
-		if (s->flags & SF_BOUND)
-			return -TE_INVAL;
-		flag(&s->flags, SF_V6ONLY, x);
-		return 0;
-	case IPV6_UNICAST_HOPS_:
-		s->ttl = (int32_t)x == -1 ? 0 : (uint8_t)x;
-		return 0;
-	case IPV6_TCLASS_:
-		s->tos = (int32_t)x == -1 ? 0 : (uint8_t)x;
-		return 0;
-	case IPV6_MULTICAST_IF_:
-		if (dg)
-			s->d.mcast_if = x;
-		return 0;
-	case IPV6_MULTICAST_HOPS_:
-		if (dg)
-			s->d.mcast_ttl = (int32_t)x == -1 ? 1 : (uint8_t)x;
-		return 0;
-	case IPV6_MULTICAST_LOOP_:
-		if (dg)
-			s->d.mcast_loop = !!x;
-		return 0;
-	case IPV6_ADD_MEMBERSHIP_:
-	case IPV6_DROP_MEMBERSHIP_:
-	case MCAST_JOIN_GROUP_ ... MCAST_LEAVE_SOURCE_GROUP_:
-		return mcast_option6(st, s, name, v, len);
-	case IPV6_MTU_DISCOVER_:
-	case IPV6_DONTFRAG_:
-		s->df = name == IPV6_DONTFRAG_ ? !!x : x == 2;
-		return 0;
-	case IPV6_RECVERR_:
-		if (dg)
-			s->d.recverr = !!x;
-		return 0;
-	case IPV6_CHECKSUM_: /* RFC 3542 section 3.1 */
-		if (s->kind != SK_RAW || s->proto == IPPROTO_ICMPV6_)
-			return -TE_NOPROTOOPT;
-		if ((int32_t)x != -1 && (x % 2 || x > 65000))
-			return -TE_INVAL;
-		s->d.sum_on = (int32_t)x != -1;
-		s->d.sum_off = (uint16_t)x;
-		return 0;
-	case IPV6_RECVPKTINFO_:
-	case IPV6_RECVHOPLIMIT_:
-	case IPV6_RECVTCLASS_:
-	case IPV6_AUTOFLOWLABEL_:
-		return 0;
-	}
-	return -TE_NOPROTOOPT;
+	return s->kind == SK_RAW && s->domain == PVS_AF_INET6 && s->proto == IPPROTO_ICMPV6_;
 }
 
 int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
@@ -443,24 +291,29 @@ int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t 
 	case SOL_TCP_:
 		return set_tcp(st, s, name, v, len);
 	case SOL_IP_:
-		return set_ip(st, s, name, v, len);
+		return s->kind == SK_RAW && s->domain == PVS_AF_INET6
+			   ? -TE_NOPROTOOPT
+			   : pv_set_ip(st, s, name, v, len);
 	case SOL_IPV6_:
-		return s->domain == PVS_AF_INET6 ? set_ip6(st, s, name, v, len)
+		return s->domain == PVS_AF_INET6 ? pv_set_ip6(st, s, name, v, len)
 						 : -TE_NOPROTOOPT;
 	case SOL_UDP_:
 		if (s->kind == SK_UDP && name == 103 && len >= 4) { /* UDP_SEGMENT */
-			s->d.gso_size = (uint16_t)get_u32(v, len);
+			s->d.gso_size = (uint16_t)pv_get_u32(v, len);
 			return 0;
 		}
 		return -TE_NOPROTOOPT;
 	case SOL_RAW_:
 		if (s->kind == SK_RAW && name == 1 && len >= 4) { /* ICMP_FILTER */
-			s->d.icmp_filter = get_u32(v, len);
+			s->d.icmp_filter = pv_get_u32(v, len);
 			return 0;
 		}
 		return -TE_NOPROTOOPT;
-	case SOL_ICMPV6_: /* ICMP6_FILTER: the client filters */
-		return s->kind == SK_RAW ? 0 : -TE_NOPROTOOPT;
+	case SOL_ICMPV6_: /* ICMP6_FILTER: a set bit blocks */
+		if (!filters6(s) || name != 1)
+			return -TE_NOPROTOOPT;
+		memcpy(s->d.icmp6_filter, v, MIN(len, (uint32_t)sizeof(s->d.icmp6_filter)));
+		return 0;
 	case SOL_PACKET_:
 		if (s->kind == SK_PACKET && (name == 1 || name == 2)) /* membership */
 			return 0;
@@ -471,7 +324,7 @@ int pv_setsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t 
 
 /* ---- get ---- */
 
-static int put_u32(uint8_t *v, uint32_t room, uint32_t x)
+int pv_put_u32(uint8_t *v, uint32_t room, uint32_t x)
 {
 	if (room < 4) {
 		v[0] = (uint8_t)x;
@@ -555,8 +408,8 @@ static int get_socket(struct tp_stack *st, struct sock *s, uint32_t name, uint8_
 	case SO_LINGER_:
 		if (room < 8)
 			return -TE_INVAL;
-		put_u32(v, 4, !!(s->flags & SF_LINGER));
-		put_u32(v + 4, 4, s->kind == SK_TCP ? s->t.linger_ms / 1000 : 0);
+		pv_put_u32(v, 4, !!(s->flags & SF_LINGER));
+		pv_put_u32(v + 4, 4, s->kind == SK_TCP ? s->t.linger_ms / 1000 : 0);
 		return 8;
 	case SO_BINDTODEVICE_: {
 		unsigned i =
@@ -570,7 +423,7 @@ static int get_socket(struct tp_stack *st, struct sock *s, uint32_t name, uint8_
 		return 16;
 	}
 	default:
-		return socket_number(s, name, &x) ? put_u32(v, room, x) : -TE_NOPROTOOPT;
+		return socket_number(s, name, &x) ? pv_put_u32(v, room, x) : -TE_NOPROTOOPT;
 	}
 }
 
@@ -637,102 +490,7 @@ static int get_tcp(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *
 	default:
 		return -TE_NOPROTOOPT;
 	}
-	return put_u32(v, room, x);
-}
-
-static uint32_t sock_mtu(struct tp_stack *st, struct sock *s)
-{
-	struct dst d;
-
-	return route_lookup(st, &s->raddr, &s->laddr, s->bound_if, &d) ? 0 : d.mtu;
-}
-
-static int get_ip(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v, uint32_t room)
-{
-	bool dg = s->kind != SK_TCP;
-	uint32_t x;
-
-	switch (name) {
-	case IP_TOS_:
-		x = s->tos;
-		break;
-	case IP_TTL_:
-		x = s->ttl ? s->ttl : 64;
-		break;
-	case IP_HDRINCL_:
-		x = dg && s->d.hdrincl;
-		break;
-	case IP_MTU_DISCOVER_:
-		x = dg ? (s->df ? 2 : 0) : 1;
-		break;
-	case IP_MTU_:
-		if (ipa_any(&s->raddr))
-			return -TE_NOTCONN;
-		x = sock_mtu(st, s);
-		break;
-	case IP_RECVERR_:
-		x = dg && s->d.recverr;
-		break;
-	case IP_MULTICAST_TTL_:
-		x = dg && s->d.mcast_ttl ? s->d.mcast_ttl : 1;
-		break;
-	case IP_MULTICAST_LOOP_:
-		x = dg && s->d.mcast_loop;
-		break;
-	case IP_MULTICAST_IF_:
-	case IP_PKTINFO_:
-	case IP_RECVTTL_:
-	case IP_RECVTOS_:
-	case IP_FREEBIND_:
-		x = 0;
-		break;
-	default:
-		return -TE_NOPROTOOPT;
-	}
-	return put_u32(v, room, x);
-}
-
-static int get_ip6(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v,
-		   uint32_t room)
-{
-	bool dg = s->kind != SK_TCP;
-	uint32_t x;
-
-	switch (name) {
-	case IPV6_V6ONLY_:
-		x = !!(s->flags & SF_V6ONLY);
-		break;
-	case IPV6_UNICAST_HOPS_:
-		x = s->ttl ? s->ttl : 64;
-		break;
-	case IPV6_TCLASS_:
-		x = s->tos;
-		break;
-	case IPV6_MULTICAST_HOPS_:
-		x = dg && s->d.mcast_ttl ? s->d.mcast_ttl : 1;
-		break;
-	case IPV6_MULTICAST_LOOP_:
-		x = dg && s->d.mcast_loop;
-		break;
-	case IPV6_MULTICAST_IF_:
-		x = dg ? s->d.mcast_if : 0;
-		break;
-	case IPV6_MTU_:
-		x = sock_mtu(st, s);
-		break;
-	case IPV6_MTU_DISCOVER_:
-		x = s->df ? 2 : 1;
-		break;
-	case IPV6_RECVERR_:
-		x = dg && s->d.recverr;
-		break;
-	case IPV6_CHECKSUM_:
-		x = s->kind == SK_RAW && s->d.sum_on ? s->d.sum_off : UINT32_MAX;
-		break;
-	default:
-		return -TE_NOPROTOOPT;
-	}
-	return put_u32(v, room, x);
+	return pv_put_u32(v, room, x);
 }
 
 /* Bytes written to v (room >= 1), or -errno. */
@@ -747,13 +505,19 @@ int pv_getsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t 
 	case SOL_TCP_:
 		return get_tcp(st, s, name, v, room);
 	case SOL_IP_:
-		return get_ip(st, s, name, v, room);
+		return pv_get_ip(st, s, name, v, room);
 	case SOL_IPV6_:
-		return s->domain == PVS_AF_INET6 ? get_ip6(st, s, name, v, room)
+		return s->domain == PVS_AF_INET6 ? pv_get_ip6(st, s, name, v, room)
 						 : -TE_NOPROTOOPT;
+	case SOL_ICMPV6_:
+		if (!filters6(s) || name != 1)
+			break;
+		room = MIN(room, (uint32_t)sizeof(s->d.icmp6_filter));
+		memcpy(v, s->d.icmp6_filter, room);
+		return (int)room;
 	case SOL_UDP_:
 		if (s->kind == SK_UDP && name == 103)
-			return put_u32(v, room, s->d.gso_size);
+			return pv_put_u32(v, room, s->d.gso_size);
 	}
 	return -TE_NOPROTOOPT;
 }

@@ -382,8 +382,11 @@ int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t
 {
 	if (s->flags & SF_BOUND)
 		return -TE_INVAL;
-	if (!ipa_any(a) && !ipa_multicast(a) && !addr_local(st, a, 0xff))
+	if (!ipa_any(a) && !ipa_multicast(a) && !addr_local(st, a, 0xff) &&
+	    (s->kind == SK_TCP || !addr_broadcast(st, a)))
 		return -TE_ADDRNOTAVAIL;
+	if (s->kind != SK_TCP)
+		s->d.port_lock = port != 0;
 	if (port) {
 		if (bind_conflict(st, s, a, port) || conn_conflict(st, s, a, port))
 			return -TE_ADDRINUSE;
@@ -405,6 +408,15 @@ int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t
 	sock_lhash(st, s);
 	sock_touch(st, s);
 	return 0;
+}
+
+/* Who is bound to an address of one family does not reach the other. */
+int sock_reaches(const struct sock *s, const struct ipa *to)
+{
+	if (!(s->flags & SF_BINDADDR) || ipa_any(&s->laddr) ||
+	    ipa_is4(&s->laddr) == ipa_is4(to))
+		return 0;
+	return ipa_is4(to) ? -TE_NETUNREACH : -TE_AFNOSUPPORT;
 }
 
 /* A port for a socket that connects or sends without having been bound. */

@@ -37,6 +37,9 @@ int tcp_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16
 		return s->state == TS_SYN_SENT ? -TE_ALREADY : -TE_ISCONN;
 	if (!ring_size(&s->rx) || !ring_size(&s->tx))
 		return -TE_NOBUFS;
+	e = sock_reaches(s, a);
+	if (e)
+		return e;
 	e = route_lookup(st, a, s->flags & SF_BINDADDR ? &s->laddr : NULL, s->bound_if, &d);
 	if (e)
 		return e;
@@ -356,7 +359,13 @@ int tcp_shutdown(struct tp_stack *st, struct sock *s, uint32_t how)
 			tcp_release(st, s, false); /* stops listening, keeps the slot */
 		return 0;
 	}
-	if (s->state == TS_CLOSED || s->state == TS_SYN_SENT)
+	if (s->state == TS_SYN_SENT) { /* Linux: no more of that, and another may be tried */
+		tcp_closed(st, s, 0);
+		s->t.flags &= ~TF_RST_SENT;
+		s->route_gen = 0;
+		return 0;
+	}
+	if (s->state == TS_CLOSED || s->state == TS_TIME_WAIT)
 		return -TE_NOTCONN;
 	if (how != 1)
 		s->flags |= SF_SHUT_RD;
@@ -456,12 +465,16 @@ bool tcp_recycle_time_wait(struct tp_stack *st)
 {
 	struct sock *best = NULL;
 
-	if (!st->ntw)
+	/* Once a millisecond is enough for who finds nothing. */
+	if (!st->ntw && st->recycle_ms == st->now_ms)
 		return false;
+	st->recycle_ms = st->now_ms;
 	for (uint32_t i = 1; i < st->high; i++) {
 		struct sock *s = SOCK(st, i);
 
-		if (s->kind == SK_TCP && s->state == TS_TIME_WAIT && s->slot == PVS_NO_SLOT &&
+		if (s->kind == SK_TCP && s->slot == PVS_NO_SLOT &&
+		    (s->state == TS_TIME_WAIT ||
+		     (s->state == TS_FIN_WAIT2 && s->flags & SF_RELEASED)) &&
 		    !(s->flags & SF_DIRTY) &&
 		    (!best || (int32_t)(s->dl[TMR_KEEP] - best->dl[TMR_KEEP]) < 0))
 			best = s;

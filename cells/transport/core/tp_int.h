@@ -153,7 +153,7 @@ struct dhcp {
 };
 
 #define STATE_MAGIC   0x3154535054304401ull
-#define STATE_VERSION 6
+#define STATE_VERSION 7
 
 /*
  * The command that is being carried out, and what it may change as it was before (journal.c).
@@ -337,6 +337,7 @@ struct tp_stack {
 	uint8_t *scratch; /* one datagram under construction */
 	uint32_t route_gen;
 	uint32_t ip_id, frag_id, port_hint;
+	uint32_t recycle_ms;    /* when the table was last searched for one at rest */
 	uint32_t npacket, nraw; /* sockets of these kinds */
 	uint64_t icmp_tokens, icmp_at, chall_tokens, chall_at;
 	uint32_t txwait[64], ntxwait; /* sockets that found the device's queue full */
@@ -513,6 +514,7 @@ void sock_hash(struct tp_stack *st, struct sock *s);
 void sock_unhash(struct tp_stack *st, struct sock *s);
 void sock_lhash(struct tp_stack *st, struct sock *s);
 int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port);
+int sock_reaches(const struct sock *s, const struct ipa *to);
 int sock_autobind(struct tp_stack *st, struct sock *s);
 struct sock *sock_lookup(struct tp_stack *st, const struct ipa *src, uint16_t sport,
 			 const struct ipa *dst, uint16_t dport, uint8_t ifi);
@@ -583,6 +585,7 @@ struct failed {
 };
 void dgram_icmp(struct tp_stack *st, struct sock *s, const struct failed *f);
 int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port);
+void dgram_disconnect(struct tp_stack *st, struct sock *s);
 
 /* timer.c */
 void wheel_init(struct tp_stack *st);

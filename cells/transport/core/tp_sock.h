@@ -180,12 +180,19 @@ struct dgram {
 	uint8_t hdrincl, recverr, sum_on, nmember;
 	uint8_t mcast_ttl, mcast_loop;
 	uint16_t ethertype;
-	uint32_t mcast_if;
-	uint32_t icmp_filter;
+	uint32_t mcast_if, mcast_addr;
+	uint32_t port_lock; /* the port was asked for: disconnecting keeps it */
+	uint32_t icmp_filter, icmp6_filter[8];
 	uint32_t promisc;
 	uint16_t gso_size, sum_off;       /* IPV6_CHECKSUM */
 	struct member member[MAX_MEMBER]; /* last: see state.c */
 };
+
+/* sock.df: 0, or one more than IP_PMTUDISC_*. */
+#define PMTUD_WANT  1u
+#define PMTUD_DO    2u
+#define PMTUD_PROBE 3u
+#define PMTUD_MAX   5u
 
 #define SF_REUSEADDR 0x0001u
 #define SF_REUSEPORT 0x0002u
