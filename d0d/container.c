@@ -632,21 +632,33 @@ static int removal_begin(struct engine *e, struct container *c, bool force, stru
 	return rc;
 }
 
+// Ends a container that is being removed and takes its lock. A start that was under way (the
+// restart at boot) ends first, and what it started is killed as well; no other one begins.
+static bool hold_ended(struct engine *e, struct container *c, bool force)
+{
+	for (int tries = force ? 2 : 1; tries; tries--) {
+		if (force)
+			container_stop(e, c, 0, "KILL", NULL);
+		pthread_mutex_lock(&c->op);
+		engine_lock(e);
+		bool alive = container_running(c);
+		engine_unlock(e);
+		if (!alive)
+			return true;
+		pthread_mutex_unlock(&c->op);
+	}
+	return false;
+}
+
 int container_remove(struct engine *e, struct container *c, bool force, bool volumes,
 		     struct err *err)
 {
 	if (removal_begin(e, c, force, err) < 0)
 		return -1;
-	if (force)
-		container_stop(e, c, 0, "KILL", NULL);
-	pthread_mutex_lock(&c->op); // a start under way ends first
-	engine_lock(e);
-	bool alive = container_running(c);
-	if (alive)
+	if (!hold_ended(e, c, force)) {
+		engine_lock(e);
 		c->removing = false;
-	engine_unlock(e);
-	if (alive) {
-		pthread_mutex_unlock(&c->op);
+		engine_unlock(e);
 		return err_set(err, 500, "cannot remove container \"%s\": could not kill it",
 			       c->name);
 	}

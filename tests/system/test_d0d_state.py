@@ -149,9 +149,13 @@ def test_the_demo_is_a_container_of_d0ds(boot, tmp_path):
     """`make run`: the image was imported on the host, the container is made by d0d, once; the page
     comes from it before and after a reboot."""
     disk, port = str(tmp_path / "disk"), free_port()
-    subprocess.run([sys.executable, os.path.join(TOP, "tools", "run.py"), "--image",
-                    f"{BUILD}/demo-image.tar", "--disk", disk, "--out", str(tmp_path / "run"),
-                    "--only-prepare"], check=True, timeout=120)
+
+    def prepare(*args):
+        subprocess.run([sys.executable, os.path.join(TOP, "tools", "run.py"), "--image",
+                        f"{BUILD}/demo-image.tar", "--disk", disk, "--out", str(tmp_path / "run"),
+                        "--only-prepare", *args], check=True, timeout=120)
+
+    prepare()
     made = None
     for boots in (1, 2):
         h = start(boot, str(tmp_path / "run.d0a"), disk, forward=f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.16:80")
@@ -164,3 +168,11 @@ def test_the_demo_is_a_container_of_d0ds(boot, tmp_path):
         assert h.ok("exec", "web", "sh", "-c", "echo again >> /www/index.html; sync; grep -c again /www/index.html") \
             == f"{boots}\n"
         h.machine.stop()
+    # A command of one's own replaces it while it is started again; it runs once.
+    prepare("--cmd", "/bin/sh -c 'echo once; exit 3'")
+    h = start(boot, str(tmp_path / "run.d0a"), disk)
+    until(lambda: h.docker("logs", "web").stdout == "once\n")
+    until(lambda: status(h, "web") == "exited")
+    assert h.ok("inspect", "-f", "{{.State.ExitCode}} {{.RestartCount}} {{.HostConfig.RestartPolicy.Name}}", "web") \
+        == "3 0 no\n"
+    h.machine.stop()
