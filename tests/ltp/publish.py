@@ -27,7 +27,8 @@ Made by `tests/ltp/publish.py` from a run of `tests/ltp/run.py`.
   privileged calls would say nothing otherwise. Each test has a time limit of 60 s; the machine it ran on was shared.
 - "Does not apply": LTP itself says so (TCONF: another architecture, a library or program that is missing, 16-bit
   calls ...), or the test needs what no container has: block devices with mkfs, kernel modules, hardware.
-- Everything that applies was run with one build; what does not apply is as an earlier run of the same day found it.
+- The tests that apply were run with the builds of one afternoon: those that a fix concerned again, not every one with the
+  last. What does not apply is as an earlier run of the same day found it.
 
 | | tests |
 |---|---|

@@ -70,7 +70,7 @@ SYSCALL(io_setup, "up", u32 room, u64 uid)
 
 	if (get_user(id, uid))
 		return -EFAULT;
-	if (id || !room)
+	if (id || !room || room > 0x10000000u / sizeof(struct io_event))
 		return -EINVAL;
 	if (room > AIO_MAX || aio_total + room > AIO_MAX)
 		return -EAGAIN;
@@ -250,14 +250,12 @@ SYSCALL(io_submit, "pdp", u64 id, s64 n, u64 uiocbs)
 	return done ? done : r;
 }
 
-/* What was submitted is done already. */
+/* Requests are done when they are made: there is none to take back. */
 SYSCALL(io_cancel, "ppp", u64 id, u64 uiocb, u64 uevent)
 {
-	struct aio *a = aio_get(id);
+	struct iocb cb;
 
-	if (a)
-		aio_put(a);
-	return -EINVAL;
+	return get_user(cb, uiocb) ? -EFAULT : -EINVAL;
 }
 
 static s64 events_out(struct aio *a, s64 n, u64 out)
