@@ -20,7 +20,7 @@ $(eval $(call host_prog,store_bench,bench/store_bench.c tools/d0fs/hostdev.c,h2 
 
 BENCHES += store
 .PHONY: bench-store
-bench-store: $(B)/bin/store_bench
+bench-store: $(B)/bin/store_bench ## the HAMMER2 library beside btrfs: scrub, snapshots, many files
 	$(Q)$(PYTHON) bench/store.py $(B)
 
 # Through the store cell in QEMU, beside a Linux guest.

@@ -134,7 +134,7 @@ struct h2_env {
 	 * A second copy of a bad block (mirror volume, image archive); may be NULL. Fills
 	 * `buf` with the ev->len bytes as they were stored and returns 0, or < 0. The library
 	 * verifies the check code, uses the bytes and, on a writable device, writes them back
-	 * in place. Holders of the plain content use h2_block_encode() to get stored bytes.
+	 * in place. Holders of the plain content encode it as h2_file_methods() says.
 	 */
 	int (*second_copy)(void *ctx, const struct h2_event *ev, void *buf);
 	/*

@@ -7,7 +7,7 @@ $(eval $(call fuzz_target,oci_json,tests/fuzz/oci_json.c,oci h2 h2codec,-llz4 -l
 
 BENCHES += images
 .PHONY: bench-images
-bench-images: $(B)/bin/d0fs
+bench-images: $(B)/bin/d0fs ## import of images beside umoci, podman and makefs
 	$(Q)$(PYTHON) bench/images.py $(B)
 $(eval $(call unit_test,store_tree,tests/unit/store_tree_test.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))
 $(eval $(call fuzz_target,oci_meta,tests/fuzz/oci_meta.c tests/unit/store_env.c,oci h2 h2codec,-llz4 -lzstd -lz -lbearssl))

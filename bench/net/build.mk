@@ -1,9 +1,10 @@
 # bench-net: the transport stack beside lwIP and Linux. Needs liblwip-dev, root, iproute2.
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip 2>/dev/null || echo -I/usr/include/lwip)
 BENCHES += net
+bench-net: ## the transport stack beside lwIP and Linux, natively
 bench-net: $(B)/bin/transportd $(B)/bench/lwip_peer $(B)/bench/linux_echo \
            $(B)/bench/inproc $(B)/bench/inproc_lwip $(B)/bench/nic_switch \
-           $(B)/bench/tap_wire $(B)/bench/guest_server $(B)/bench/load ## transport stack beside lwIP and Linux
+           $(B)/bench/tap_wire $(B)/bench/guest_server $(B)/bench/load
 	@$(PYTHON) bench/net.py $(B)
 $(B)/bench/lwip_peer: bench/net/lwip_peer.c
 	@mkdir -p $(@D)

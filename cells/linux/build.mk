@@ -33,18 +33,18 @@ $(eval $(call fuzz_target,fuzz_linux_conctl,tests/fuzz/fuzz_linux_conctl.c tests
 
 # LTP's system-call tests: `make ltp LTP=PATH` with an installed Linux Test Project.
 .PHONY: ltp
-ltp: all
+ltp: all ## LTP's system-call tests in a linux cell (LTP=PATH of an installed one)
 	$(Q)$(if $(LTP),,$(error make ltp LTP=PATH: the folder of an installed Linux Test Project))
 	$(Q)tests/ltp/run.py $(LTP) $(LTP_ARGS)
 
 # gVisor's system-call tests: `make gvisor GVISOR=PATH` with a folder of the built programs.
 .PHONY: gvisor
-gvisor: all
+gvisor: all ## gVisor's system-call tests in a linux cell (GVISOR=PATH of the built ones)
 	$(Q)$(if $(GVISOR),,$(error make gvisor GVISOR=PATH: the folder of the built test programs))
 	$(Q)tests/gvisor/run.py $(GVISOR) $(GVISOR_ARGS)
 
 # python3's own test modules, of the package libpython3.11-testsuite.
 PYTHON_LIBRARY ?= /usr/lib/python3.11
 .PHONY: pytests
-pytests: all
+pytests: all ## python3's own test modules in a linux cell
 	$(Q)tests/python/run.py $(PYTHON_LIBRARY) $(PYTESTS_ARGS)
