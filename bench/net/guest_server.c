@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,13 +32,19 @@ static void watch(int fd, uint32_t events)
 		perror("epoll_ctl");
 }
 
+static int family = AF_INET;
+
 static void serve(uint16_t port, int type)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int s = socket(AF_INET, type | SOCK_NONBLOCK, 0), one = 1;
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int s = socket(family, type | SOCK_NONBLOCK, 0), one = 1;
+	bool v6 = family == AF_INET6;
 
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof(a)) ||
+	if (s < 0 ||
+	    bind(s, v6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a,
+		 v6 ? sizeof(a6) : sizeof(a)) ||
 	    (type == SOCK_STREAM && listen(s, 1024))) {
 		perror("listen");
 		exit(1);
@@ -122,10 +129,12 @@ static int move(int s, uint32_t events)
 	return kind[s] == 80 ? http(s, n) : 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct epoll_event e[64];
 
+	if (argc > 1 && argv[1][0] == '6')
+		family = AF_INET6; /* for both */
 	ep = epoll_create1(0);
 	serve(7, SOCK_STREAM);
 	serve(9, SOCK_STREAM);
