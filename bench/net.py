@@ -262,7 +262,9 @@ def main():
             ("port_to_port_200", "nic: port to port among 200 others", "cycles",
              "port_to_port", "alone"),
             ("segment_byte", "nic: 64 KiB segment from port to port", "cycles/byte",
-             "memcpy_byte", "memcpy")):
+             "memcpy_byte", "memcpy"),
+            ("stream_merged", "nic: TCP in 1,460 bytes from card to port", "cycles/byte",
+             "stream_single", "not merged")):
         rows.append(row(name, unit, "lower", nic.get(k), peer and nic.get(peer), peer_name))
     path = os.path.join(BUILD, "bench.json")
     old = json.load(open(path)) if os.path.exists(path) else []

@@ -2,11 +2,12 @@
 /*
  * What the nic cell's switch costs, in one thread, without cards or other cells: cycles for a
  * frame from port to port (as many others beside it), from a port to a card that takes
- * everything, from a card to a port, and for a byte of a 64 KiB segment. Prints "NAME NUMBER"
- * lines; memcpy's cost of the same bytes last.
+ * everything, from a card to a port, and for a byte of a 64 KiB segment and of bulk data from a
+ * card, merged and not. Prints "NAME NUMBER" lines; memcpy's cost of the same bytes last.
  */
 #include <string.h>
 #include <x86intrin.h>
+#include "cells/nic/switch/switch.h"
 #include "tests/unit/nic_env.h"
 
 #define BATCH 32u
@@ -35,6 +36,11 @@ static unsigned room(struct netdev *nd, unsigned q)
 static void tx(struct netdev *nd, unsigned q, struct net_txbuf *t)
 {
 	netdev_tx_done(nd, t);
+}
+
+static unsigned no_frames(struct netdev *nd, unsigned q, unsigned budget)
+{
+	return 0;
 }
 
 static struct net_driver driver; /* the tests', but for what is here */
@@ -106,6 +112,49 @@ static double from_card(uint32_t len, unsigned n)
 	return (double)spent / n;
 }
 
+/* Sets DF: identifications are all the same. */
+static uint32_t unfragmented(uint8_t *frame, uint32_t len)
+{
+	frame[20] = 0x40;
+	put_be16(frame + 24, 0);
+	put_be16(frame + 24, (uint16_t)~net_sum_fold(net_sum(frame + 14, 20, 0, false)));
+	return len;
+}
+
+/* A byte of a TCP stream in frames of the MTU; joined: as run_uplink() does it. */
+static double stream_byte(bool joined, unsigned n)
+{
+	static uint8_t wire[BATCH][1514];
+	struct env_l4 l = env_flow(mac_b, mac_out, 1000, 2000, IPPROTO_N_TCP);
+	uint64_t spent = 0, bytes = 0, t;
+	uint32_t len = 0, got_len;
+
+	l.tcp_flags = 0x10;
+	for (unsigned i = 0; i < BATCH; i++, l.seq += 1460)
+		len = unfragmented(wire[i], env_build(wire[i], &l, 1460, false));
+	for (unsigned done = 0; done < n; done += BATCH) {
+		t = __rdtsc();
+		if (joined)
+			merge_begin(&nic);
+		for (unsigned i = 0; i < BATCH; i++) {
+			struct net_frag g = {.data = wire[i], .len = len};
+			struct net_frame f = {
+			    .frag = &g, .nfrag = 1, .max = 1, .len = len, .csum_ok = 1};
+
+			netdev_rx(&card, &f);
+		}
+		merge_end(&nic);
+		nic_run(&nic, done);
+		spent += __rdtsc() - t;
+		while ((got_len = env_port_recv(&b, 0, NULL, got, sizeof(got))))
+			bytes += got_len;
+		vnet_port_kick(&b.drv);
+	}
+	if (bytes < (uint64_t)n * 1400)
+		exit(4);
+	return (double)spent / (double)bytes;
+}
+
 int main(void)
 {
 	static const struct d0_vnet_hdr tso = {.flags = D0_VNET_HDR_NEEDS_CSUM,
@@ -120,6 +169,7 @@ int main(void)
 	driver.attach = attach;
 	driver.tx_room = room;
 	driver.tx = tx;
+	driver.rx_poll = no_frames;
 	driver.set_filter = driver.disarm; /* nothing */
 	env_nic_new(&nic);
 	nic_uplink_add(&nic, &card);
@@ -131,6 +181,8 @@ int main(void)
 	pass(small, NULL, BATCH, 20000, true);
 	printf("port_to_port %.0f\n", pass(small, NULL, BATCH, 200000, true));
 	printf("card_to_port %.0f\n", from_card(small, 200000));
+	printf("stream_single %.3f\n", stream_byte(false, 200000));
+	printf("stream_merged %.3f\n", stream_byte(true, 200000));
 	small = frame(mac_out, 22, false);
 	printf("port_to_card %.0f\n", pass(small, NULL, BATCH, 200000, false));
 	big = frame(mac_b, 60000, true);
