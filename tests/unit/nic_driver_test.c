@@ -83,13 +83,23 @@ static int begin_vmxnet3(void **state)
 	return begin("vmxnet3");
 }
 
-static int begin_jumbo_e1000(void **state)
+static int begin_jumbo(const char *model)
 {
 	cfg.mtu = 9000;
-	int r = begin("e1000");
+	int r = begin(model);
 
 	cfg.mtu = 0;
 	return r;
+}
+
+static int begin_jumbo_e1000(void **state)
+{
+	return begin_jumbo("e1000");
+}
+
+static int begin_jumbo_vmxnet3(void **state)
+{
+	return begin_jumbo("vmxnet3");
 }
 
 /* Runs the switch until a frame is on the wire. */
@@ -418,6 +428,7 @@ int main(void)
 	    EACH(filters_addresses, e1000e),
 	    ALL(vmxnet3),
 	    EACH(cuts_large_segments, vmxnet3),
+	    EACH(passes_jumbo_frames, jumbo_vmxnet3),
 	};
 
 	return cmocka_run_group_tests_name("nic_driver", tests, NULL, NULL);

@@ -234,9 +234,9 @@ static int alloc(struct v3 *v)
 {
 	v->memory = nic_dma_alloc(MEMORY, &v->memory_dma);
 	v->bufs = nic_dma_alloc(RING * v->rx_buf, &v->bufs_dma);
-	v->body = nic_dma_alloc(RING1 * BODY, &v->body_dma);
-	if (!v->memory || !v->bufs || !v->body)
+	if (!v->memory || !v->bufs)
 		return -1;
+	v->body = nic_dma_alloc(RING1 * BODY, &v->body_dma); /* NULL: no LRO */
 	v->shared = (struct v3_shared *)(v->memory + OFF_SHARED);
 	v->txq = (struct v3_tx_queue *)(v->memory + OFF_QUEUES);
 	v->rxq = (struct v3_rx_queue *)(v->txq + 1);
@@ -282,7 +282,7 @@ static void describe(struct netdev *nd, struct v3 *v)
 	s->version = 0x01000000;
 	s->guest = 2 | 1 << 2; /* 64 bits, "Linux": the only kind devices know well */
 	s->revisions = s->upt_versions = 1;
-	s->features = F_RXCSUM | F_LRO;
+	s->features = v->body ? F_RXCSUM | F_LRO : F_RXCSUM;
 	s->auto_mask = 1; /* an interrupt masks its vector until armed again */
 	s->queues = v->memory_dma + OFF_QUEUES;
 	s->queues_len = 2 * 256;
@@ -397,14 +397,16 @@ static int bring_up(struct netdev *nd, struct v3 *v)
 		return -1;
 	describe(nd, v);
 	fill_ring(&v->ring[0], v->bufs_dma, v->rx_buf);
-	fill_ring(&v->ring[1], v->body_dma, BODY);
+	if (v->body)
+		fill_ring(&v->ring[1], v->body_dma, BODY);
 	nic_write32(nd, BAR_VD, VD_DSAL, (uint32_t)v->memory_dma);
 	nic_write32(nd, BAR_VD, VD_DSAH, (uint32_t)(v->memory_dma >> 32));
 	if (command(nd, CMD_ACTIVATE) != 0)
 		return -1;
 	nd->txqs = nd->rxqs = 1;
-	nd->features = NETDEV_F_TX_CSUM | NETDEV_F_TX_IP6_CSUM | NETDEV_F_RX_CSUM |
-		       NETDEV_F_LRO | NETDEV_F_LRO_PLAIN;
+	nd->features = NETDEV_F_TX_CSUM | NETDEV_F_TX_IP6_CSUM | NETDEV_F_RX_CSUM;
+	if (v->body)
+		nd->features |= NETDEV_F_LRO | NETDEV_F_LRO_PLAIN;
 	if (revisions != 1 || nd->tso_on)
 		nd->features |= NETDEV_F_TSO4 | NETDEV_F_TSO6;
 	nic_write32(nd, BAR_PT, PT_RXPROD, v->ring[0].next);
@@ -581,8 +583,8 @@ static void rx_take(struct netdev *nd, struct v3 *v, const struct v3_rxc *c)
 		v->frags = 0;
 		v->skipping = false;
 	}
-	if (index > v->ring[ring].mask || len > size || (c->w2 & RC_ERR) ||
-	    v->frags == NET_FRAGS_MAX)
+	if ((ring && !v->body) || index > v->ring[ring].mask || len > size ||
+	    (c->w2 & RC_ERR) || v->frags == NET_FRAGS_MAX)
 		v->skipping = true;
 	else if (len && !v->skipping)
 		v->frag[v->frags++] =
