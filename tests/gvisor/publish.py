@@ -41,6 +41,8 @@ Made by `tests/gvisor/publish.py` from runs of `tests/gvisor/run.py`.
 | not reached in the time | {missing} |
 
 Programs of which no case was run: {left}.
+
+In the lists below several parameters of a case count as one.
 """
 
 
@@ -105,8 +107,7 @@ def main():
     out = HEAD.format(version=version, seconds=60, apply=apply, run=run, share=100 * total["ok"] / apply,
                       part=100 * total["ok"] / run, all=sum(n for _, n, _ in programs),
                       left=" ".join(left) or "none", **total)
-    out += groups.tables(TITLES, "cases (of which several parameters count as one)", ", ")
-    out += groups.tables((("skipped", "Skipped here, as the test itself says"),), "cases", ", ")
+    out += groups.lists(TITLES + (("skipped", "Skipped here, as the test itself says"),))
     out += "\n## Programs\n\n| program | cases that pass on Linux | pass | fail | skipped | not reached |\n|---|---|---|---|---|---|\n"
     for name, n, c in programs:
         out += f"| {name} | {n} | {c['ok']} | {c['open'] + c['design']} | {c['skipped']} | {c['missing']} |\n"

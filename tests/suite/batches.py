@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import threading
+import textwrap
 
 import machines
 
@@ -111,13 +112,32 @@ class Groups:
         """(reason, {name: value}) of a class, the largest first."""
         return sorted(self.found.get(kind, {}).items(), key=lambda g: (-len(g[1]), g[0]))
 
-    def tables(self, titles, head, between=" "):
+    def tables(self, titles, head):
         out = ""
         for kind, title in titles:
             if self.of(kind):
                 out += f"\n## {title}\n\n| reason | {head} |\n|---|---|\n"
-                out += "".join(f"| {r} | {between.join(sorted(names))} |\n" for r, names in self.of(kind))
+                out += "".join(f"| {r} | {' '.join(sorted(names))} |\n" for r, names in self.of(kind))
         return out
+
+    def lists(self, titles):
+        """The same for many long names: under each reason a line a program, "PROGRAM: CASE, CASE"."""
+        out = ""
+        for kind, title in titles:
+            if self.of(kind):
+                out += f"\n## {title}\n\n" + "".join(listed(r, names) for r, names in self.of(kind))
+        return out
+
+
+def listed(reason, names):
+    programs = {}
+    for name in sorted(names):
+        programs.setdefault(name.split(" ", 1)[0], []).append(name.split(" ", 1)[1])
+    out = f"- {reason} ({len(names)})\n"
+    for program, cases in programs.items():
+        out += textwrap.fill(f"{program}: {', '.join(cases)}", 118, initial_indent="  - ", subsequent_indent="    ",
+                             break_long_words=False, break_on_hyphens=False) + "\n"
+    return out
 
 
 def publish(name, text, first, last):
