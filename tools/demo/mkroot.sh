@@ -9,7 +9,9 @@ trap 'rm -rf "$dir"' EXIT
 chmod 755 "$dir"
 mkdir -p "$dir/bin" "$dir/www" "$dir/tmp" "$dir/etc"
 cp /bin/busybox "$dir/bin/busybox"
-for name in sh httpd ls cat echo ps uname mount ip; do
+for name in sh httpd ls cat echo ps uname mount ip \
+	cp date df env false free grep head hostname id kill mkdir mv nc nslookup ping printf rm sed sleep sort \
+	tail top touch true vi wc wget; do
 	ln -s busybox "$dir/bin/$name"
 done
 echo 'root:x:0:0:root:/:/bin/sh' >"$dir/etc/passwd"
