@@ -5,7 +5,6 @@
  * trips between two processes, processes started; powers off.
  */
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "d0d/api.h"
-#include "d0d/console.h"
 
 static void create(struct http_req *r)
 {

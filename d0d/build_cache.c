@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 // What a build remembers: build/<key> holds the id of the image that a step made.
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

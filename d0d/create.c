@@ -6,7 +6,6 @@
 // what to do instead. An option that is merely advisory gives a warning.
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 // Containers that the host's owner wants to be there, told on the command line: made when they
 // are missing, or were made from other words, and started. What a user did to one meanwhile
 // (stopped it, changed its policy) stays as long as the words are the same.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
 // They are also written to events.jsonl in the state folder, a line each, so that their history
 // outlives d0d; from half the ring's size on the file begins anew beside the old one. A
 // line that a power cut left incomplete is not read.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 // d0d: options, signals, start and end.
 #include <errno.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,6 @@
 // hashed while they are written. Layers that are known already aren't fetched again.
 #include "d0d/registry.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>

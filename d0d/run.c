@@ -4,7 +4,6 @@
 // Each start spawns a monitor thread. It alone calls the backend's wait() and release(), and
 // it alone moves a container out of running. `exits` counts ends, so that "wait for the next
 // exit" can't miss one; `run` counts starts, so that a late monitor can't touch a later run.
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

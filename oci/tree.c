@@ -15,7 +15,6 @@
  * fields are too narrow: long names, times below a second, big files and numbers, extended
  * attributes (SCHILY.xattr). Hard links inside of what is packed stay links.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

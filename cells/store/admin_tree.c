@@ -5,7 +5,6 @@
 #include <string.h>
 #include "cells/store/admin.h"
 #include "cells/store/task.h"
-#include "libcell/log.h"
 
 #define READ_MAX  (1u << 20)
 #define PIECE     32768u

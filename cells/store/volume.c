@@ -6,7 +6,6 @@
  * names it, and a disk is made a volume only with `create` (blank disks) or `format`. Every
  * decision is taken, and every parameter checked, before the first write.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cells/store/blockdev.h"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
 // Images in the store: the backend's img_* operations on top of the admin protocol.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

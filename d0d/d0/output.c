@@ -12,7 +12,6 @@
 //
 // Locking: the box's lock guards the buffer. Neither writing nor acknowledging holds it.
 // Failure: a cell that sends more than the window has the rest dropped.
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

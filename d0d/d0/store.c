@@ -15,7 +15,6 @@
 // it.
 #include "d0d/d0/store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

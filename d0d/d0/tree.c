@@ -6,7 +6,6 @@
 // What a running container has written is in its cell's cache first: before its files are
 // looked at, the cell is asked to write everything back; after files were put there, to forget
 // what it has cached. Its volumes are found by the place where they are mounted.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

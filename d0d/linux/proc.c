@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
 // Running containers and exec sessions: d0d's side of the shim (see shim.c).
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

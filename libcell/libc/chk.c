@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include "libcell/common/format.h"
-#include "libcell/log.h"
 #include "libcell/panic.h"
 
 _Noreturn void __chk_fail(void);

@@ -42,7 +42,6 @@
 #include <string.h>
 #include "d0/control.h"
 #include "nucleus/core/lock.h"
-#include "nucleus/core/print.h"
 #include "nucleus/core/crypto.h"
 #include "nucleus/core/trap.h"
 #include "nucleus/device_manager/device_manager.h"

@@ -2,7 +2,6 @@
 // Bytes as what a container's cell sends to d0d over its control channel (d0/conctl.h): the
 // cell's kernel is its container's, so it may send anything. Nothing of it may crash d0d, keep
 // it waiting, or leave a program that never ends.
-#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>

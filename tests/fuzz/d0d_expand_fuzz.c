@@ -2,7 +2,6 @@
 // Any bytes as a blob on its way to the store: the first one is the size of the pieces.
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "d0d/expand.h"
 

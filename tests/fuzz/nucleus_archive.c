@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* Records of images and d0.conf as the nucleus reads them, the signature put aside. */
-#include <stdlib.h>
 #include <string.h>
 #include "nucleus/archive/archive.h"
 #include "tests/unit/fake/arch.h"

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 from conftest import make_archive

@@ -152,8 +152,7 @@ def test_restart_of_the_nic_cell(host, wire, card):
     for start in (2, 3):
         m.command("restart nic", r"^nic: eth0: ", timeout=30)
         wire.ping(start)
-    print(m.tail(20))
-    m.command("ps", rf"^monitor: +\d+ nic +nic +running")
+    m.command("ps", r"^monitor: +\d+ nic +nic +running")
 
 
 def test_restart_under_load_keeps_memory(host, wire):

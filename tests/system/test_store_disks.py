@@ -2,7 +2,6 @@
 """Corners of the store's disks in QEMU: large sectors, line interrupts, an IOMMU, media that fail to
 read, write or flush, a disk that is taken away, and a store that is restarted in the middle."""
 
-import os
 import subprocess
 import time
 

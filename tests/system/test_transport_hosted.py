@@ -313,7 +313,7 @@ def test_tshark_finds_nothing_malformed(net):
     # Errors, and warnings other than the flow control that a full echo ring brings.
     checks = [w for c in ("ip", "tcp", "udp") for w in ("-o", f"{c}.check_checksum:TRUE")]
     r = Net.root("tshark", "-r", cap, *checks, "-Y",
-                 f"(eth.src==02:d0:00:00:00:02) && (_ws.malformed || "
+                 "(eth.src==02:d0:00:00:00:02) && (_ws.malformed || "
                  "_ws.expert.severity>=6291456) && !(tcp.analysis.zero_window || "
                  "tcp.analysis.window_full)")
     bad = [l for l in r.stdout.splitlines() if l.strip()]

@@ -15,7 +15,7 @@ import time
 
 import pytest
 from packets import checksum
-from test_transport_hosted import (D0, LINUX, Net, connect, dhcp_server, drain, echo, pattern,
+from test_transport_hosted import (D0, LINUX, Net, connect, dhcp_server, echo, pattern,
                                    pytestmark)  # noqa: F401
 
 CLIENT = bytes.fromhex("02aabbccdd01")

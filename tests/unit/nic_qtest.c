@@ -2,7 +2,6 @@
 #include "tests/unit/nic_qtest.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>

@@ -3,7 +3,6 @@
 #include "tests/unit/tcp_sim.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>

@@ -10,7 +10,6 @@
  * program's data ends it with SIGSEGV, as the call's documentation has it.
  */
 #include "cells/linux/inc/rseq.h"
-#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 
 #define RSEQ_SIZE            32u

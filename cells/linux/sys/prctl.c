@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* prctl: what a thread can set about itself, capabilities and securebits among it (prctl(2)).
  */
-#include "cells/linux/inc/smp.h"
 #include "cells/linux/inc/sys.h"
 #include <linux/capability.h>
 #include <linux/prctl.h>

@@ -38,7 +38,6 @@
 #include "cells/nic/switch/switch.h"
 
 #include <stdlib.h>
-#include "libcell/log.h"
 #include "libcell/panic.h"
 
 #define FILTER_NS   10000000ull /* between two settings of the cards' filters */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Attacks with instructions: privileged ones, ports, MSRs, exceptions, endless loops. */
 #include "cells/samples/hostile/hostile.h"
-#include "libcell/cell.h"
 #include "libcell/log.h"
 #include "libcell/mmio.h"
 

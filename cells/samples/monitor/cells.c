@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* Commands about cells. */
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include "cells/samples/monitor/monitor.h"

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "nucleus/archive/archive.h"
 #include "nucleus/core/lock.h"
 #include "nucleus/core/print.h"
 #include "nucleus/core/crypto.h"
