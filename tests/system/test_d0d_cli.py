@@ -46,12 +46,12 @@ def web(docker):
     docker.run("rm", "-f", "web", code=None)
 
 
-def wait_for(what, timeout=60):
+def wait_for(what, timeout=60, pause=0.05):
     deadline = time.time() + timeout
     while time.time() < deadline:
         if what():
             return
-        time.sleep(0.05)
+        time.sleep(pause)
     raise AssertionError("it never came true")
 
 

@@ -147,8 +147,9 @@ def test_a_container_fills_the_disk(docker, slow):
     assert names(docker) == before and not cells_failed(docker)
     assert docker.out("exec", "glutton", "echo", "alive") == "alive"
     docker.run("rm", "-f", "glutton")
+    # Not at once: what each attempt writes has to be given back as well.
     wait_for(lambda: docker.raw("POST", "/images/load", docker_archive("new:1", [tar_of(
-        [("f", "f", os.urandom(FAT), 0o644)])], {"Cmd": ["x"]}))[0] == 200)
+        [("f", "f", os.urandom(FAT), 0o644)])], {"Cmd": ["x"]}))[0] == 200, 60 * PATIENCE, 5)
     docker.run("rmi", "new:1")
 
 
