@@ -84,7 +84,14 @@ static void net_remove(struct http_req *r)
 }
 ROUTE("DELETE", "/networks/{}", net_remove);
 
-static void net_connect(struct http_req *r)
+static int join_or_leave(struct http_req *r, struct container *c, const json_t *body, bool join,
+			 struct err *err)
+{
+	return join ? network_connect(r->e, r->arg[0], c, jo(body, "EndpointConfig"), err)
+		    : network_disconnect(r->e, r->arg[0], c, jb(body, "Force", false), err);
+}
+
+static void net_membership(struct http_req *r, bool join)
 {
 	json_t *body = req_json(r, false);
 	struct err err;
@@ -93,7 +100,7 @@ static void net_connect(struct http_req *r)
 
 	if (body && !c)
 		resp_err(r, &err);
-	else if (c && network_connect(r->e, r->arg[0], c, jo(body, "EndpointConfig"), &err) < 0)
+	else if (c && join_or_leave(r, c, body, join, &err) < 0)
 		resp_err(r, &err);
 	else if (c)
 		resp_empty(r, 200);
@@ -101,25 +108,16 @@ static void net_connect(struct http_req *r)
 		container_put(r->e, c);
 	json_decref(body);
 }
+
+static void net_connect(struct http_req *r)
+{
+	net_membership(r, true);
+}
 ROUTE("POST", "/networks/{}/connect", net_connect);
 
 static void net_disconnect(struct http_req *r)
 {
-	json_t *body = req_json(r, false);
-	struct err err;
-	struct container *c =
-	    body ? container_get(r->e, js(body, "Container", ""), &err) : NULL;
-
-	if (body && !c)
-		resp_err(r, &err);
-	else if (c &&
-		 network_disconnect(r->e, r->arg[0], c, jb(body, "Force", false), &err) < 0)
-		resp_err(r, &err);
-	else if (c)
-		resp_empty(r, 200);
-	if (c)
-		container_put(r->e, c);
-	json_decref(body);
+	net_membership(r, false);
 }
 ROUTE("POST", "/networks/{}/disconnect", net_disconnect);
 

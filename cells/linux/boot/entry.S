@@ -32,6 +32,33 @@ stack_call:
 	call	*%rsi
 	ud2
 
+/* A program's registers between the stack frame's ends, in the order of struct regs. */
+	.macro	PUSH_R8_UP
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	pushq	%rbx
+	pushq	%rbp
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	.endm
+	.macro	POP_TO_RAX
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbp
+	popq	%rbx
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rax
+	.endm
+
 /* ---- SYSCALL: RCX = return address, R11 = flags, interrupts off by FMASK ---- */
 	.globl	syscall_entry
 	.balign	16
@@ -50,33 +77,14 @@ syscall_entry:
 	pushq	%rdx
 	pushq	%rcx
 	pushq	$-38			/* rax = -ENOSYS */
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%rbx
-	pushq	%rbp
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
+	PUSH_R8_UP
 	movq	%rsp, %rdi
 	xorl	%ebp, %ebp
 	call	syscall_dispatch
 	/* RAX != 0: the frame was changed in ways that only IRETQ can load. */
 	testl	%eax, %eax
 	jnz	return_iret
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbp
-	popq	%rbx
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rax
+	POP_TO_RAX
 	addq	$8, %rsp		/* rcx comes from rip */
 	popq	%rdx
 	popq	%rsi
@@ -97,17 +105,7 @@ thread_start_user:
 	movq	%rsp, %rdi
 	call	thread_enter_user_frame
 return_iret:
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbp
-	popq	%rbx
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rax
+	POP_TO_RAX
 	popq	%rcx
 	popq	%rdx
 	popq	%rsi
@@ -191,16 +189,7 @@ trap_common:
 	pushq	%rdx
 	pushq	%rcx
 	pushq	%rax
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%rbx
-	pushq	%rbp
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
+	PUSH_R8_UP
 	xorl	%ebp, %ebp
 	movq	%rsp, %rsi
 	cmpb	$0, cpu_smap(%rip)
