@@ -409,13 +409,13 @@ static void make_net(struct text *t, struct thread *th, const struct gen_file *g
 	proc_net_text(t, g->name);
 }
 static const struct gen_file net_files[] = {
-    F("tcp", 0444, .make = make_net),      F("tcp6", 0444, .make = make_net),
-    F("udp", 0444, .make = make_net),      F("udp6", 0444, .make = make_net),
-    F("unix", 0444, .make = make_net),     F("dev", 0444, .make = make_net),
-    F("route", 0444, .make = make_net),    F("if_inet6", 0444, .make = make_net),
-    F("snmp", 0444, .make = make_net),     F("netstat", 0444, .make = make_net),
-    F("sockstat", 0444, .make = make_net), F("arp", 0444, .make = make_net),
-    F("pnp", 0444, .make = make_net)};
+    F("tcp", 0444, .make = make_net),        F("tcp6", 0444, .make = make_net),
+    F("udp", 0444, .make = make_net),        F("udp6", 0444, .make = make_net),
+    F("unix", 0444, .make = make_net),       F("dev", 0444, .make = make_net),
+    F("route", 0444, .make = make_net),      F("if_inet6", 0444, .make = make_net),
+    F("ipv6_route", 0444, .make = make_net), F("snmp", 0444, .make = make_net),
+    F("netstat", 0444, .make = make_net),    F("sockstat", 0444, .make = make_net),
+    F("arp", 0444, .make = make_net),        F("pnp", 0444, .make = make_net)};
 
 const struct gen_file proc_pid_files[] = {
     F("stat", 0444, .make = make_stat),

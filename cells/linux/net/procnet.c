@@ -83,6 +83,31 @@ static void text_route(const void *rec, void *arg)
 		 gw ? 3 : 1, r->metric, mask);
 }
 
+static void text_hex(struct text *t, const u8 *p, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		text_add(t, "%02x", p[i]);
+}
+
+/* Destination, source (none), next hop, metric, references, use, flags, device. */
+static void text_route6(const void *rec, void *arg)
+{
+	static const u8 none[16];
+	const struct pvs_route *r = rec;
+	bool hop = memcmp(r->gateway, none, 16);
+	char name[NETDEV_NAME];
+
+	if (r->family != AF_INET6_K || r->type != 1)
+		return;
+	text_hex(arg, r->dst, 16);
+	text_add(arg, " %02x ", r->dst_len);
+	text_hex(arg, none, 16);
+	text_add(arg, " 00 ");
+	text_hex(arg, r->gateway, 16);
+	netdev_name(r->ifindex, name);
+	text_add(arg, " %08x 00000001 00000000 %08x %8s\n", r->metric, hop ? 3 : 1, name);
+}
+
 static void text_if_inet6(const void *rec, void *arg)
 {
 	const struct pvs_ifaddr *a = rec;
@@ -92,8 +117,7 @@ static void text_if_inet6(const void *rec, void *arg)
 	if (a->family != AF_INET6_K)
 		return;
 	netdev_name(a->ifindex, name);
-	for (u32 i = 0; i < 16; i++)
-		text_add(arg, "%02x", a->addr[i]);
+	text_hex(arg, a->addr, 16);
 	text_add(arg, " %02x %02x %02x %02x %8s\n", a->ifindex, a->prefixlen, scope, a->flags,
 		 name);
 }
@@ -345,6 +369,8 @@ void proc_net_text(struct text *t, const char *what)
 		text_add(t, "Iface\tDestination\tGateway "
 			    "\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
 		netdev_each(PVS_LIST_ROUTE, sizeof(struct pvs_route), text_route, t);
+	} else if (!strcmp(what, "ipv6_route")) {
+		netdev_each(PVS_LIST_ROUTE, sizeof(struct pvs_route), text_route6, t);
 	} else if (!strcmp(what, "if_inet6")) {
 		netdev_each(PVS_LIST_ADDR, sizeof(struct pvs_ifaddr), text_if_inet6, t);
 	} else if (!strcmp(what, "pnp")) {

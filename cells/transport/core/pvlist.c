@@ -86,7 +86,7 @@ static bool addr_rec(struct tp_stack *st, uint32_t i, void *out)
 				 .preferred_s = seconds_left(st, a->preferred)};
 	r->flags =
 	    (uint8_t)((a->flags & AF_TENTATIVE ? 0x40 : 0) | (a->flags & AF_DADFAILED ? 8 : 0) |
-		      (a->valid == NEVER ? 0x80 : 0));
+		      (a->valid == NEVER ? 0x80 : 0) | (a->preferred <= st->now ? 0x20 : 0));
 	addr_bytes(&a->addr, r->addr);
 	if (r->family == PVS_AF_INET && a->ifi && r->prefixlen < 31) {
 		uint32_t b = a->addr.w[3] | ~be32(~0u << (32 - r->prefixlen));
