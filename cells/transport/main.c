@@ -54,11 +54,11 @@
 
 struct net {
 	struct vnet_port port;
-	int channel; /* -1: none */
-	uint32_t generation;
-	bool known; /* the stack has this interface */
-	bool full;  /* tx_get found no room */
-	bool news;  /* attached, not said yet */
+	int channel;           /* -1: none */
+	struct d0_channel was; /* when it was opened */
+	bool known;            /* the stack has this interface */
+	bool full;             /* tx_get found no room */
+	bool news;             /* attached, not said yet */
 };
 
 struct client {
@@ -278,7 +278,7 @@ static void net_open(unsigned ifi, int channel)
 	/* A page for each buffer where there is room: half as many for a long segment. */
 	cfg.rx_buf = size >= PAGE_BUFS ? 4096 : 2048;
 	n->channel = channel;
-	n->generation = cell_channel((unsigned)channel)->generation;
+	n->was = *cell_channel((unsigned)channel);
 	if (!cfg.ring || vnet_port_open(&n->port, &cfg)) {
 		log_error("channel %d: no usable ring", channel);
 		n->channel = -1;
@@ -383,7 +383,8 @@ static bool net_is_open(int channel)
 
 /*
  * A channel whose peer is gone for the moment (the nic cell restarts) keeps its interface,
- * link down; one that was taken away takes the interface with it.
+ * link down, and so does one whose peer is back: addresses that the network gave (DHCP, SLAAC)
+ * stay. One that was taken away takes the interface with it.
  */
 static void net_lost(unsigned ifi)
 {
@@ -392,8 +393,14 @@ static void net_lost(unsigned ifi)
 
 	if (n->known)
 		tp_if_link(cell.st, ifi, 0);
-	if (c && c->state == D0_CHANNEL_CLOSED && c->generation == n->generation)
+	if (c && c->state == D0_CHANNEL_CLOSED && c->generation == n->was.generation)
 		return;
+	if (c && c->state == D0_CHANNEL_OPEN && c->protocol == D0_PROTO_NET &&
+	    !strncmp(c->label, n->was.label, sizeof(c->label)) &&
+	    !strncmp(c->args, n->was.args, sizeof(c->args))) {
+		net_open(ifi, n->channel);
+		return;
+	}
 	if (n->known)
 		tp_if_remove(cell.st, ifi);
 	n->channel = -1;
@@ -406,7 +413,7 @@ static void net_scan(void)
 
 	for (unsigned i = 1; i < TP_MAX_IF; i++) {
 		if (cell.net[i].channel >= 0 &&
-		    !channel_same(cell.net[i].channel, cell.net[i].generation))
+		    !channel_same(cell.net[i].channel, cell.net[i].was.generation))
 			net_lost(i);
 	}
 	while ((ch = cell_channel_find((unsigned)(ch + 1), D0_PROTO_NET, D0_ROLE_CLIENT,
