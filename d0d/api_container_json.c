@@ -22,12 +22,16 @@ static json_t *state_json(struct container *c)
 	return o;
 }
 
-static void ip_text(const struct be_port *p, char out[INET_ADDRSTRLEN])
+// The host's addresses where a port is: one of each family that it was asked for. How many.
+static int port_hosts(const struct be_port *p, char out[2][INET6_ADDRSTRLEN])
 {
-	if (p->six)
-		strcpy(out, p->host_ip.s_addr ? "::1" : "::");
-	else
-		inet_ntop(AF_INET, &p->host_ip, out, INET_ADDRSTRLEN);
+	int n = 0;
+
+	if (p->families & BE_V4)
+		inet_ntop(AF_INET, &p->host_ip, out[n++], INET6_ADDRSTRLEN);
+	if (p->families & BE_V6)
+		inet_ntop(AF_INET6, &p->host_ip6, out[n++], INET6_ADDRSTRLEN);
+	return n;
 }
 
 // NetworkSettings.Ports: every exposed port, with its bindings while running.
@@ -35,7 +39,7 @@ static json_t *ports_map(struct container *c)
 {
 	json_t *o = json_object(), *v;
 	const char *key;
-	char port[24], ip[INET_ADDRSTRLEN], num[8];
+	char port[24], ip[2][INET6_ADDRSTRLEN], num[8];
 
 	if (!container_running(c))
 		return o;
@@ -46,14 +50,14 @@ static json_t *ports_map(struct container *c)
 		snprintf(port, sizeof(port), "%d/%s", p->port,
 			 p->proto == IPPROTO_UDP ? "udp" : "tcp");
 		snprintf(num, sizeof(num), "%d", p->host_port);
-		ip_text(p, ip);
 		json_t *list = json_object_get(o, port);
 		if (!json_is_array(list)) {
 			list = json_array();
 			json_object_set_new(o, port, list);
 		}
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s}", "HostIp", ip, "HostPort", num));
+		for (int k = 0, n = port_hosts(p, ip); k < n; k++)
+			json_array_append_new(
+			    list, json_pack("{s:s, s:s}", "HostIp", ip[k], "HostPort", num));
 	}
 	return o;
 }
@@ -256,17 +260,17 @@ static json_t *ports_list(struct container *c)
 {
 	json_t *a = json_array(), *v;
 	const char *key;
-	char ip[INET_ADDRSTRLEN];
+	char ip[2][INET6_ADDRSTRLEN];
 
 	if (!container_running(c))
 		return a;
 	for (int i = 0; i < c->nports; i++) {
-		ip_text(&c->ports[i], ip);
-		json_array_append_new(
-		    a,
-		    json_pack("{s:s, s:i, s:i, s:s}", "IP", ip, "PrivatePort",
-			      (int)c->ports[i].port, "PublicPort", (int)c->ports[i].host_port,
-			      "Type", c->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"));
+		const struct be_port *p = &c->ports[i];
+		for (int k = 0, n = port_hosts(p, ip); k < n; k++)
+			json_array_append_new(
+			    a, json_pack("{s:s, s:i, s:i, s:s}", "IP", ip[k], "PrivatePort",
+					 (int)p->port, "PublicPort", (int)p->host_port, "Type",
+					 p->proto == IPPROTO_UDP ? "udp" : "tcp"));
 	}
 	json_object_foreach(jo(c->config, "ExposedPorts"), key, v)
 	{

@@ -93,12 +93,17 @@ struct be_endpoint {
 	uint8_t mac[6];
 };
 
+enum {
+	BE_V4 = 1,
+	BE_V6 = 2
+};
 struct be_port {
-	int proto; // IPPROTO_TCP or IPPROTO_UDP
-	struct in_addr host_ip;
-	bool six;           // it was asked for at :: or ::1, which HOST_IP stands for
-	uint16_t host_port; // 0: the backend chooses and writes it here
-	uint16_t port;      // inside
+	int proto;                // IPPROTO_TCP or IPPROTO_UDP
+	uint8_t families;         // BE_V*; both: it was asked for without an address
+	struct in_addr host_ip;   // of BE_V4; 0.0.0.0: any
+	struct in6_addr host_ip6; // of BE_V6; ::: any
+	uint16_t host_port;       // 0: the backend chooses and writes it here
+	uint16_t port;            // inside
 };
 
 struct be_limits {

@@ -65,13 +65,16 @@ static json_t *endpoints_json(const struct container *c)
 static json_t *ports_json(const struct container *c)
 {
 	json_t *a = json_array();
+	char six[INET6_ADDRSTRLEN];
 
-	for (int i = 0; i < c->nports; i++)
-		json_array_append_new(a,
-				      json_pack("[i, I, i, i, b]", c->ports[i].proto,
-						(json_int_t)ntohl(c->ports[i].host_ip.s_addr),
-						(int)c->ports[i].host_port,
-						(int)c->ports[i].port, c->ports[i].six));
+	for (int i = 0; i < c->nports; i++) {
+		const struct be_port *p = &c->ports[i];
+		inet_ntop(AF_INET6, &p->host_ip6, six, sizeof(six));
+		json_array_append_new(a, json_pack("[i, I, i, i, i, s]", p->proto,
+						   (json_int_t)ntohl(p->host_ip.s_addr),
+						   (int)p->host_port, (int)p->port,
+						   (int)p->families, six));
+	}
 	return a;
 }
 
@@ -127,13 +130,18 @@ static void load_ports(struct container *c, const json_t *a)
 {
 	for (size_t i = 0; i < json_array_size(a) && c->nports < MAX_PORTS; i++) {
 		const json_t *p = json_array_get(a, i);
-		c->ports[c->nports++] = (struct be_port){
+		const char *six = json_string_value(json_array_get(p, 5)) ?: "::";
+		struct be_port *q = &c->ports[c->nports++];
+		*q = (struct be_port){
 		    .proto = (int)json_integer_value(json_array_get(p, 0)),
 		    .host_ip.s_addr = htonl((uint32_t)json_integer_value(json_array_get(p, 1))),
 		    .host_port = (uint16_t)json_integer_value(json_array_get(p, 2)),
 		    .port = (uint16_t)json_integer_value(json_array_get(p, 3)),
-		    .six = json_is_true(json_array_get(p, 4)),
+		    .families = (uint8_t)json_integer_value(json_array_get(p, 4)),
 		};
+		inet_pton(AF_INET6, six, &q->host_ip6);
+		if (!q->families) // recorded before there was a choice
+			q->families = BE_V4;
 	}
 }
 

@@ -651,12 +651,15 @@ static int bind_one(const char *key, const json_t *b, struct be_port *p, struct 
 	long n = *port ? strtol(port, &end, 10) : 0;
 	if (*port && (*end || n < 0 || n > 65535))
 		return err_set(err, 400, "invalid port specification: \"%.80s\"", port);
-	*p = (struct be_port){
-	    .proto = proto, .host_port = (uint16_t)n, .port = (uint16_t)inside};
-	p->six = strcmp(ip, "::") == 0 || strcmp(ip, "::1") == 0;
-	if (p->six)
-		p->host_ip.s_addr = ip[2] ? htonl(INADDR_LOOPBACK) : 0;
-	else if (*ip && inet_pton(AF_INET, ip, &p->host_ip) != 1)
+	*p = (struct be_port){.proto = proto,
+			      .families = BE_V4 | BE_V6,
+			      .host_port = (uint16_t)n,
+			      .port = (uint16_t)inside};
+	if (!*ip)
+		return 0;
+	p->families = strchr(ip, ':') ? BE_V6 : BE_V4;
+	if (p->families == BE_V6 ? inet_pton(AF_INET6, ip, &p->host_ip6) != 1
+				 : inet_pton(AF_INET, ip, &p->host_ip) != 1)
 		return err_set(err, 400, "invalid IP address: %.80s", ip);
 	return 0;
 }

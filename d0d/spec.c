@@ -324,6 +324,26 @@ static char *make_hosts(struct engine *e, struct container *c)
 	return b.p;
 }
 
+static bool has_ip6(const struct container *c)
+{
+	for (int i = 0; i < c->nep; i++)
+		if (!ip6_any(&c->ep[i].ip6))
+			return true;
+	return false;
+}
+
+// The host's, without the servers that a container of an IPv4 network can't reach.
+static void host_resolv(const struct container *c, struct sbuf *b)
+{
+	char *host = file_read("/etc/resolv.conf", 65536, NULL), *save = NULL;
+
+	for (char *s = host ? strtok_r(host, "\n", &save) : NULL; s;
+	     s = strtok_r(NULL, "\n", &save))
+		if (has_ip6(c) || strncmp(s, "nameserver", 10) != 0 || !strchr(s, ':'))
+			sbuf_addf(b, "%s\n", s);
+	free(host);
+}
+
 static char *make_resolv(struct engine *e, struct container *c)
 {
 	const json_t *own = ja(c->host, "Dns"), *search = ja(c->host, "DnsSearch");
@@ -352,9 +372,7 @@ static char *make_resolv(struct engine *e, struct container *c)
 			sbuf_addf(&b, "nameserver %s\n", s);
 		free(copy);
 	} else if (!json_array_size(own)) {
-		char *host = file_read("/etc/resolv.conf", 65536, NULL);
-		sbuf_adds(&b, host ? host : "");
-		free(host);
+		host_resolv(c, &b);
 	}
 	for (size_t i = 0; i < json_array_size(search); i++)
 		sbuf_addf(&b, "search %s\n",

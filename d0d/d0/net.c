@@ -9,9 +9,12 @@
 // networks and, for what leaves a bridge network, one with a part of the host's address: its
 // published ports and the block of its *slot* (docs/decisions/0004). The slot also gives the
 // address by which d0d's name server knows who asks. Everything the switch and the stacks need
-// is in the arguments of channels, so nothing is to be made when a network is created.
+// is in the arguments of channels (netargs.c), so nothing is to be made when a network is
+// created.
 //
-// The host's address is the one of d0d's own cell; nothing else is configured.
+// The host's addresses, one of each family, are those of d0d's own cell; nothing else is
+// configured. They are looked for again and again: who gets out by one that was replaced is
+// plugged in anew. A host need not have IPv6.
 //
 // What must outlive d0d: numbers of segments (a file, as two networks must never get one), and
 // slots (part of the transport cell's name, whose cell outlives d0d anyhow).
@@ -30,248 +33,6 @@
 
 #include "d0/pvsock.h"
 #include "d0/vnet.h"
-
-// Blocks: 48 of 512 ports from D0_VNET_HOST_PORTS down to 36864, then 552 of 64 down to 1536.
-#define BIG       512u
-#define BIG_LOW   36864u
-#define BIGS      ((D0_VNET_HOST_PORTS - BIG_LOW) / BIG)
-#define SMALL     64u
-#define SMALL_LOW 1536u
-#define SLOTS     (BIGS + (BIG_LOW - SMALL_LOW) / SMALL)
-#define OPEN_LOW  32768u // ports of `-P`: from here up, then from here down
-#define OPEN_LAST 1024u
-
-// ---- slots and ports ----
-
-void net_block(unsigned slot, uint16_t *lo, uint16_t *hi)
-{
-	uint32_t at = slot < BIGS ? D0_VNET_HOST_PORTS - BIG * (slot + 1)
-				  : BIG_LOW - SMALL * (slot - BIGS + 1);
-
-	*lo = (uint16_t)at;
-	*hi = (uint16_t)(at + (slot < BIGS ? BIG : SMALL) - 1);
-}
-
-struct in_addr net_service(unsigned slot)
-{
-	uint32_t at = 0xa9fe0101u + (slot / 250 << 8) + slot % 250; // 169.254.1.1 and on
-
-	return (struct in_addr){htonl(at)};
-}
-
-static bool slot_used(const struct d0_nets *k, const struct box_net *self, unsigned slot)
-{
-	for (const struct box_net *n = k->all; n; n = n->next)
-		if (n != self && n->slot == slot)
-			return true;
-	return false;
-}
-
-static bool published(const struct d0_nets *k, int proto, uint16_t lo, uint16_t hi)
-{
-	for (const struct box_net *n = k->all; n; n = n->next)
-		for (size_t i = 0; i < n->nports; i++)
-			if ((!proto || n->ports[i].proto == proto) &&
-			    n->ports[i].host_port >= lo && n->ports[i].host_port <= hi)
-				return true;
-	return false;
-}
-
-static bool in_block(const struct d0_nets *k, uint16_t port)
-{
-	uint16_t lo, hi;
-
-	for (const struct box_net *n = k->all; n; n = n->next) {
-		if (n->slot == ~0u)
-			continue;
-		net_block(n->slot, &lo, &hi);
-		if (port >= lo && port <= hi)
-			return true;
-	}
-	return false;
-}
-
-static bool slot_pick(struct d0_nets *k, struct box_net *n)
-{
-	uint16_t lo, hi;
-
-	for (unsigned i = 0; i < SLOTS; i++) {
-		net_block(i, &lo, &hi);
-		if (slot_used(k, n, i) || published(k, 0, lo, hi))
-			continue;
-		n->slot = i;
-		return true;
-	}
-	return false;
-}
-
-// d0d's own ports are its address's too.
-static bool own_listener(const struct d0_nets *k, int proto, uint16_t port)
-{
-	struct sockaddr_in at = {
-	    .sin_family = AF_INET, .sin_addr = k->host, .sin_port = htons(port)};
-	int one = 1,
-	    fd = socket(AF_INET,
-			(proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return false;
-	if (proto == IPPROTO_TCP)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	bool taken = bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 && errno == EADDRINUSE;
-	close(fd);
-	return taken;
-}
-
-static bool port_free(const struct d0_nets *k, int proto, uint16_t port)
-{
-	return !published(k, proto, port, port) && !in_block(k, port) &&
-	       !own_listener(k, proto, port);
-}
-
-static int refused(const struct be_port *p, const struct box_net *n, const char *why,
-		   struct err *e)
-{
-	char ip[INET_ADDRSTRLEN];
-
-	inet_ntop(AF_INET, &p->host_ip, ip, sizeof(ip));
-	return err_set(e, 500,
-		       "driver failed programming external connectivity on endpoint %.12s: "
-		       "Bind for %s:%d failed: %s",
-		       n->id, ip, p->host_port, why);
-}
-
-static struct net_port net_port_of(const struct be_port *p)
-{
-	bool local = ntohl(p->host_ip.s_addr) >> 24 == 127;
-
-	return (struct net_port){p->proto, p->host_port, p->port, local};
-}
-
-// The same port once more, at another of the host's addresses: the wider one counts.
-static bool port_again(struct box_net *n, const struct be_port *p)
-{
-	for (size_t i = 0; i < n->nports; i++) {
-		struct net_port *q = &n->ports[i];
-		if (q->proto != p->proto || q->host_port != p->host_port || q->port != p->port)
-			continue;
-		q->local &= net_port_of(p).local;
-		return true;
-	}
-	return false;
-}
-
-static uint32_t port_choose(const struct d0_nets *k, int proto)
-{
-	for (uint32_t port = OPEN_LOW; port < D0_VNET_HOST_PORTS; port++)
-		if (port_free(k, proto, (uint16_t)port))
-			return port;
-	for (uint32_t port = OPEN_LOW - 1; port > OPEN_LAST; port--)
-		if (port_free(k, proto, (uint16_t)port))
-			return port;
-	return OPEN_LAST;
-}
-
-// In the order that lets neighbours be told as a range.
-static int by_number(const void *a, const void *b)
-{
-	const struct net_port *p = a, *q = b;
-
-	if (p->proto != q->proto)
-		return p->proto - q->proto;
-	return (int)p->host_port - (int)q->host_port;
-}
-
-static int port_take(struct d0_nets *k, struct box_net *n, struct be_port *p, struct err *e)
-{
-	uint32_t port = p->host_port;
-
-	if (p->host_ip.s_addr && p->host_ip.s_addr != k->host.s_addr && !net_port_of(p).local)
-		return refused(p, n, "cannot assign requested address", e);
-	if (port && port_again(n, p))
-		return 0;
-	if (!port)
-		port = port_choose(k, p->proto);
-	if (!port_free(k, p->proto, (uint16_t)port))
-		return refused(p, n, "port is already allocated", e);
-	p->host_port = (uint16_t)port;
-	n->ports[n->nports++] = net_port_of(p);
-	return 0;
-}
-
-int net_publish(struct box_net *n, struct err *e)
-{
-	struct d0_nets *k = n->b->nets;
-	struct net_port *ports = xcalloc(n->nwanted + 1, sizeof(*ports)), *old;
-	int rc = 0;
-
-	pthread_mutex_lock(&k->lock);
-	old = n->ports;
-	n->ports = ports; // its own former ones are free to be taken again
-	n->nports = 0;
-	for (size_t i = 0; i < n->nwanted && rc == 0; i++)
-		rc = port_take(k, n, &n->wanted[i], e);
-	if (rc < 0)
-		n->nports = 0;
-	qsort(n->ports, n->nports, sizeof(*n->ports), by_number);
-	pthread_mutex_unlock(&k->lock);
-	free(old);
-	return rc;
-}
-
-int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e)
-{
-	struct d0_nets *k = n->b->nets;
-	int rc = 0;
-
-	n->ports = xcalloc(nports + 1, sizeof(*n->ports));
-	n->slot = ~0u;
-	pthread_mutex_lock(&k->lock);
-	n->next = k->all;
-	k->all = n;
-	for (size_t i = 0; i < nports && rc == 0; i++)
-		rc = port_take(k, n, &ports[i], e);
-	if (rc == 0 && !slot_pick(k, n))
-		rc = err_set(e, 500, "all %u blocks of the host's ports are in use", SLOTS);
-	qsort(n->ports, n->nports, sizeof(*n->ports), by_number);
-	pthread_mutex_unlock(&k->lock);
-	if (rc < 0)
-		net_release(n);
-	return rc;
-}
-
-void net_adopted(struct box_net *n, unsigned slot)
-{
-	struct d0_nets *k = n->b->nets;
-
-	n->slot = slot;
-	pthread_mutex_lock(&k->lock);
-	n->next = k->all;
-	k->all = n;
-	pthread_mutex_unlock(&k->lock);
-}
-
-void net_published(struct box_net *n, const struct be_port *ports, size_t nports)
-{
-	struct d0_nets *k = n->b->nets;
-	struct net_port *p = xcalloc(nports + 1, sizeof(*p));
-	struct box_net have = {.ports = p};
-
-	for (size_t i = 0; i < nports; i++)
-		if (!port_again(&have, &ports[i]))
-			p[have.nports++] = net_port_of(&ports[i]);
-	qsort(p, have.nports, sizeof(*p), by_number);
-	pthread_mutex_lock(&k->lock);
-	free(n->ports);
-	n->ports = p;
-	n->nports = have.nports;
-	pthread_mutex_unlock(&k->lock);
-}
-
-void net_unpublish(struct box_net *n)
-{
-	net_published(n, NULL, 0);
-}
 
 // ---- pods ----
 
@@ -415,6 +176,7 @@ int d0_net_create(struct backend *be, const struct be_network *n, struct err *e)
 	snprintf(s->id, sizeof(s->id), "%s", n->id);
 	s->internal = n->internal;
 	s->isolated = n->isolated;
+	s->six = n->prefix6 != 0;
 	s->driver = strcmp(n->driver, "macvlan") == 0  ? NET_MACVLAN
 		    : strcmp(n->driver, "ipvlan") == 0 ? NET_IPVLAN
 						       : NET_BRIDGE;
@@ -474,19 +236,68 @@ int net_seg(struct d0_backend *b, const char *id, struct net_seg *out, struct er
 
 // ---- the host ----
 
-static struct in_addr default_gateway(void)
+// The line of a /proc/net file for which TAKE is true ends the search.
+static void proc_lines(const char *path, bool (*take)(const char *line, void *arg), void *arg)
 {
-	char *text = file_read("/proc/net/route", 65536, NULL), name[16];
-	struct in_addr gw = {0};
-	unsigned dst, hop;
+	char *text = file_read(path, 65536, NULL), *save = NULL;
 
-	for (char *p = text; p && !gw.s_addr; p = strchr(p, '\n')) {
-		p += *p == '\n';
-		if (sscanf(p, "%15s %x %x", name, &dst, &hop) == 3 && dst == 0)
-			gw.s_addr = hop; // both are in network order as they stand
-	}
+	for (char *l = text ? strtok_r(text, "\n", &save) : NULL; l;
+	     l = strtok_r(NULL, "\n", &save))
+		if (take(l, arg))
+			break;
 	free(text);
-	return gw;
+}
+
+static bool take_gateway(const char *line, void *arg)
+{
+	struct net_host *h = arg;
+	unsigned dst, hop;
+	char name[16];
+
+	if (sscanf(line, "%15s %x %x", name, &dst, &hop) != 3 || dst || !hop)
+		return false;
+	h->gateway.s_addr = hop; // both are in network order as they stand
+	return true;
+}
+
+static bool parse_hex6(const char *hex, struct in6_addr *out)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned v;
+		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
+			return false;
+		out->s6_addr[i] = (uint8_t)v;
+	}
+	return true;
+}
+
+static bool take_gateway6(const char *line, void *arg)
+{
+	struct net_host *h = arg;
+	char dst[33], hop[33];
+	unsigned len;
+
+	return sscanf(line, "%32s %x %*s %*s %32s", dst, &len, hop) == 3 && !len &&
+	       strlen(hop) == 32 && strspn(dst, "0") == 32 && strspn(hop, "0") < 32 &&
+	       parse_hex6(hop, &h->gateway6);
+}
+
+#define SITE 0x40 // the scope of fec0::/10, RFC 3513 section 2.5.6
+
+// One that reaches further than the link and may be used for what is new.
+static bool take_ip6(const char *line, void *arg)
+{
+	static const unsigned unfit = 0x20 | 0x40 | 0x08; // deprecated, tentative, a duplicate
+	struct net_host *h = arg;
+	unsigned index, prefix, scope, flags;
+	char hex[33];
+
+	if (sscanf(line, "%32s %x %x %x %x", hex, &index, &prefix, &scope, &flags) != 5 ||
+	    strlen(hex) != 32 || (scope && scope != SITE) || flags & unfit || !prefix ||
+	    prefix > 128 || !parse_hex6(hex, &h->ip6))
+		return false;
+	h->prefix6 = (int)prefix;
+	return true;
 }
 
 static int prefix_of(const struct sockaddr *mask)
@@ -495,12 +306,13 @@ static int prefix_of(const struct sockaddr *mask)
 		    : 32;
 }
 
-// The first address of d0d's cell that others can reach.
-static bool host_address(struct in_addr *ip, int *prefix)
+// The first addresses of d0d's cell that others can reach. False: there is none of IPv4.
+static bool host_address(struct net_host *h)
 {
 	struct ifaddrs *list = NULL;
 	bool found = false;
 
+	*h = (struct net_host){0};
 	if (getifaddrs(&list) < 0)
 		return false;
 	for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
@@ -508,34 +320,50 @@ static bool host_address(struct in_addr *ip, int *prefix)
 		if (!a || a->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
 		    ntohl(a->sin_addr.s_addr) >> 16 == 0xa9fe)
 			continue;
-		*ip = a->sin_addr;
-		*prefix = prefix_of(i->ifa_netmask);
+		h->ip = a->sin_addr;
+		h->prefix = prefix_of(i->ifa_netmask);
 		found = true;
 	}
 	freeifaddrs(list);
+	if (found)
+		proc_lines("/proc/net/route", take_gateway, h);
+	proc_lines("/proc/net/if_inet6", take_ip6, h);
+	if (h->prefix6)
+		proc_lines("/proc/net/ipv6_route", take_gateway6, h);
 	return found;
 }
 
+static void say_host(const struct net_host *h)
+{
+	char ip[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &h->ip, ip, sizeof(ip));
+	inet_ntop(AF_INET6, &h->ip6, ip6, sizeof(ip6));
+	log_msg("the host's address: %s%s%s", ip, h->prefix6 ? ", " : "",
+		h->prefix6 ? ip6 : "");
+}
+
+// An address that is lost for a while is no other address.
 int net_host(struct d0_backend *b, struct err *e)
 {
 	struct d0_nets *k = b->nets;
-	struct in_addr ip = {0}, gw = {0};
-	int prefix = 0;
-	bool now = host_address(&ip, &prefix);
+	struct net_host h;
+	bool now = host_address(&h);
 
-	if (now)
-		gw = default_gateway();
 	pthread_mutex_lock(&k->lock);
-	bool known = k->host.s_addr != 0;
-	bool news = now && (k->host.s_addr != ip.s_addr || k->gateway.s_addr != gw.s_addr ||
-			    k->prefix != prefix);
-	if (news) {
-		k->host = ip;
-		k->gateway = gw;
-		k->prefix = prefix;
+	bool known = k->host.ip.s_addr != 0;
+	if (!h.prefix6) {
+		h.ip6 = k->host.ip6;
+		h.gateway6 = k->host.gateway6;
+		h.prefix6 = k->host.prefix6;
 	}
+	bool news = now && memcmp(&h, &k->host, sizeof(h)) != 0;
+	if (news)
+		k->host = h;
 	pthread_mutex_unlock(&k->lock);
-	if (!known && !now) // a lease that is lost for a while is no other address
+	if (news)
+		say_host(&h);
+	if (!known && !now)
 		return err_set(e, 500, "the host has no address yet");
 	return news;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
-// Inside of the D0 backend's networks: net.c (segments, the host's address, its ports),
-// netcell.c (a container's transport cell).
+// Inside of the D0 backend's networks: net.c (segments, the host's addresses), ports.c (who has
+// which of its ports), netcell.c (a container's transport cell), netargs.c (the words of its
+// arguments and channels).
 #ifndef D0D_D0_NET_H
 #define D0D_D0_NET_H
 
@@ -23,13 +24,23 @@ struct net_seg {
 	uint32_t number;       // bridge: the private segment
 	unsigned uplink, vlan; // else: where on the wire
 	bool internal, isolated;
+	bool six; // has IPv6 as well
 };
 
-// What a container has of the host's ports.
+// What a container has of the host's ports: one of one of its addresses.
 struct net_port {
 	int proto;
+	uint8_t family; // BE_V4 or BE_V6
 	uint16_t host_port, port;
-	bool local; // closed to what comes from the wire (bound to 127.0.0.0/8)
+	bool local; // closed to what comes from the wire (bound to 127.0.0.0/8 or ::1)
+};
+
+// The host's addresses. No padding that is not zero: compared as a whole.
+struct net_host {
+	struct in_addr ip, gateway; // gateway 0.0.0.0: none
+	int prefix;
+	struct in6_addr ip6, gateway6; // likewise
+	int prefix6;                   // 0: no IPv6
 };
 
 // A transport cell: a container's, shared by those that joined its network (a pod). It lasts as
@@ -42,6 +53,7 @@ struct box_net {
 	uint32_t clients; // a bit for each container; 0: the one whose network it is
 	unsigned slot;
 	bool leaves;     // the hidden device has a part of the host's ports
+	bool leaves6;    // and opens connections by IPv6
 	char ifname[16]; // of the first endpoint, whose name all traffic counts for
 	char network[NET_CHANNELS][ID_LEN + 1]; // those it is in, "" where none is
 	struct net_port *ports;
@@ -60,9 +72,8 @@ struct d0_nets {
 	pthread_mutex_t closing; // ports: the nic says how many it closed, not which
 	char *dir;
 	uint32_t nic; // the nic cell
-	struct in_addr host, gateway;
+	struct net_host host;
 	struct in_addr near; // on the wire, reaches local ports too; 0.0.0.0: nobody
-	int prefix;
 	struct net_seg *segs;
 	struct box_net *all;
 	pthread_t watcher; // of the host's address
@@ -81,9 +92,11 @@ bool d0_net_asker(struct backend *b, struct in_addr from, char id[ID_LEN + 1]);
 struct in_addr d0_net_resolver(struct backend *b);
 // A copy of the network's segment; 404.
 int net_seg(struct d0_backend *b, const char *id, struct net_seg *out, struct err *e);
-// Finds the host's address as d0d's own cell has it. 1: it is another one than before, so
+// Finds the host's addresses as d0d's own cell has them. 1: others than before, so
 // net_readdress() is due.
 int net_host(struct d0_backend *b, struct err *e);
+
+// ---- ports.c ----
 // Takes a slot and the published ports (those left open are chosen); all or none.
 int net_reserve(struct box_net *n, struct be_port *ports, size_t nports, struct err *e);
 // Takes those of its wanted ports that it has not; all or none.
@@ -91,7 +104,7 @@ int net_publish(struct box_net *n, struct err *e);
 // The same for what an earlier d0d gave it.
 void net_adopted(struct box_net *n, unsigned slot);
 void net_published(struct box_net *n, const struct be_port *ports, size_t nports);
-void net_release(struct box_net *n);
+void net_release(struct box_net *n); // net.c
 // Its published ports are free again, the rest stays.
 void net_unpublish(struct box_net *n);
 // The network of container ID, with a client's number taken in it; 409.
@@ -100,6 +113,16 @@ struct box_net *net_join(struct d0_backend *b, const char *id, unsigned *client,
 bool net_leave(struct box_net *n, unsigned client);
 void net_block(unsigned slot, uint16_t *lo, uint16_t *hi); // its part of the host's ports
 struct in_addr net_service(unsigned slot);                 // its address towards d0d
+
+// ---- netargs.c ----
+struct d0_ctl_channel_create;
+// The arguments of its cell, of a channel to the nic cell for a network, of the way out; 400 if
+// they don't fit.
+int netargs_cell(const struct box_net *n, const struct be_spec *s, char *out, size_t size,
+		 struct err *e);
+int netargs_network(const struct box_net *n, const struct be_endpoint *ep,
+		    struct d0_ctl_channel_create *r, struct err *e);
+int netargs_up(const struct box_net *n, struct d0_ctl_channel_create *r, struct err *e);
 
 // ---- netcell.c ----
 // Makes and starts the transport cell for a container whose cell CELL exists and has not been

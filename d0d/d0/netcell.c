@@ -24,7 +24,6 @@
 #define HEAP           (1536ull << 10)
 #define STATE          (640ull << 10)
 #define STACK          (64ull << 10)
-#define SOCKETS        512
 #define PORT_RING      (256ull << 10)
 #define SOCKET_RING    (2ull << 20)
 #define PRIORITY       5
@@ -39,81 +38,6 @@ static int cell_do(struct d0_backend *b, enum d0_ctl_op op, uint32_t cell, uint3
 	return ctl_call(b, &r, op, sizeof(r), e);
 }
 
-static const char *ip_text(struct in_addr ip, char out[INET_ADDRSTRLEN])
-{
-	return inet_ntop(AF_INET, &ip, out, INET_ADDRSTRLEN);
-}
-
-// ---- arguments ----
-
-// "t8080-8083+lu53": what the switch steers here beside the block. l: not from the wire.
-static void ports_text(const struct box_net *n, struct sbuf *b)
-{
-	for (size_t i = 0; i < n->nports; i++) {
-		const struct net_port *p = &n->ports[i];
-		uint16_t last = p->host_port;
-
-		while (i + 1 < n->nports && n->ports[i + 1].proto == p->proto &&
-		       n->ports[i + 1].local == p->local &&
-		       n->ports[i + 1].host_port == last + 1) {
-			last++;
-			i++;
-		}
-		sbuf_addf(b, "+%s%c%u", p->local ? "l" : "",
-			  p->proto == IPPROTO_TCP ? 't' : 'u', p->host_port);
-		if (last > p->host_port)
-			sbuf_addf(b, "-%u", last);
-	}
-}
-
-// At another of the host's addresses.
-static bool wanted_before(const struct box_net *n, size_t at)
-{
-	for (size_t i = 0; i < at; i++)
-		if (n->wanted[i].proto == n->wanted[at].proto &&
-		    n->wanted[i].host_port == n->wanted[at].host_port)
-			return true;
-	return false;
-}
-
-static int cell_args(const struct box_net *n, const struct be_spec *s, char *out, size_t size,
-		     struct err *e)
-{
-	struct sbuf b = {0};
-
-	// The engine gives no address twice, and the switch lets nobody use another's.
-	sbuf_addf(&b, "socks=%d nodad", SOCKETS);
-	if (s->hostname && !strpbrk(s->hostname, " \n"))
-		sbuf_addf(&b, " hostname=%s", s->hostname);
-	for (size_t i = 0; i < n->nwanted; i++) {
-		const struct be_port *p = &n->wanted[i];
-		if (wanted_before(n, i))
-			continue;
-		sbuf_addf(&b, "%s%s:*:%u:%u",
-			  i ? "," : " publish=", p->proto == IPPROTO_TCP ? "tcp" : "udp",
-			  p->host_port, p->port);
-	}
-	bool fits = b.len < size;
-	if (fits)
-		memcpy(out, b.p, b.len + 1);
-	sbuf_free(&b);
-	return fits ? 0 : err_set(e, 400, "too many published ports for one container");
-}
-
-static int put(char *out, size_t size, struct err *e, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static int put(char *out, size_t size, struct err *e, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	int n = vsnprintf(out, size, fmt, ap);
-	va_end(ap);
-	return n >= 0 && (size_t)n < size
-		   ? 0
-		   : err_set(e, 400, "too many published ports for one container");
-}
-
 // ---- channels ----
 
 static int channel_make(struct box_net *n, struct d0_ctl_channel_create *r, struct err *e)
@@ -125,91 +49,19 @@ static int channel_make(struct box_net *n, struct d0_ctl_channel_create *r, stru
 	return ctl_call(n->b, r, D0_CTL_channel_create, sizeof(*r), e);
 }
 
-// A bridge network has no way out by IPv6, so no gateway either: who tries hears so at once.
-static void add_ip6(const struct be_endpoint *ep, const struct net_seg *s, struct sbuf *to,
-		    struct sbuf *own)
-{
-	char ip[INET6_ADDRSTRLEN];
-
-	if (!ep->prefix6)
-		return;
-	inet_ntop(AF_INET6, &ep->ip6, ip, sizeof(ip));
-	sbuf_addf(to, "+%s", ip);
-	sbuf_addf(own, " ip6=%s/%d", ip, ep->prefix6);
-	if (IN6_IS_ADDR_UNSPECIFIED(&ep->gateway6) || s->driver == NET_BRIDGE || s->internal)
-		return;
-	inet_ntop(AF_INET6, &ep->gateway6, ip, sizeof(ip));
-	sbuf_addf(own, " gw6=%s", ip);
-}
-
 static int plug(struct box_net *n, const struct be_endpoint *ep, struct err *e)
 {
 	struct d0_ctl_channel_create r = {0};
-	char ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN], mac[18], where[48];
-	struct sbuf to = {0}, own = {0};
-	struct net_seg s;
 
-	if (net_seg(n->b, ep->network, &s, e) < 0)
-		return -1;
-	ip_text(ep->ip, ip);
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", ep->mac[0], ep->mac[1],
-		 ep->mac[2], ep->mac[3], ep->mac[4], ep->mac[5]);
-	if (s.driver == NET_BRIDGE)
-		snprintf(where, sizeof(where), "%sseg=%u",
-			 s.isolated ? "mode=macvlan-private " : "", s.number);
-	else
-		snprintf(where, sizeof(where), "mode=%s uplink=%u vlan=%u",
-			 s.driver == NET_MACVLAN ? "macvlan" : "ipvlan", s.uplink, s.vlan);
-	snprintf(r.label, sizeof(r.label), "%s", ep->ifname);
-	sbuf_addf(&to, "%s mac=%s ip=%s", where, mac, ip);
-	sbuf_addf(&own, "ip=%s/%d", ip, ep->prefix);
-	if (ep->gateway.s_addr && !s.internal)
-		sbuf_addf(&own, " gw=%s", ip_text(ep->gateway, gw));
-	add_ip6(ep, &s, &to, &own);
-	int rc = put(r.server_args, sizeof(r.server_args), e, "%s", to.p);
-	if (rc == 0)
-		rc = put(r.client_args, sizeof(r.client_args), e, "%s", own.p);
-	sbuf_free(&to);
-	sbuf_free(&own);
-	return rc == 0 ? channel_make(n, &r, e) : -1;
+	return netargs_network(n, ep, &r, e) < 0 ? -1 : channel_make(n, &r, e);
 }
 
 // The hidden device: names, and if a network of the container leads out, the host's ports.
 static int plug_up(struct box_net *n, struct err *e)
 {
-	struct d0_ctl_channel_create r = {.label = "up"};
-	struct d0_nets *k = n->b->nets;
-	char svc[INET_ADDRSTRLEN], host[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN],
-	    server[INET_ADDRSTRLEN], near[INET_ADDRSTRLEN];
-	struct sbuf ports = {0};
-	uint16_t lo, hi;
-	int rc;
+	struct d0_ctl_channel_create r = {0};
 
-	net_block(n->slot, &lo, &hi);
-	ip_text(net_service(n->slot), svc);
-	ip_text(d0_net_resolver((struct backend *)n->b), server);
-	ip_text(k->host, host);
-	ip_text(k->gateway, gw);
-	ports_text(n, &ports);
-	ip_text(k->near, near);
-	bool local = k->near.s_addr && ports.p && strchr(ports.p, 'l');
-	if (n->leaves) {
-		rc = put(r.server_args, sizeof(r.server_args), e,
-			 "mode=share ip=%s host=%s%s%s ports=%u-%u%s", svc, host,
-			 local ? " near=" : "", local ? near : "", lo, hi,
-			 ports.p ? ports.p : "");
-		if (rc == 0)
-			rc = put(r.client_args, sizeof(r.client_args), e,
-				 "svc=%s server=%s share=%s/%d gw=%s block=%u-%u", svc, server,
-				 host, k->prefix, gw, lo, hi);
-	} else {
-		rc = put(r.server_args, sizeof(r.server_args), e, "mode=share ip=%s", svc);
-		if (rc == 0)
-			rc = put(r.client_args, sizeof(r.client_args), e, "svc=%s server=%s",
-				 svc, server);
-	}
-	sbuf_free(&ports);
-	return rc == 0 ? channel_make(n, &r, e) : -1;
+	return netargs_up(n, &r, e) < 0 ? -1 : channel_make(n, &r, e);
 }
 
 static int plug_client(struct box_net *n, unsigned client, uint32_t cell, struct err *e)
@@ -237,7 +89,7 @@ static int make(struct box_net *n, const struct be_spec *s, struct err *e)
 				       .restart = D0_RESTART_ON_FAILURE};
 
 	snprintf(r.name, sizeof(r.name), NET_PREFIX "%.12s.%u", s->id, n->slot);
-	if (cell_args(n, s, r.args, sizeof(r.args), e) < 0 ||
+	if (netargs_cell(n, s, r.args, sizeof(r.args), e) < 0 ||
 	    ctl_call(n->b, &r, D0_CTL_cell_create, sizeof(r), e) < 0)
 		return -1;
 	n->cell = r.h.cell;
@@ -256,16 +108,21 @@ static int build(struct box_net *n, const struct be_spec *s, uint32_t cell, stru
 	return cell_do(n->b, D0_CTL_cell_start, n->cell, 0, e);
 }
 
-// Whether a network of the container leads out by the host's address.
-static bool leads_out(const struct box_net *n)
+// Whether a network of the container leads out by the host's addresses; *six: by IPv6, too.
+static bool leads_out(const struct box_net *n, bool *six)
 {
+	bool out = false;
+
+	*six = false;
 	for (unsigned i = 0; i < NET_CHANNELS; i++) {
 		struct net_seg seg;
-		if (*n->network[i] && net_seg(n->b, n->network[i], &seg, NULL) == 0 &&
-		    seg.driver == NET_BRIDGE && !seg.internal)
-			return true;
+		if (!*n->network[i] || net_seg(n->b, n->network[i], &seg, NULL) < 0 ||
+		    seg.driver != NET_BRIDGE || seg.internal)
+			continue;
+		out = true;
+		*six |= seg.six;
 	}
-	return false;
+	return out;
 }
 
 // It is that container's network.
@@ -277,7 +134,7 @@ static void own(struct box_net *n, const struct be_spec *s)
 		 s->nendpoints ? s->endpoints[0].ifname : "eth0");
 	for (size_t i = 0; i < s->nendpoints && i < NET_CHANNELS; i++)
 		snprintf(n->network[i], sizeof(n->network[i]), "%s", s->endpoints[i].network);
-	n->leaves = leads_out(n);
+	n->leaves = leads_out(n, &n->leaves6);
 }
 
 static struct box_net *alloc(struct d0_backend *b, const struct be_spec *s)
@@ -464,7 +321,7 @@ static void detach(struct box_net *n, unsigned client)
 	pthread_mutex_lock(&n->b->nets->plug);
 	for (unsigned i = 0; i < NET_CHANNELS; i++)
 		n->network[i][0] = 0;
-	n->leaves = n->whole = false; // its network is never to come back
+	n->leaves = n->leaves6 = n->whole = false; // its network is never to come back
 	unplug(n, NULL, NULL);
 	pthread_mutex_unlock(&n->b->nets->plug);
 	net_unpublish(n);
@@ -492,36 +349,33 @@ void net_close(struct box_net *n, unsigned client)
 // The networks it is in have changed: so may have whether it gets out.
 static int way_out(struct box_net *n, struct err *e)
 {
-	bool leaves = leads_out(n);
+	bool six, leaves = leads_out(n, &six);
 
-	if (leaves == n->leaves)
+	if (leaves == n->leaves && six == n->leaves6)
 		return 0;
-	if (leaves && net_publish(n, e) < 0)
+	if (leaves && !n->leaves && net_publish(n, e) < 0)
 		return -1;
 	n->leaves = leaves;
+	n->leaves6 = six;
 	if (!leaves)
 		net_unpublish(n);
 	return unplug(n, "up", e) < 0 ? -1 : plug_up(n, e);
 }
 
-// Whether its hidden device has the address that the host has.
-static bool addressed(struct box_net *n)
+// Whether its hidden device has the addresses that the host has.
+static bool addressed(const struct box_net *n)
 {
-	char share[INET_ADDRSTRLEN + 16], ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN];
-	struct d0_nets *k = n->b->nets;
+	struct d0_ctl_channel_create want = {0};
 
-	snprintf(share, sizeof(share), " share=%s/%d ", ip_text(k->host, ip), k->prefix);
-	ip_text(k->gateway, gw);
+	if (netargs_up(n, &want, NULL) < 0)
+		return true; // another would be refused
 	for (uint32_t i = 0; i < NET_CHANNELS; i++) {
 		struct d0_ctl_channel_status s = {.h.cell = n->cell, .channel = i};
 		struct err none;
-		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) < 0 ||
-		    s.info.protocol != D0_PROTO_NET ||
-		    strncmp(s.info.label, "up", sizeof(s.info.label)) != 0)
-			continue;
-		const char *at = strstr(s.info.args, " gw=");
-		return strstr(s.info.args, share) && at &&
-		       strncmp(at + 4, gw, strlen(gw)) == 0 && at[4 + strlen(gw)] == ' ';
+		if (ctl_call(n->b, &s, D0_CTL_channel_status, sizeof(s), &none) == 0 &&
+		    s.info.protocol == D0_PROTO_NET &&
+		    strncmp(s.info.label, "up", sizeof(s.info.label)) == 0)
+			return strncmp(s.info.args, want.client_args, sizeof(s.info.args)) == 0;
 	}
 	return false;
 }

@@ -183,28 +183,13 @@ static int plug_all(struct launch *l, int pid)
 	return 0;
 }
 
-// Asked for at 0.0.0.0 and at ::, which is one socket here.
-static bool published_before(const struct be_spec *s, size_t n)
-{
-	const struct be_port *p = &s->ports[n];
-
-	for (size_t i = 0; i < n && p->host_port; i++) {
-		const struct be_port *q = &s->ports[i];
-		if (q->six != p->six && q->proto == p->proto && q->host_port == p->host_port &&
-		    q->host_ip.s_addr == p->host_ip.s_addr)
-			return true;
-	}
-	return false;
-}
-
 static int publish(struct launch *l)
 {
 	for (size_t i = 0; i < l->s->nports; i++) {
 		struct in_addr to = {0};
 		if (l->s->nendpoints)
 			to = l->s->endpoints[0].ip;
-		if (!published_before(l->s, i) &&
-		    proxy_open(l->b, l->s->id, &l->s->ports[i], to, l->e) < 0)
+		if (proxy_open(l->b, l->s->id, &l->s->ports[i], to, l->e) < 0)
 			return -1;
 	}
 	return 0;
@@ -331,7 +316,7 @@ int lx_adopt(struct backend *b, const struct be_spec *s, struct be_proc **out)
 		struct in_addr to = {0};
 		if (s->nendpoints)
 			to = s->endpoints[0].ip;
-		if (!published_before(s, i) && proxy_open(b, s->id, &s->ports[i], to, &e) < 0)
+		if (proxy_open(b, s->id, &s->ports[i], to, &e) < 0)
 			log_msg("container %.12s: %s", s->id, e.msg);
 	}
 	return 1;

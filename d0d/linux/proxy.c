@@ -102,19 +102,19 @@ static void *tcp_thread(void *arg)
 }
 
 struct udp_peer {
-	struct sockaddr_in from;
+	struct sockaddr_storage from;
+	socklen_t len;
 	int fd;
 	int64_t used;
 };
 
 static struct udp_peer *udp_find(struct proxy *p, struct udp_peer *v,
-				 const struct sockaddr_in *from)
+				 const struct sockaddr_storage *from, socklen_t len)
 {
 	struct udp_peer *oldest = &v[0];
 
 	for (int i = 0; i < UDP_PEERS; i++) {
-		if (v[i].fd >= 0 && v[i].from.sin_addr.s_addr == from->sin_addr.s_addr &&
-		    v[i].from.sin_port == from->sin_port)
+		if (v[i].fd >= 0 && v[i].len == len && memcmp(&v[i].from, from, len) == 0)
 			return &v[i];
 		if (v[i].used < oldest->used)
 			oldest = &v[i];
@@ -122,6 +122,7 @@ static struct udp_peer *udp_find(struct proxy *p, struct udp_peer *v,
 	if (oldest->fd >= 0)
 		close(oldest->fd);
 	oldest->from = *from;
+	oldest->len = len;
 	oldest->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (oldest->fd >= 0 &&
 	    connect(oldest->fd, (struct sockaddr *)&p->to, sizeof(p->to)) < 0) {
@@ -145,22 +146,21 @@ static void *udp_thread(void *arg)
 			w[2 + i] = (struct pollfd){v[i].fd, POLLIN, 0};
 		if (poll(w, 2 + UDP_PEERS, -1) < 0 || w[1].revents)
 			break;
-		struct sockaddr_in from;
+		struct sockaddr_storage from = {0};
 		socklen_t len = sizeof(from);
 		ssize_t n = w[0].revents ? recvfrom(p->fd, buf, 65536, MSG_DONTWAIT,
 						    (struct sockaddr *)&from, &len)
 					 : -1;
 		if (n >= 0) {
-			struct udp_peer *u = udp_find(p, v, &from);
+			struct udp_peer *u = udp_find(p, v, &from, len);
 			u->used = mono_ms();
 			if (u->fd >= 0 && send(u->fd, buf, (size_t)n, MSG_NOSIGNAL) < 0)
 				continue;
 		}
 		for (int i = 0; i < UDP_PEERS; i++) {
 			n = w[2 + i].revents ? recv(v[i].fd, buf, 65536, MSG_DONTWAIT) : -1;
-			if (n >= 0 &&
-			    sendto(p->fd, buf, (size_t)n, 0, (struct sockaddr *)&v[i].from,
-				   sizeof(v[i].from)) >= 0)
+			if (n >= 0 && sendto(p->fd, buf, (size_t)n, 0,
+					     (struct sockaddr *)&v[i].from, v[i].len) >= 0)
 				v[i].used = mono_ms();
 		}
 	}
@@ -172,32 +172,12 @@ static void *udp_thread(void *arg)
 	return NULL;
 }
 
-int proxy_open(struct backend *b, const char *container, struct be_port *port,
-	       struct in_addr to, struct err *e)
+static int proxy_start(struct backend *b, const char *container, int fd,
+		       const struct be_port *port, struct in_addr to, struct err *e)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET,
-				 .sin_port = htons(port->host_port),
-				 .sin_addr = port->host_ip};
-	bool tcp = port->proto == IPPROTO_TCP;
-	int one = 1, fd = socket(AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(at);
-
-	if (tcp)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    (tcp && listen(fd, 128) < 0)) {
-		int why = errno;
-		if (fd >= 0)
-			close(fd);
-		return err_set(e, 500,
-			       "driver failed programming external connectivity on endpoint: "
-			       "Bind for %s:%d failed: %s",
-			       inet_ntoa(port->host_ip), port->host_port,
-			       why == EADDRINUSE ? "port is already allocated" : strerror(why));
-	}
-	getsockname(fd, (struct sockaddr *)&at, &len);
-	port->host_port = ntohs(at.sin_port);
 	struct proxy *p = xcalloc(1, sizeof(*p));
+	bool tcp = port->proto == IPPROTO_TCP;
+
 	*p = (struct proxy){
 	    .fd = fd,
 	    .stop = eventfd(0, EFD_CLOEXEC),
@@ -214,6 +194,71 @@ int proxy_open(struct backend *b, const char *container, struct be_port *port,
 	p->next = b->proxies;
 	b->proxies = p;
 	pthread_mutex_unlock(&b->lock);
+	return 0;
+}
+
+// A socket at the port's address of that family; the port is filled in. -1: errno says why.
+static int proxy_listen(struct be_port *port, uint8_t family)
+{
+	struct sockaddr_in a4 = {.sin_family = AF_INET,
+				 .sin_port = htons(port->host_port),
+				 .sin_addr = port->host_ip};
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6,
+				  .sin6_port = htons(port->host_port),
+				  .sin6_addr = port->host_ip6};
+	bool tcp = port->proto == IPPROTO_TCP, six = family == BE_V6;
+	struct sockaddr *at = six ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4;
+	socklen_t len = six ? sizeof(a6) : sizeof(a4);
+	int one = 1, why,
+	    fd = socket(at->sa_family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	if (tcp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (six)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, at, len) < 0 || (tcp && listen(fd, 128) < 0)) {
+		why = errno;
+		close(fd);
+		errno = why;
+		return -1;
+	}
+	getsockname(fd, at, &len);
+	port->host_port = ntohs(six ? a6.sin6_port : a4.sin_port);
+	return fd;
+}
+
+// Where the host has no IPv6, a port asked for without an address is one of IPv4.
+int proxy_open(struct backend *b, const char *container, struct be_port *port,
+	       struct in_addr to, struct err *e)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	for (uint8_t f = BE_V4; f <= BE_V6; f <<= 1) {
+		if (!(port->families & f))
+			continue;
+		int fd = proxy_listen(port, f);
+		if (fd < 0 && f == BE_V6 && port->families & BE_V4 &&
+		    (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)) {
+			port->families = BE_V4;
+			break;
+		}
+		if (fd < 0) {
+			int why = errno;
+			inet_ntop(f == BE_V6 ? AF_INET6 : AF_INET,
+				  f == BE_V6 ? (void *)&port->host_ip6 : &port->host_ip, ip,
+				  sizeof(ip));
+			return err_set(
+			    e, 500,
+			    "driver failed programming external connectivity on endpoint: "
+			    "Bind for %s:%d failed: %s",
+			    ip, port->host_port,
+			    why == EADDRINUSE ? "port is already allocated" : strerror(why));
+		}
+		if (proxy_start(b, container, fd, port, to, e) < 0)
+			return -1;
+	}
 	return 0;
 }
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,6 +27,54 @@ pytestmark = pytest.mark.skipif(not DOCKER, reason="no docker command")
 
 SERVE = "mkdir /www; echo I am {0} > /www/index.html; exec httpd -f -p 80 -h /www"
 PORTS = (8081, 8082)
+WIRE = f"d0wire{os.getpid() % 100000}"  # a device and the namespace it is in
+PREFIXES = ("2001:db8:1:", "2001:db8:2:")  # of /64, that the wire has one after the other
+FAR = "2001:db8:7::7"  # behind its router
+
+
+def ns(*argv, **kw):
+    return subprocess.run(["ip", "netns", "exec", WIRE, *argv], capture_output=True, text=True, check=False,
+                          timeout=60 * PATIENCE, **kw)
+
+
+class Wire:
+    """A second machine on the card's wire, its router for IPv6: a TAP device at the same hub as QEMU's user
+    network, which moves into a namespace of its own once QEMU has it open. Only root can make one."""
+
+    def __init__(self):
+        self.can = os.geteuid() == 0 and shutil.which("ip") and not self._ip("tuntap", "add", WIRE, "mode", "tap")
+        hub = (f"tap,id=tap0,ifname={WIRE},script=no,downscript=no", "hubport,id=h1,hubid=0,netdev=tap0")
+        self.qemu = [a for n in (hub if self.can else ()) for a in ("-netdev", n)]
+
+    @staticmethod
+    def _ip(*argv):
+        return subprocess.run(["ip", *argv], check=False, capture_output=True).returncode
+
+    def lay(self):
+        inside = [["link", "set", "lo", "up"], ["link", "set", WIRE, "addrgenmode", "none"], ["link", "set", WIRE, "up"], ["addr", "add", f"{FAR}/128", "dev", "lo"]]
+        inside += [["addr", "add", f"{p}:99/64", "dev", WIRE, "nodad"] for p in ("fe80:", *PREFIXES)]
+        for argv in [["netns", "add", WIRE], ["link", "set", WIRE, "netns", WIRE]] + [["-n", WIRE, *i] for i in inside]:
+            assert not self.can or self._ip(*argv) == 0, argv
+
+    @staticmethod
+    def advertise(*prefixes):
+        """Says to be a router, and the prefixes: each with the seconds for which it is preferred."""
+        ra = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+        for prefix, preferred in prefixes:
+            ra += struct.pack(">BBBBIII16s", 3, 4, 64, 0xc0, 7200, preferred, 0, socket.inet_pton(socket.AF_INET6, prefix + ":"))
+        done = ns(sys.executable, "-c", f"""if True:
+            import socket
+            s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+            i = socket.if_nametoindex({WIRE!r})
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            s.bind(("fe80::99", 0, 0, i))
+            s.sendto(bytes.fromhex({ra.hex()!r}), ("ff02::1", 0, 0, i))""")
+        assert done.returncode == 0, done.stderr
+
+    def close(self):
+        if self.can:
+            self._ip("netns", "del", WIRE)
+            self._ip("link", "del", WIRE)
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +93,27 @@ def host(tmp_path_factory):
     disk = folder / "disk"
     with open(disk, "wb") as f:
         f.truncate(256 << 20)
+    wire = Wire()
     m = Qemu(str(folder), archive, smp=2, mem="768M", extra=[
         "-drive", f"if=none,id=disk0,format=raw,file={disk}",
         "-device", "virtio-blk-pci,drive=disk0",
-        "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
+        "-netdev", f"user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:{docker_port}-10.0.2.16:2375,"
         f"hostfwd=tcp:127.0.0.1:{dash_port}-10.0.2.16:8080{forwards}",
-        "-device", "virtio-net-pci,netdev=net0"])
+        "-netdev", "hubport,id=h0,hubid=0,netdev=net0", *wire.qemu,
+        "-netdev", "hubport,id=h2,hubid=0", "-device", "virtio-net-pci,netdev=h2"])
     try:
         m.expect(r"^d0d: .* ready$", timeout=60)
+        wire.lay()
         h = Host(m, docker_port, dash_port)
         h.port, h.qmp = dict(zip(PORTS, ports)), str(folder / "qmp")
         image = folder / "image.tar"
         image.write_bytes(docker_archive("busybox:latest", [busybox_layer()], {"Cmd": ["sh"]}))
         h.ok("load", "-i", str(image))
+        h.wire = wire
         yield h
     finally:
         m.stop()
+        wire.close()
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +164,7 @@ def ask(host, name, network):
 def test_a_published_port_answers_until_the_container_ends(host):
     serve(host, "web", "-p", "8081:80")
     page(host, 8081, "I am web")
-    assert host.ok("port", "web") == "80/tcp -> 0.0.0.0:8081\n"
+    assert host.ok("port", "web") == "80/tcp -> 0.0.0.0:8081\n80/tcp -> [::]:8081\n"
     net = json.loads(host.ok("inspect", "-f", "{{json .NetworkSettings}}", "web"))
     inside = host.ok("exec", "web", "ip", "-4", "addr", "show", "eth0")
     assert f"inet {net['IPAddress']}/16" in inside
@@ -150,7 +204,8 @@ def test_a_port_of_the_loopback_is_this_machine_s(host):
     page(host, 8081, "I am web")  # by way of QEMU's forward from 127.0.0.1, `near` d0d
     page(host, 8082, "I am web")
     assert sorted(host.ok("port", "web").split("\n")) == [
-        "", "80/tcp -> 0.0.0.0:8082", "80/tcp -> 10.0.2.16:8082", "80/tcp -> 127.0.0.1:8081"]
+        "", "80/tcp -> 0.0.0.0:8082", "80/tcp -> 10.0.2.16:8082", "80/tcp -> 127.0.0.1:8081",
+        "80/tcp -> [::]:8082"]
     assert "127.0.0.1:8081->80/tcp" in host.ok("ps", "--format", "{{.Ports}}")
     assert run(host, "wget", "-q", "-O", "-", "http://10.0.2.16:8081/").stdout == "I am web\n"
     assert from_elsewhere(host, 8082).stdout == "I am web\n"
@@ -270,9 +325,7 @@ def test_networks_without_a_way_out(host):
 
 def test_ipv6_and_names_by_tcp(host):
     host.ok("network", "create", "--ipv6", "--subnet", "fd00:d0::/64", "six")
-    serve(host, "alpha", "--network", "six", "--ip6", "fd00:d0::77", "-p", "[::]:8081:80")
-    page(host, 8081, "I am alpha")
-    assert host.ok("port", "alpha") == "80/tcp -> [::]:8081\n"
+    serve(host, "alpha", "--network", "six", "--ip6", "fd00:d0::77")
     net = json.loads(host.ok("inspect", "-f", "{{json .NetworkSettings.Networks.six}}", "alpha"))
     assert (net["GlobalIPv6Address"], net["GlobalIPv6PrefixLen"], net["IPv6Gateway"]) == (
         "fd00:d0::77", 64, "fd00:d0::1")
@@ -293,8 +346,9 @@ def test_ipv6_and_names_by_tcp(host):
                   f"(printf '{query}'; sleep 2) | nc -w 5 169.254.0.1 53 | od -An -v -tx1")
     got = "".join(got.split())
     assert got.startswith("0033") and got.endswith("0010fd0000d0000000000000000000000077"), got
-    # Nobody leaves by IPv6, and hears so at once; an address of another network is refused.
-    assert "unreachable" in host.docker("exec", "beta", "ping", "-6", "-c", "1", "2001:db8::1").stderr
+    assert "default via fd00:d0::1 dev eth0" in host.ok("exec", "beta", "ip", "-6", "route")
+    # Without IPv6 nobody leaves by it, and hears so at once; an address of another network is refused.
+    assert "unreachable" in run(host, "ping", "-6", "-c", "1", "2001:db8::1").stderr
     got = host.docker("run", "--rm", "--network", "six", "--ip6", "fd01::5", "busybox", "true")
     assert got.returncode == 125 and "no configured subnet contains" in got.stderr
     got = host.docker("network", "create", "--subnet", "fd02::/64", "bad")
@@ -305,6 +359,115 @@ def test_ipv6_and_names_by_tcp(host):
     assert "fd00:d0::77" in host.ok("inspect", "alpha")
     got = host.docker("run", "--rm", "--network", "six", "--ip6", "fd00:d0::77", "busybox", "true")
     assert got.returncode == 125 and "Address already in use" in got.stderr
+
+
+def host6(host, *prefixes):
+    """The IPv6 address that the host makes of the last prefix, when it hears of them: d0d says it."""
+    prefix = prefixes[-1][0]
+    host.wire.advertise(*prefixes)
+    end = time.monotonic() + 60 * PATIENCE
+    while not (found := re.findall(rf"the host's address: 10\.0\.2\.16, ({prefix}\S+)\n", host.machine.log)):
+        assert time.monotonic() < end, host.machine.tail()
+        time.sleep(0.3)
+    return found[-1]
+
+
+def page6(at, port, text, limit=20):
+    """From the wire."""
+    end = time.monotonic() + limit * PATIENCE
+    while text not in (got := ns("curl", "-sS", "-g", "--max-time", "10", f"http://[{at}]:{port}/")).stdout:
+        assert time.monotonic() < end, got
+        time.sleep(0.3)
+
+
+# What there is on the wire for containers, and who asks there: pages, and names that nobody has.
+PEER = f"""
+import socket, threading
+def listen(kind, port):
+    s = socket.socket(socket.AF_INET6, kind)
+    s.bind(("{FAR}", port))
+    return s
+names, pages = listen(socket.SOCK_DGRAM, 53), listen(socket.SOCK_STREAM, 80)
+pages.listen()
+def answer():
+    while True:
+        data, who = names.recvfrom(1000)
+        print("udp", who[0], who[1], flush=True)
+        names.sendto(data[:2] + bytes([0x81, 0x83]) + data[4:], who)
+threading.Thread(target=answer, daemon=True).start()
+print("ready", flush=True)
+while True:
+    c, who = pages.accept()
+    c.recv(1000)
+    print("tcp", who[0], who[1], flush=True)
+    c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nI am far")
+    c.close()
+"""
+
+
+def test_ipv6_of_the_host_is_everybody_s(host):
+    """Published ports at the host's IPv6 address, and the way out by it, from and to another machine."""
+    if not host.wire.can:
+        pytest.skip("needs root and ip")
+    host.ok("network", "create", "--ipv6", "--subnet", "fd00:d1::/64", "six")
+    host.ok("run", "-d", "--name", "early", "--network", "six", "busybox", "sleep", "1000")
+    at = host6(host, (PREFIXES[0], 1800))
+    serve(host, "alpha", "--network", "six", "-p", "8081:80", "-p", "[::1]:8083:80", "-p", f"[{at}]:8084:80")
+    # One that listens by IPv4 only, in a network without IPv6, at a port of IPv6 only.
+    host.ok("run", "-d", "--name", "beta", "-p", "[::]:8082:80", "busybox", "sh", "-c",
+            SERVE.format("beta").replace("-p 80", "-p 0.0.0.0:80"))
+    assert sorted(host.ok("port", "alpha").split("\n")) == sorted([
+        "", "80/tcp -> 0.0.0.0:8081", "80/tcp -> [::1]:8083", "80/tcp -> [::]:8081", f"80/tcp -> [{at}]:8084"])
+    page(host, 8081, "I am alpha")
+    for port in (8081, 8084):
+        page6(at, port, "I am alpha")
+    page6(at, 8082, "I am beta")
+    assert fetch(host, 8082).returncode != 0
+    for port in (8083, 2375, 8085):
+        got = ns("curl", "-sS", "-g", "--max-time", "10", f"http://[{at}]:{port}/")
+        assert got.returncode and not got.stdout, got
+    assert "1 received" in ns("ping", "-c", "1", "-W", "10", at).stdout
+    # What is taken, by family.
+    for args, why in ((("[::]:8081:80",), ":::8081 failed: port is already allocated"),
+                      (("8082:80",), "8082 failed: port is already allocated"),
+                      (("[2001:db8::1]:8085:80",), "8085 failed: cannot assign requested address")):
+        got = host.docker("run", "-d", "-p", *args, "busybox", "true")
+        assert got.returncode == 125 and why in got.stderr, got
+    host.ok("run", "--rm", "-p", "0.0.0.0:8082:80", "busybox", "true")
+    # Out: from the host's address and the container's block; its own application sees its own.
+    peer = subprocess.Popen(["ip", "netns", "exec", WIRE, sys.executable, "-c", PEER], stdout=subprocess.PIPE, text=True)
+    try:
+        assert peer.stdout.readline() == "ready\n"
+        ask = f"wget -q -O - http://[{FAR}]/; nslookup nobody {FAR}; ping -6 -c 1 -W 10 {FAR}"
+        got = run(host, "sh", "-c", ask, network="six")
+        assert "I am far" in got.stdout and "1 packets received" in got.stdout, got
+        for kind in ("tcp", "udp"):
+            seen = peer.stdout.readline().split()
+            assert seen[:2] == [kind, at] and 36864 <= int(seen[2]) < 61440, (seen, got)
+        assert "1 packets received" in host.ok("exec", "early", "ping", "-6", "-c", "1", "-W", "10", FAR)
+        got = run(host, "ping", "-6", "-c", "1", FAR)  # in a network without IPv6 there is none
+        assert "unreachable" in got.stderr, got
+    finally:
+        peer.kill()
+        peer.wait()
+    inside = f"wget -q -O - http://[{at}]:{{}}/"
+    for port in (8081, 8083):  # the host's own, from within
+        assert run(host, "sh", "-c", inside.format(port), network="six").stdout == "I am alpha\n"
+    # Another prefix: whoever is published moves to the new address.
+    at = host6(host, (PREFIXES[0], 0), (PREFIXES[1], 1800))
+    page6(at, 8081, "I am alpha")
+    page6(at, 8082, "I am beta")
+    assert "1 packets received" in host.ok("exec", "early", "ping", "-6", "-c", "1", "-W", "10", FAR)
+    # The nic learns the host's address anew; another d0d knows what is published.
+    host.machine.command("restart nic", r"monitor: nic: restarted")
+    page6(at, 8081, "I am alpha")
+    page6(at, 8082, "I am beta")
+    host.machine.command("restart d0d", r"monitor: d0d: restarted")
+    host.machine.expect(r"^d0d: .* ready$", timeout=60)
+    got = host.docker("run", "-d", "-p", "[::]:8082:80", "busybox", "true")
+    assert got.returncode == 125 and ":::8082 failed: port is already allocated" in got.stderr
+    assert "80/tcp -> [::]:8082\n" == host.ok("port", "beta")
+    page6(at, 8082, "I am beta")
 
 
 def test_a_pod(host):

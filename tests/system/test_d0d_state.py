@@ -162,7 +162,7 @@ def test_the_demo_is_a_container_of_d0ds(boot, tmp_path):
         until(lambda: status(h, "web") == "running")
         page_comes(h.machine, port)
         assert h.ok("images", "--format", "{{.Repository}}:{{.Tag}}") == "d0/demo:latest\n"
-        assert h.ok("ps", "--format", "{{.Image}} {{.Names}} {{.Ports}}") == "d0/demo:latest web 0.0.0.0:80->80/tcp\n"
+        assert h.ok("ps", "--format", "{{.Image}} {{.Names}} {{.Ports}}") == "d0/demo:latest web 0.0.0.0:80->80/tcp, [::]:80->80/tcp\n"
         made = made or h.ok("inspect", "-f", "{{.Id}}", "web")
         assert h.ok("inspect", "-f", "{{.Id}}", "web") == made
         assert h.ok("exec", "web", "sh", "-c", "echo again >> /www/index.html; sync; grep -c again /www/index.html") \
