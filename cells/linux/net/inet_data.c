@@ -293,13 +293,13 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 
 	if (m->u->left > 65535)
 		return -EMSGSIZE;
-	if (i->shut_wr)
+	if (i->shut_wr && i->s.type == SOCK_DGRAM_K)
 		return -EPIPE;
 	if (m->name_len) {
 		r = inet_addr_parse(&i->s, m->name, m->name_len, &d.peer);
 		if (r)
 			return r;
-		if (i->s.protocol == IPPROTO_UDP_K && !d.peer.port)
+		if (i->s.type == SOCK_DGRAM_K && i->s.protocol == IPPROTO_UDP_K && !d.peer.port)
 			return -EINVAL;
 		d.flags |= PVS_DG_ADDR;
 	} else if (!i->connected) {

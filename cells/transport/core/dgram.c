@@ -376,6 +376,32 @@ void dgram_disconnect(struct tp_stack *st, struct sock *s)
 	}
 }
 
+static bool alone(const struct tp_stack *st)
+{
+	for (unsigned i = 1; i < TP_MAX_IF; i++) {
+		if (st->s->ifs[i].used)
+			return false;
+	}
+	return true;
+}
+
+/* What is for many may be for those on the loopback, which no route says. */
+static int dgram_route(struct tp_stack *st, const struct sock *s, const struct ipa *to,
+		       const struct ipa *src, unsigned ifi, struct dst *d)
+{
+	bool cast = ipa_multicast(to), all = !cast && addr_broadcast(st, to);
+	bool here = !ifi && alone(st);
+
+	if (cast ? s->d.mcast_if != 1 && !(here && !s->d.mcast_if)
+		 : !all || !(here || to->b[12] == 127))
+		return route_lookup(st, to, src, ifi, d);
+	*d = (struct dst){.hop = *to, .mtu = 65535, .multicast = cast, .broadcast = all};
+	d->src = src           ? *src
+		 : ipa_is4(to) ? ipa_from4(be32(0x7f000001))
+			       : (struct ipa){.b = {[15] = 1}};
+	return 0;
+}
+
 int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t port)
 {
 	const struct udpflow *f = ipa_is4(a) ? NULL : flow_out(st, s, a, port);
@@ -384,8 +410,8 @@ int dgram_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint
 
 	if (e)
 		return e;
-	e = route_lookup(st, a, f ? &f->host : bound_source(st, s, SF_BINDADDR), s->bound_if,
-			 &d);
+	e = dgram_route(st, s, a, f ? &f->host : bound_source(st, s, SF_BINDADDR), s->bound_if,
+			&d);
 	if (e)
 		return e;
 	if (d.broadcast && !(s->flags & SF_BROADCAST))
@@ -468,15 +494,7 @@ static int out_prepare(struct tp_stack *st, struct sock *s, const struct pvs_dgr
 		o->port = f->peer_port;
 		src = &f->host;
 	}
-	if (ipa_multicast(&o->to) && s->d.mcast_if == 1) { /* lo, which no route leads to */
-		o->d = (struct dst){.hop = o->to, .mtu = 65535, .multicast = true};
-		o->d.src = src               ? *src
-			   : ipa_is4(&o->to) ? ipa_from4(be32(0x7f000001))
-					     : (struct ipa){.b = {[15] = 1}};
-		e = 0;
-	} else {
-		e = route_lookup(st, &o->to, src, ifi, &o->d);
-	}
+	e = dgram_route(st, s, &o->to, src, ifi, &o->d);
 	if (e)
 		return e;
 	if (o->d.broadcast && !(s->flags & SF_BROADCAST))
@@ -538,7 +556,8 @@ static int udp_send_one(struct tp_stack *st, struct sock *s, struct out *o, uint
 	}
 	if (!wire)
 		return -TE_AGAIN;
-	if (o->d.multicast && (!o->o.ttl || !o->d.ifi)) { /* does not leave the host */
+	if ((o->d.multicast && !o->o.ttl) ||
+	    !(o->d.ifi || o->d.local)) { /* does not leave the host */
 		send_back(st, s, o, wire, idx, len);
 		return 0;
 	}

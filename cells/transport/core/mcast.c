@@ -433,6 +433,8 @@ static int member_change(struct tp_stack *st, struct sock *s, struct member *m, 
 
 	if (s->kind == SK_TCP)
 		return -TE_NOPROTOOPT;
+	if (add && (m->ifi >= TP_MAX_IF || !st->s->ifs[m->ifi].used))
+		return -TE_NODEV;
 	if (!ipa_multicast(&m->group) || m->ifi >= TP_MAX_IF ||
 	    ipa_is4(&m->group) != (s->domain == PVS_AF_INET))
 		return -TE_INVAL;

@@ -497,14 +497,16 @@ static int get_tcp(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *
 int pv_getsockopt(struct tp_stack *st, struct sock *s, uint32_t level, uint32_t name,
 		  uint8_t *v, uint32_t room)
 {
-	if (!room)
-		return -TE_INVAL;
+	if (!room) /* IP's are cut to the room, and that is none */
+		return level == SOL_IP_ || level == SOL_IPV6_ ? 0 : -TE_INVAL;
 	switch (level) {
 	case SOL_SOCKET_:
 		return get_socket(st, s, name, v, room);
 	case SOL_TCP_:
 		return get_tcp(st, s, name, v, room);
 	case SOL_IP_:
+		if (s->kind == SK_RAW && s->domain == PVS_AF_INET6)
+			break;
 		return pv_get_ip(st, s, name, v, room);
 	case SOL_IPV6_:
 		return s->domain == PVS_AF_INET6 ? pv_get_ip6(st, s, name, v, room)

@@ -290,7 +290,10 @@ int pv_get_ip6(struct tp_stack *st, struct sock *s, uint32_t name, uint8_t *v, u
 		x = dg && s->d.recverr;
 		break;
 	case IPV6_CHECKSUM_:
-		x = s->kind == SK_RAW && s->d.sum_on ? s->d.sum_off : UINT32_MAX;
+		x = s->kind != SK_RAW             ? UINT32_MAX
+		    : s->proto == IPPROTO_ICMPV6_ ? 2u
+		    : s->d.sum_on                 ? s->d.sum_off
+						  : UINT32_MAX;
 		break;
 	default:
 		return -TE_NOPROTOOPT;

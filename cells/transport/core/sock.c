@@ -382,8 +382,13 @@ int sock_bind(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16_t
 {
 	if (s->flags & SF_BOUND)
 		return -TE_INVAL;
-	if (!ipa_any(a) && !ipa_multicast(a) && !addr_local(st, a, 0xff) &&
-	    (s->kind == SK_TCP || !addr_broadcast(st, a)))
+	if (s->kind == SK_PING && ipa_multicast(a) && !ipa_is4(a))
+		return -TE_INVAL;
+	if (s->kind == SK_PING && addr_broadcast(st, a))
+		return -TE_ADDRNOTAVAIL;
+	if (!ipa_any(a) && !addr_local(st, a, 0xff) &&
+	    (s->kind == SK_PING || !ipa_multicast(a)) &&
+	    (s->kind != SK_UDP || !addr_broadcast(st, a)))
 		return -TE_ADDRNOTAVAIL;
 	if (s->kind != SK_TCP)
 		s->d.port_lock = port != 0;
