@@ -23,6 +23,8 @@ CFLAGS.asan.tests/unit += -Wno-unused-function
 $(eval $(call unit_test,test_linux_vma,tests/unit/linux_vma_test.c tests/unit/linux_stubs.c))
 $(eval $(call unit_test,test_linux_copy,tests/unit/linux_copy_test.c tests/unit/linux_stubs.c \
   tests/fuzz/fibers.c $(LX_DIR)/lib/text.c,libcell))
+$(eval $(call unit_test,test_linux_inet,tests/unit/linux_inet_test.c tests/unit/linux_stubs.c \
+  tests/unit/tcp_mortal.c tests/unit/tcp_sim.c $(LX_DIR)/lib/bpf.c,transport pvs_client))
 $(eval $(call unit_test,test_linux_lib,tests/unit/linux_lib_test.c $(LX_DIR)/lib/bpf.c))
 $(eval $(call fuzz_target,fuzz_linux_bpf,tests/fuzz/fuzz_linux_bpf.c $(LX_DIR)/lib/bpf.c))
 $(eval $(call fuzz_target,fuzz_linux_tar,tests/fuzz/fuzz_linux_tar.c $(LX_DIR)/lib/text.c,libcell))

@@ -21,7 +21,8 @@ $(eval $(call unit_test,tcp_share,tests/unit/tcp_share.c $(TCP_SIM),transport pv
 $(eval $(call unit_test,tcp_mcast,tests/unit/tcp_mcast.c $(TCP_SIM),transport pvs_client))
 $(eval $(call unit_test,tcp_pod,tests/unit/tcp_pod.c $(TCP_SIM),transport pvs_client))
 $(eval $(call unit_test,tcp_errqueue,tests/unit/tcp_errqueue.c $(TCP_SIM),transport pvs_client))
-$(eval $(call unit_test,tcp_crash,tests/unit/tcp_crash.c $(TCP_SIM),transport pvs_client))
+$(eval $(call unit_test,tcp_crash,tests/unit/tcp_crash.c tests/unit/tcp_mortal.c \
+  $(TCP_SIM),transport pvs_client))
 $(eval $(call unit_test,tcp_dgram,tests/unit/tcp_dgram.c $(TCP_SIM),transport pvs_client))
 $(eval $(call unit_test,tcp_api,tests/unit/tcp_api.c $(TCP_SIM),transport pvs_client))
 

@@ -1,155 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The instance dies between any two stores that a command makes, and the next one goes on: each
- * request has the answer it would have had, and has happened once.
- *
- * What outlives an instance, its state area and the client's region, is write-protected while
- * it runs. A store faults; the handler forks, and in the child the instance is dead: another
- * one adopts what there is, and the child goes through the rest of the scenario. The parent
- * lets the store happen, one instruction, and goes on to the next. A run of stores by one
- * instruction (a copy) is cut at its first and each sixteenth.
+ * The instance dies between any two stores that a command makes (tcp_mortal.h), and the next one
+ * goes on: each request has the answer it would have had, and has happened once.
  */
-#include "tests/unit/tcp_sim.h"
+#include "tests/unit/tcp_mortal.h"
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/ucontext.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
 
-#define S         1000000000ull
-#define P         (&s->host[0].c)
-#define Q         (&s->host[1].c)
-#define TRAP_FLAG 0x100
-
-static struct {
-	const char *name;
-	struct sim_host *armed;
-	bool in_child, inside;
-	unsigned deaths, stores, stride;
-	greg_t rip;
-	unsigned run;
-	sigjmp_buf dead;
-} crash;
-
-#define CHECK(x)                                                                   \
-	do {                                                                       \
-		if (!(x)) {                                                        \
-			fprintf(stderr, "%s, death %u: line %d: %s\n", crash.name, \
-				crash.deaths, __LINE__, #x);                       \
-			if (crash.in_child)                                        \
-				_exit(1);                                          \
-			fail();                                                    \
-		}                                                                  \
-	} while (0)
-
-static void protect(bool on)
-{
-	struct sim_host *h = crash.armed;
-	int prot = on ? PROT_READ : PROT_READ | PROT_WRITE;
-
-	if (mprotect(h->state, (h->state_size + 4095) & ~(size_t)4095, prot) ||
-	    mprotect(h->region, h->region_size, prot))
-		abort();
-}
-
-static bool ours(const uint8_t *a)
-{
-	const struct sim_host *h = crash.armed;
-
-	return h && crash.inside &&
-	       ((a >= (uint8_t *)h->state && a < (uint8_t *)h->state + h->state_size) ||
-		(a >= (uint8_t *)h->region && a < (uint8_t *)h->region + h->region_size));
-}
-
-static void die(void)
-{
-	int status;
-	pid_t child = fork();
-
-	if (child < 0)
-		abort();
-	if (!child) {
-		crash.in_child = true;
-		siglongjmp(crash.dead, 1);
-	}
-	crash.deaths++;
-	if (waitpid(child, &status, 0) != child || status) {
-		fprintf(stderr, "%s at %llx ", crash.name, (unsigned long long)crash.rip);
-		fprintf(stderr, "%s: death %u, status %x\n", crash.name, crash.deaths - 1,
-			(unsigned)status);
-		_exit(1);
-	}
-}
-
-static void on_store(int sig, siginfo_t *i, void *context)
-{
-	ucontext_t *u = context;
-	greg_t rip = u->uc_mcontext.gregs[REG_RIP];
-
-	if (!ours(i->si_addr)) {
-		signal(SIGSEGV, SIG_DFL);
-		return;
-	}
-	crash.run = rip == crash.rip ? crash.run + 1 : 0;
-	crash.rip = rip;
-	if (crash.run % 16 == 0 && crash.stores++ % crash.stride == 0)
-		die();
-	protect(false);
-	u->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_step(int sig, siginfo_t *i, void *context)
-{
-	ucontext_t *u = context;
-
-	u->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-	protect(true);
-}
-
-static void mortal(struct sim_host *h, void (*fn)(void *call), void *call)
-{
-	if (crash.armed != h || crash.in_child) {
-		fn(call);
-		return;
-	}
-	if (sigsetjmp(crash.dead, 1)) {
-		crash.inside = false;
-		protect(false);
-		sim_restart(h->sim, h->index);
-		return;
-	}
-	protect(true);
-	crash.inside = true;
-	fn(call);
-	crash.inside = false;
-	protect(false);
-}
-
-/* From here to disarm() host i's instance dies at each stride-th store. */
-static void arm(struct sim *s, unsigned i, unsigned stride)
-{
-	struct sigaction store = {.sa_sigaction = on_store, .sa_flags = SA_SIGINFO};
-	struct sigaction step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
-
-	if (crash.in_child)
-		return;
-	sigaction(SIGSEGV, &store, NULL); /* cmocka has its own before each test */
-	sigaction(SIGTRAP, &step, NULL);
-	crash.armed = &s->host[i];
-	crash.stride = stride;
-	s->host[i].run = mortal;
-}
-
-static void disarm(void)
-{
-	crash.armed = NULL;
-}
+#define S 1000000000ull
+#define P (&s->host[0].c)
+#define Q (&s->host[1].c)
 
 /* ---- the scenarios ---- */
 
@@ -222,10 +86,10 @@ static void make_socket(struct sim *s)
 	uint32_t had = count(s, 0);
 	int a, b;
 
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	a = tcp(P);
 	b = udp(P);
-	disarm();
+	mortal_disarm();
 	CHECK(a >= 0 && b >= 0 && a != b && count(s, 0) == had + 2);
 	CHECK(pvs_name(P, a, false, &name) == 0 && !name.port);
 	CHECK(pvs_connect(P, b, &to) == 0);
@@ -235,9 +99,9 @@ static void make_bad_socket(struct sim *s)
 {
 	uint32_t had = count(s, 0);
 
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_socket(P, 1, 1, 0, 12, 12) == -97);
-	disarm();
+	mortal_disarm();
 	CHECK(count(s, 0) == had);
 }
 
@@ -246,10 +110,10 @@ static void name_socket(struct sim *s)
 	struct pvs_addr at = sim_addr(0, 5000, false), name;
 	int a = tcp(P), b = tcp(P);
 
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_bind(P, a, &at) == 0);
 	CHECK(pvs_bind(P, b, &at) == -98);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_bind(P, a, &at) == -22);
 	CHECK(pvs_name(P, a, false, &name) == 0 && name.port == at.port);
 	CHECK(pvs_close(P, a, false) == 0);
@@ -263,9 +127,9 @@ static void listen_to(struct sim *s)
 	int l = tcp(Q), a = tcp(P), b = -1;
 
 	CHECK(pvs_bind(Q, l, &at) == 0);
-	arm(s, 1, 1);
+	mortal_arm(s, 1, 1);
 	CHECK(pvs_listen(Q, l, 4) == 0);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_connect(P, a, &at) == -115);
 	for (int i = 0; i < 400 && b < 0; i++) {
 		sim_step(s, s->now + S / 100);
@@ -280,9 +144,9 @@ static void connect_stream(struct sim *s)
 	struct pvs_addr at = sim_addr(1, 5000, false);
 
 	CHECK(pvs_bind(Q, c.listener, &at) == 0 && pvs_listen(Q, c.listener, 4) == 0);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_connect(P, c.a, &at) == -115);
-	disarm();
+	mortal_disarm();
 	for (int i = 0; i < 1000 && c.b < 0; i++) {
 		sim_step(s, s->now + S / 100);
 		c.b = pvs_accept(Q, c.listener, 12, 12, NULL);
@@ -301,16 +165,16 @@ static void connect_dgram(struct sim *s)
 	char buf[8];
 
 	CHECK(pvs_bind(Q, b, &at) == 0);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_connect(P, a, &at) == 0);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_name(P, a, true, &name) == 0 && name.port == at.port);
 	CHECK(pvs_sendto(P, a, &d, "hello", 5) == 5);
 	sim_run(s, S / 10);
 	CHECK(pvs_recvfrom(Q, b, &d, buf, sizeof(buf)) == 5);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_connect(P, a, &none) == 0);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_name(P, a, true, &name) == -107);
 }
 
@@ -326,9 +190,9 @@ static void accept_one(struct sim *s)
 	CHECK(pvs_send(P, c.a, "early", 5) == 5);
 	sim_run(s, S / 10);
 	had = count(s, 1);
-	arm(s, 1, 1);
+	mortal_arm(s, 1, 1);
 	c.b = pvs_accept(Q, c.listener, 12, 12, &peer);
-	disarm();
+	mortal_disarm();
 	CHECK(c.b >= 0 && peer.addr[3] == 1 && count(s, 1) == had);
 	expect(s, Q, c.b, "early");
 	CHECK(pvs_accept(Q, c.listener, 12, 12, NULL) == -11);
@@ -340,9 +204,9 @@ static void shut_down(struct sim *s)
 	struct sim_conn c;
 
 	pair(s, &c);
-	arm(s, 0, 2);
+	mortal_arm(s, 0, 2);
 	CHECK(pvs_shutdown(P, c.a, 1) == 0);
-	disarm();
+	mortal_disarm();
 	expect_end(s, Q, c.b, 0);
 	CHECK(pvs_send(P, c.a, "x", 1) == -32);
 	CHECK(pvs_send(Q, c.b, "still", 5) == 5);
@@ -359,12 +223,12 @@ static void options(struct sim *s)
 	u = udp(P);
 	long_one[8] = PVS_AF_INET; /* struct group_req */
 	memcpy(long_one + 12, "\357\1\2\4", 4);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_setopt(P, c.a, 6, 1, &one, 4) == 0);
 	CHECK(pvs_setopt(P, u, 0, 35, group, 8) == 0); /* a second would be EADDRINUSE */
 	CHECK(pvs_getopt(P, c.a, 6, 1, &v, 4) == 4 && v == 1);
 	CHECK(pvs_setopt(P, u, 0, 42, long_one, sizeof(long_one)) <= 0);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_setopt(P, u, 0, 35, group, 8) == -98);
 	CHECK(pvs_setopt(P, u, 0, 36, group, 8) == 0);
 	talk(s, &c);
@@ -377,10 +241,10 @@ static void pending_error(struct sim *s)
 
 	CHECK(pvs_connect(P, a, &at) == -115); /* nobody listens */
 	sim_run(s, S);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_getopt(P, a, 1, 4, &v, 4) == 4 && v == 111);
 	CHECK(pvs_getopt(P, a, 1, 4, &v, 4) == 4 && v == 0);
-	disarm();
+	mortal_disarm();
 }
 
 static void exchange_rings(struct sim *s)
@@ -395,10 +259,10 @@ static void exchange_rings(struct sim *s)
 	CHECK(pvs_send(P, c.a, text, 3000) == 3000);
 	sim_run(s, S / 10);
 	CHECK(pvs_send(Q, c.b, text, 3000) == 3000);
-	arm(s, 1, 8);
+	mortal_arm(s, 1, 8);
 	CHECK(pvs_grow(Q, c.b, 13, 14) == 0);
 	CHECK(pvs_grow(Q, c.b, 0, 10) == -16);
-	disarm();
+	mortal_disarm();
 	expect(s, Q, c.b, text);
 	expect(s, P, c.a, text);
 	talk(s, &c);
@@ -414,10 +278,10 @@ static void close_stream(struct sim *s)
 	had = count(s, 0);
 	left = pvs_heap_left(P);
 	CHECK(pvs_send(P, c.a, "last words", 10) == 10);
-	arm(s, 0, 3);
+	mortal_arm(s, 0, 3);
 	CHECK(pvs_close(P, c.a, false) == 0);
 	wait_free(s, P, c.a);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_heap_left(P) > left);
 	expect(s, Q, c.b, "last words");
 	expect_end(s, Q, c.b, 0);
@@ -434,10 +298,10 @@ static void close_hard(struct sim *s)
 
 	pair(s, &c);
 	had = count(s, 0);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_close(P, c.a, true) == 0);
 	wait_free(s, P, c.a);
-	disarm();
+	mortal_disarm();
 	expect_end(s, Q, c.b, -104);
 	CHECK(count(s, 0) == had - 1);
 }
@@ -456,10 +320,10 @@ static void close_dgram(struct sim *s)
 	a = udp(P);
 	CHECK(pvs_bind(Q, b, &at) == 0);
 	CHECK(pvs_sendto(P, a, &d, "bye", 3) == 3);
-	arm(s, 0, 1);
+	mortal_arm(s, 0, 1);
 	CHECK(pvs_close(P, a, false) == 0);
 	wait_free(s, P, a);
-	disarm();
+	mortal_disarm();
 	sim_run(s, S / 10);
 	while (pvs_recvfrom(Q, b, &d, buf, sizeof(buf)) == 3)
 		n++;
@@ -478,10 +342,10 @@ static void close_listener(struct sim *s)
 	CHECK(pvs_bind(Q, l, &at) == 0 && pvs_listen(Q, l, 4) == 0);
 	CHECK(pvs_connect(P, a, &at) == -115 && pvs_connect(P, b, &at) == -115);
 	sim_run(s, S);
-	arm(s, 1, 1);
+	mortal_arm(s, 1, 1);
 	CHECK(pvs_close(Q, l, false) == 0);
 	wait_free(s, Q, l);
-	disarm();
+	mortal_disarm();
 	expect_end(s, P, a, -104);
 	expect_end(s, P, b, -104);
 	CHECK(count(s, 1) == had);
@@ -508,10 +372,10 @@ static void close_many(struct sim *s)
 	tp_poll(s->host[0].st);
 	for (int i = 0; i < n; i++)
 		CHECK(pvs_close(P, fd[i], false) == 0);
-	arm(s, 0, 5);
+	mortal_arm(s, 0, 5);
 	for (int i = 0; i < n; i++)
 		wait_free(s, P, fd[i]);
-	disarm();
+	mortal_disarm();
 	CHECK(count(s, 0) == had && pvs_heap_left(P) == left);
 }
 
@@ -527,12 +391,12 @@ static void transfer(struct sim *s)
 	pair(s, &c);
 	s->reorder = 3000;
 	for (int i = 0; i < 2; i++) {
-		arm(s, 1, 9);
+		mortal_arm(s, 1, 9);
 		CHECK(pvs_send(P, c.a, text, 3000) == 3000);
 		CHECK(pvs_send(Q, c.b, text, 3000) == 3000);
 		expect(s, Q, c.b, text);
 		expect(s, P, c.a, text);
-		disarm();
+		mortal_disarm();
 		sim_run(s, 5 * S); /* all is acknowledged */
 	}
 	CHECK(pvs_close(P, c.a, false) == 0);
@@ -546,18 +410,18 @@ static void configure(struct sim *s)
 	int n, hits = 0;
 
 	memcpy(a.addr, "\xa\1\2\3", 4);
-	arm(s, 0, 19);
+	mortal_arm(s, 0, 19);
 	CHECK(pvs_control(P, PVS_LIST_ADDR, PVS_OP_ADD, &a, sizeof(a)) == 0);
 	CHECK(pvs_control(P, PVS_LIST_ADDR, PVS_OP_ADD, &a, sizeof(a)) == -17);
 	n = pvs_list(P, PVS_LIST_ADDR, 0, got, sizeof(got));
-	disarm();
+	mortal_disarm();
 	CHECK(n > 0);
 	for (int i = 0; i < n; i++)
 		hits += !memcmp(got[i].addr, a.addr, 4);
 	CHECK(hits == 1);
-	arm(s, 0, 19);
+	mortal_arm(s, 0, 19);
 	CHECK(pvs_control(P, PVS_LIST_ADDR, PVS_OP_DEL, &a, sizeof(a)) == 0);
-	disarm();
+	mortal_disarm();
 	CHECK(pvs_control(P, PVS_LIST_ADDR, PVS_OP_DEL, &a, sizeof(a)) == -99);
 }
 
@@ -566,16 +430,11 @@ static void run(void (*scenario)(struct sim *s), const char *name)
 	struct tp_config cfg = {.max_socks = 64, .early_bufs = 8, .time_wait_ms = 60000};
 	struct sim s;
 
-	memset(&crash, 0, sizeof(crash));
-	crash.name = name;
+	mortal_begin(name);
 	sim_init(&s, 0, &cfg, 512 << 10);
 	scenario(&s);
-	if (crash.in_child)
-		_exit(0);
+	assert_true(mortal_end() > 5);
 	sim_free(&s);
-	if (getenv("VERBOSE"))
-		fprintf(stderr, "%s: %u deaths\n", name, crash.deaths);
-	assert_true(crash.deaths > 5);
 }
 
 /* Nothing of the state is left: what the client has is over, and it can begin anew. */
@@ -588,7 +447,7 @@ static void all_is_lost(void **x)
 	int u;
 
 	sim_init(s, 0, &cfg, 512 << 10);
-	crash.in_child = false;
+	mortal_begin("all_is_lost");
 	pair(s, &c);
 	u = udp(P);
 	CHECK(pvs_send(P, c.a, "unheard", 7) == 7);
