@@ -21,7 +21,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(TOP, os.environ.get("B", "build"))
 MEMORY = "900M"
 CONF = f"""\
-cell t image=transport heap=4M state=256K stack=64K channels=4 priority=5
+cell t image=transport heap=8M state=2M stack=64K channels=4 priority=5
+args t socks=512
 cell suite image=linux heap=64K stack=32K user={MEMORY} channels=8 priority=4 data=root.tar
 args suite argv=/suite/runner tmpfs=1 caps=0x1ffffffffff wxallowed=1 env=PATH=/suite/bin:/bin
 channel t suite protocol=socket ring=4M label=sock

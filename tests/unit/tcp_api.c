@@ -724,6 +724,42 @@ static void linger2(void **x)
 	sim_free(&s);
 }
 
+/* A connection that was reset before it was accepted is accepted, and says what came of it. */
+static void accept_after_reset(void **x)
+{
+	struct sim s;
+	struct sim_conn c;
+	struct pvs_addr to = sim_addr(1, 7000, false), peer;
+	int f, g, h;
+	char b[8];
+
+	open_sim(&s, &c, 12);
+	f = pvs_socket(P, PVS_AF_INET, 1, 0, 12, 12);
+	g = pvs_socket(P, PVS_AF_INET, 1, 0, 12, 12);
+	assert_int_equal(pvs_connect(P, f, &to), -115);
+	assert_int_equal(pvs_connect(P, g, &to), -115);
+	sim_run(&s, S);
+	assert_int_equal(pvs_send(P, f, "data", 4), 4);
+	sim_run(&s, S);
+	pvs_close(P, f, true);
+	pvs_close(P, g, true);
+	sim_run(&s, S);
+	sim_restart(&s, 1);
+	h = pvs_accept(Q, c.listener, 12, 12, &peer);
+	assert_true(h >= 0);
+	assert_memory_equal(peer.addr, "\x0a\0\0\1", 4);
+	assert_true(state_of(Q, h) & PVS_ST_CLOSED);
+	assert_int_equal(pvs_error(Q, h), 104);
+	assert_int_equal(pvs_recv(Q, h, b, 8), 4);
+	assert_int_equal(pvs_recv(Q, h, b, 8), 0);
+	pvs_close(Q, h, false);
+	pvs_close(Q, c.listener, false); /* with the other one in its queue */
+	pvs_close(Q, c.b, true);
+	sim_run(&s, S);
+	assert_int_equal(tp_sock_count(s.host[1].st), 0);
+	sim_free(&s);
+}
+
 static void client_restarts(void **x)
 {
 	struct sim s;
@@ -792,6 +828,7 @@ int main(void)
 	    cmocka_unit_test(damaged_state),
 	    cmocka_unit_test(half_marks_are_made_whole),
 	    cmocka_unit_test(client_restarts),
+	    cmocka_unit_test(accept_after_reset),
 	    cmocka_unit_test(ports_of_connections),
 	    cmocka_unit_test(linger2),
 	    cmocka_unit_test(wakeups_are_suppressed),

@@ -422,7 +422,8 @@ static int inet_accept(struct sock *s, struct sock **out, bool nonblock)
 		pvs_cmd_unlock();
 		return -ENOMEM;
 	}
-	n->connected = true;
+	n->connected = n->fresh = true;
+	n->peer = peer;
 	adopt(n, id);
 	*out = &n->s;
 	return 0;
@@ -433,6 +434,12 @@ static int inet_getname(struct sock *s, u8 *addr, bool peer)
 	struct pvs_addr a;
 	int r = CMD(pvs_name(pvs, is(s)->id, peer, &a));
 
+	/* accept(2) says who it was even if the connection is gone by now. */
+	if (r == -ENOTCONN && peer && is(s)->fresh) {
+		a = is(s)->peer;
+		r = 0;
+	}
+	is(s)->fresh &= !peer;
 	if (r)
 		return r;
 	if (!a.family)

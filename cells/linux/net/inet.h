@@ -16,7 +16,8 @@ struct isock {
 	int connect_error;
 	struct packet_filter *filter;
 	u8 *peeked; /* a datagram that was looked at: struct pvs_dgram, then data */
-	bool shut_rd, shut_wr;
+	bool shut_rd, shut_wr, fresh;
+	struct pvs_addr peer;    /* fresh: accepted, and nobody asked who that was */
 	struct pvs_addr sent_to; /* a datagram was sent there without an error */
 	u32 copying; /* threads between a look at the rings and the move of an index */
 	bool moving; /* the rings are being exchanged */

@@ -327,7 +327,8 @@ static int cmd_accept(struct tp_stack *st, struct sock *l, const struct pvs_req 
 	pv_addr_out(s, &local, s->rport, &r->u.accepted.peer);
 	local = addr_apparent(st, s);
 	pv_addr_out(s, &local, s->app_port, &r->u.accepted.local);
-	tcp_window_check(st, s);
+	if (s->state != TS_CLOSED)
+		tcp_window_check(st, s);
 	pv_publish(st, s);
 	return 0;
 }

@@ -165,8 +165,8 @@ void tcp_accept_take(struct tp_stack *st, struct sock *l, struct sock *s)
 {
 	acceptq_remove(st, l, s);
 	s->parent = NIL;
-	sock_touch(st, s);
-	tcp_output_later(st, s);
+	if (s->state != TS_CLOSED)
+		tcp_output_later(st, s);
 }
 
 /* A child that nobody accepted ends: its listener forgets it. */
@@ -234,8 +234,12 @@ void tcp_established(struct tp_stack *st, struct sock *s)
 /* The connection is gone. err 0: in order. */
 void tcp_closed(struct tp_stack *st, struct sock *s, int err)
 {
+	/* Whoever accepts it hears of its end then, as in Linux. */
+	bool waits = s->t.flags & TF_ACCEPTQ && err != TE_CONNABORTED;
+
 	sock_touch(st, s);
-	tcp_child_gone(st, s);
+	if (!waits)
+		tcp_child_gone(st, s);
 	tcp_scoreboard_drop(st, s);
 	timer_remove(st, s);
 	if (s->state == TS_TIME_WAIT && st->ntw)
@@ -249,10 +253,8 @@ void tcp_closed(struct tp_stack *st, struct sock *s, int err)
 		sock_error(st, s, err);
 	if (s->flags & SF_RELEASED)
 		pv_release_due(st, s);
-	if (s->slot == PVS_NO_SLOT)
+	if (s->slot == PVS_NO_SLOT && !waits)
 		sock_free(st, s);
-	else
-		sock_touch(st, s);
 }
 
 static void listener_close(struct tp_stack *st, struct sock *l)
@@ -262,8 +264,14 @@ static void listener_close(struct tp_stack *st, struct sock *l)
 	for (uint32_t i = 1; i < st->high && (l->t.nacc || l->t.nsyn); i++) {
 		struct sock *s = SOCK(st, i);
 
-		if (s->kind == SK_TCP && s->parent == me)
+		if (s->kind != SK_TCP || s->parent != me)
+			continue;
+		if (s->state == TS_CLOSED) { /* waited to be accepted */
+			tcp_child_gone(st, s);
+			sock_free(st, s);
+		} else {
 			tcp_abort(st, s, TE_CONNABORTED, true);
+		}
 	}
 	l->t.nacc = l->t.nsyn = 0;
 	l->t.acc_head = l->t.acc_tail = NIL;
