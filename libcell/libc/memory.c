@@ -6,6 +6,9 @@
  */
 #include <stdint.h>
 #include <string.h>
+#undef memcpy
+#undef memmove
+#undef memset
 
 typedef uint64_t word_t __attribute__((may_alias, aligned(1)));
 

@@ -3,6 +3,7 @@
  */
 #include <stdint.h>
 #include <string.h>
+#undef memcmp
 
 typedef uint64_t word_t __attribute__((may_alias, aligned(1)));
 

@@ -9,6 +9,14 @@ void *memcpy(void *restrict dst, const void *restrict src, size_t n);
 void *memmove(void *dst, const void *src, size_t n);
 void *memset(void *dst, int c, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
+/*
+ * Cells' code is freestanding, where these are calls even for a word of a header. The
+ * compiler's own put a few bytes in line and call the functions for the rest.
+ */
+#define memcpy(...)  __builtin_memcpy(__VA_ARGS__)
+#define memmove(...) __builtin_memmove(__VA_ARGS__)
+#define memset(...)  __builtin_memset(__VA_ARGS__)
+#define memcmp(...)  __builtin_memcmp(__VA_ARGS__)
 void *memchr(const void *s, int c, size_t n);
 void *memmem(const void *hay, size_t hay_len, const void *needle, size_t len);
 size_t strlen(const char *s);
