@@ -202,7 +202,7 @@ static int port_take(struct d0_nets *k, struct box_net *n, struct be_port *p, st
 {
 	if (!p->host_port)
 		p->host_port = (uint16_t)port_choose(k, p->proto, p->families);
-	for (uint8_t f = BE_V4; f <= BE_V6; f <<= 1) {
+	for (unsigned f = BE_V4; f <= BE_V6; f <<= 1) {
 		if (!(p->families & f))
 			continue;
 		if (!at_host(k, p, f))
@@ -274,7 +274,7 @@ void net_published(struct box_net *n, const struct be_port *ports, size_t nports
 	struct box_net have = {.ports = xcalloc(2 * nports + 1, sizeof(struct net_port))};
 
 	for (size_t i = 0; i < nports; i++)
-		for (uint8_t f = BE_V4; f <= BE_V6; f <<= 1)
+		for (unsigned f = BE_V4; f <= BE_V6; f <<= 1)
 			if (ports[i].families & f && !port_again(&have, &ports[i], f))
 				have.ports[have.nports++] = net_port_of(&ports[i], f);
 	ports_sort(&have);

@@ -235,7 +235,7 @@ int proxy_open(struct backend *b, const char *container, struct be_port *port,
 {
 	char ip[INET6_ADDRSTRLEN];
 
-	for (uint8_t f = BE_V4; f <= BE_V6; f <<= 1) {
+	for (unsigned f = BE_V4; f <= BE_V6; f <<= 1) {
 		if (!(port->families & f))
 			continue;
 		int fd = proxy_listen(port, f);
