@@ -233,6 +233,28 @@ static void shut_while_connecting(void **x)
 	sim_free(&s);
 }
 
+static void connect_again(void **x)
+{
+	struct sim s;
+	struct pvs_addr there = sim_addr(1, 7000, false);
+	int a, l;
+
+	begin(&s);
+	a = pvs_socket(P, PVS_AF_INET, PVS_SOCK_STREAM, 0, 12, 12);
+	assert_int_equal(pvs_connect(P, a, &there), -115);
+	sim_run(&s, S);
+	assert_int_equal(pvs_error(P, a), 111);
+	l = pvs_socket(Q, PVS_AF_INET, PVS_SOCK_STREAM, 0, 0, 0);
+	assert_true(!pvs_bind(Q, l, &there) && !pvs_listen(Q, l, 4));
+	assert_int_equal(pvs_connect(P, a, &there), -115);
+	sim_run(&s, S);
+	assert_true(P->slot[a].state & PVS_ST_CONNECTED);
+	assert_int_equal(pvs_send(P, a, "x", 1), 1);
+	assert_int_equal(pvs_accept(Q, l, 12, 12, NULL) >= 0, true);
+	assert_int_equal(pvs_connect(P, a, &there), -106);
+	sim_free(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +265,7 @@ int main(void)
 	    cmocka_unit_test(families),
 	    cmocka_unit_test(options),
 	    cmocka_unit_test(shut_while_connecting),
+	    cmocka_unit_test(connect_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

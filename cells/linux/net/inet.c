@@ -324,7 +324,7 @@ static int connect_result(struct isock *i)
 	}
 	if (e || (st & PVS_ST_CLOSED)) {
 		i->connecting = false;
-		return e ? -e : -ECONNREFUSED;
+		return e ? -e : -ECONNABORTED; /* somebody has read the error */
 	}
 	return -EINPROGRESS;
 }
@@ -580,8 +580,7 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 		return device_get(i, val, len);
 	if (level == 1) {
 		if (name == SO_ERROR) {
-			v = inet_take_error(i);
-			i->connecting &= v == 0; /* made or not: connect(2) says so once more */
+			v = inet_take_error(i); /* connect(2) says so once more */
 		} else if (name == SO_ACCEPTCONN) {
 			v = i->listening;
 		} else {

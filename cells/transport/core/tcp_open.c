@@ -33,6 +33,11 @@ int tcp_connect(struct tp_stack *st, struct sock *s, const struct ipa *a, uint16
 	struct dst d;
 	int e;
 
+	/* A connection that was never made may be tried again, as in Linux. */
+	if (s->state == TS_CLOSED && t->flags & TF_RST_SENT && !t->rcv_nxt) {
+		t->flags &= ~TF_RST_SENT;
+		s->route_gen = 0;
+	}
 	if (s->state != TS_CLOSED || t->flags & TF_RST_SENT)
 		return s->state == TS_SYN_SENT ? -TE_ALREADY : -TE_ISCONN;
 	if (!ring_size(&s->rx) || !ring_size(&s->tx))
