@@ -46,7 +46,9 @@
 #define D0_HYPERCALLS(X)                                                                     \
 	X(0, wait, "deadline_ns",                                                            \
 	  "sleep until an event is pending for this vCPU or the clock reaches the deadline") \
-	X(1, notify, "channel", "set the channel's event at its peer and wake it")           \
+	X(1, notify, "channel, also, flags",                                                 \
+	  "set the channel's event at its peer and wake it; also: another channel + 1, "     \
+	  "or 0; flags: D0_NOTIFY_YIELD")                                                    \
 	X(2, log, "address, length", "write a line of text to the console and the journal")  \
 	X(3, exit, "code, address, length",                                                  \
 	  "end this cell: code 0 for an orderly end, a reason as text")                      \
@@ -69,7 +71,10 @@
 	  "bytes typed on the console (needs D0_CAP_CONSOLE); RAX = how many")               \
 	X(14, fault_report, "address, length",                                               \
 	  "a cell's own words on a failure it survived; goes to the journal")                \
-	X(15, notify_wait, "channel, deadline_ns", "notify, then wait: one exit for both")
+	X(15, notify_wait, "channel, deadline_ns, also", "notify, then wait: one exit for both")
+
+/* Who was woken may have this CPU at once, if it is no less urgent; the caller goes on later. */
+#define D0_NOTIFY_YIELD 1ull
 
 enum d0_hypercall {
 #define D0_HC_ENUM(number, name, args, text) D0_HC_##name = number,

@@ -68,36 +68,38 @@ void cell_duty(void)
 	bare_duty_step();
 }
 
-/* A channel whose notification is put off, plus one: each vCPU's own. */
-static unsigned held[D0_VCPUS_MAX];
+/* Up to two channels, plus one, whose notification is put off: each vCPU's own. */
+static unsigned held[D0_VCPUS_MAX][2];
 
 void cell_notify_flush(void)
 {
-	unsigned *h = &held[cell_vcpu()];
+	unsigned *h = held[cell_vcpu()];
 
-	if (*h)
-		D0_HC(notify, *h - 1);
-	*h = 0;
+	if (h[0])
+		D0_HC(notify, h[0] - 1, h[1]);
+	h[0] = h[1] = 0;
 }
 
 void cell_notify_later(unsigned channel)
 {
-	unsigned *h = &held[cell_vcpu()];
+	unsigned *h = held[cell_vcpu()];
 
-	if (*h != channel + 1)
+	if (h[0] == channel + 1 || h[1] == channel + 1)
+		return;
+	if (h[1])
 		cell_notify_flush();
-	*h = channel + 1;
+	h[h[0] != 0] = channel + 1;
 }
 
 static void wait(uint64_t deadline_ns)
 {
-	unsigned *h = &held[cell_vcpu()];
+	unsigned *h = held[cell_vcpu()];
 
-	if (*h)
-		D0_HC(notify_wait, *h - 1, deadline_ns);
+	if (h[0])
+		D0_HC(notify_wait, h[0] - 1, deadline_ns, h[1]);
 	else
 		D0_HC(wait, deadline_ns);
-	*h = 0;
+	h[0] = h[1] = 0;
 }
 
 bool cell_wait(uint64_t deadline_ns)

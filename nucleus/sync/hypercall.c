@@ -32,15 +32,18 @@ static s64 hc_wait(struct vcpu *v, u64 deadline, u64 b, u64 c, u64 d)
 	return D0_OK;
 }
 
-static s64 hc_notify(struct vcpu *v, u64 channel, u64 b, u64 c, u64 d)
+static s64 hc_notify(struct vcpu *v, u64 channel, u64 also, u64 flags, u64 d)
 {
+	if (also)
+		hc_notify(v, also - 1, 0, 0, 0);
+	cpu_self()->resched |= flags & D0_NOTIFY_YIELD;
 	return channel > D0_CHANNELS_MAX ? D0_ENOENT : channel_notify(v->cell, (u32)channel);
 }
 
 /* The channel's result; what came meanwhile shows in the events. */
-static s64 hc_notify_wait(struct vcpu *v, u64 channel, u64 deadline, u64 c, u64 d)
+static s64 hc_notify_wait(struct vcpu *v, u64 channel, u64 deadline, u64 also, u64 d)
 {
-	s64 result = hc_notify(v, channel, 0, 0, 0);
+	s64 result = hc_notify(v, channel, also, 0, 0);
 	hc_wait(v, deadline, 0, 0, 0);
 	return result;
 }

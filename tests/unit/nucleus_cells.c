@@ -676,6 +676,40 @@ static void a_stale_answer_is_no_answer(void **state)
 	cell_destroy(c[1]);
 }
 
+static void one_call_rings_twice(void **state)
+{
+	struct cell *a = make("a", 0), *b = make("b", 0), *c = make("c", 0);
+	u32 to_b, from_b, to_c, from_c;
+	connect(a, b, 0, &to_b, &from_b);
+	connect(a, c, 0, &to_c, &from_c);
+	assert_int_equal(cell_start(a), 0);
+	assert_int_equal(cell_start(b), 0);
+	assert_int_equal(cell_start(c), 0);
+	cpu_self()->resched = false;
+	assert_int_equal(fake_hypercall(&a->vcpu[0], D0_HC_notify, to_b, to_c + 1, 0, 0), 0);
+	assert_true(b->events[0].channel[0] >> from_b & 1);
+	assert_true(c->events[0].channel[0] >> from_c & 1);
+	assert_false(cpu_self()->resched);
+	b->events[0].channel[0] = c->events[0].channel[0] = 0;
+	assert_int_equal(fake_hypercall(&a->vcpu[0], D0_HC_notify_wait, to_b, 0, to_c + 1, 0),
+			 0);
+	assert_true(b->events[0].channel[0] >> from_b & 1);
+	assert_true(c->events[0].channel[0] >> from_c & 1);
+	/* One that is not there: the other is rung all the same. */
+	c->events[0].channel[0] = 0;
+	assert_int_equal(fake_hypercall(&a->vcpu[0], D0_HC_notify, 7, to_c + 1, 0, 0),
+			 D0_ENOENT);
+	assert_true(c->events[0].channel[0] >> from_c & 1);
+	assert_int_equal(fake_hypercall(&a->vcpu[0], D0_HC_notify, to_b, ~0ull, 0, 0), 0);
+	assert_int_equal(fake_hypercall(&a->vcpu[0], D0_HC_notify, to_b, 0, D0_NOTIFY_YIELD, 0),
+			 0);
+	assert_true(cpu_self()->resched);
+	cpu_self()->resched = false;
+	cell_destroy(a);
+	cell_destroy(b);
+	cell_destroy(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -698,6 +732,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_lazy_verifier_does_not_leave_its_successor_unchecked,
 				   machine),
 	    cmocka_unit_test_setup(a_stale_answer_is_no_answer, machine),
+	    cmocka_unit_test_setup(one_call_rings_twice, machine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
