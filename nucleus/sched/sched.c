@@ -15,10 +15,12 @@
  * Hand-over: a vCPU that is woken by another one waits in its queue for the waker's CPU,
  * because a cell that notifies its peer is as a rule about to wait itself. The peer then runs
  * there, with warm caches and without an IPI; work of several notifications is done in one go.
- * Only when the waker has gone on for longer than it takes to wake another CPU (which is
- * measured: seldom more than microseconds on hardware, and milliseconds where the host of an
- * emulator is busy) is another CPU sent for it: `handover` is that moment. What an interrupt
- * wakes pre-empts the CPU that took the interrupt, if it is more urgent than what ran there.
+ * Only when the waker has gone on for several times as long as it takes to wake another CPU (which
+ * is measured: seldom more than microseconds on hardware, and milliseconds where the host of an
+ * emulator is busy) is another CPU sent for it: `handover` is that moment. Who was pre-empted, or
+ * gave its CPU to the one it notified (D0_NOTIFY_YIELD), waits longer: it had its turn. What an
+ * interrupt wakes pre-empts the CPU that took the interrupt, if it is more urgent than what ran
+ * there.
  *
  * There are no threads in the nucleus: each CPU has one stack and is in this loop, in a
  * guest, or halted.
@@ -42,18 +44,18 @@
 #include "nucleus/sync/sync.h"
 #include "nucleus/verify/verify.h"
 
-#define QUEUES       9
-#define SLICE        10000000ull                  /* ns */
-#define PERIOD       (D0_CTL_PERIOD_US * 1000ull) /* of budgets */
-#define STARVED      50000000ull
-#define HANDOVER_MIN 10000ull /* ns: how long a woken vCPU waits for its waker's CPU */
-#define HANDOVER_MAX 3000000ull
+#define QUEUES  9
+#define SLICE   10000000ull                  /* ns */
+#define PERIOD  (D0_CTL_PERIOD_US * 1000ull) /* of budgets */
+#define STARVED 50000000ull
+#define HANDOVER_MAX \
+	3000000ull /* ns: how long a vCPU waits for the CPU that has it in its queue */
 
 static struct {
 	struct vcpu *first, *last;
 } queue[QUEUES];
 u64 sched_switches;
-static u64 wake_latency = HANDOVER_MIN; /* from a kick to the idle CPU's arrival, mean */
+static u64 wake_latency = 5000; /* from a kick to the idle CPU's arrival, mean */
 static u64 lifecycle_next = D0_NEVER;
 static bool lifecycle_look;
 
@@ -147,7 +149,7 @@ static void watch_handover(struct cpu *cpu, u64 now)
 	struct vcpu *v = cpu->handover == D0_NEVER ? first_waiting() : NULL;
 	if (!v || (!idle_cpu(v) && !lesser_cpu(v)))
 		return;
-	cpu->handover = now + MIN(MAX(2 * wake_latency, HANDOVER_MIN), HANDOVER_MAX);
+	cpu->handover = now + MIN(v->woken ? 6 * wake_latency : HANDOVER_MAX, HANDOVER_MAX);
 }
 
 static void handover_due(struct cpu *cpu)
@@ -170,6 +172,7 @@ static void ready(struct vcpu *v, bool now_please)
 	if (v->state == VCPU_READY || v->state == VCPU_RUNNING)
 		return;
 	v->state = VCPU_READY;
+	v->woken = true;
 	v->deadline = D0_NEVER;
 	timers_update(v);
 	enqueue(v);
@@ -300,6 +303,7 @@ static void run(struct cpu *cpu, struct vcpu *v, u64 now)
 	v->used_ns += now - since;
 	if (v->state == VCPU_RUNNING) {
 		v->state = VCPU_READY;
+		v->woken = false;
 		enqueue(v);
 	}
 }

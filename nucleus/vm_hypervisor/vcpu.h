@@ -81,6 +81,7 @@ struct vcpu {
 	/* scheduling */
 	struct vcpu *next, *prev; /* run queue */
 	bool queued;
+	bool woken;                /* queued for an event, not at the end of its slice */
 	u32 queue;                 /* which one */
 	u32 timer_slot;            /* place in the timer heap + 1; 0: not there */
 	u64 ready_ns;              /* when it was queued */
