@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: ISC */
 /* See fpu.h. Areas are one page; XSAVE is among the things D0 needs. */
 #include <string.h>
-#include "nucleus/core/cpu.h"
+#include "nucleus/sync/cell.h"
 #include "nucleus/vm_hypervisor/fpu.h"
-#include "nucleus/vm_hypervisor/vcpu.h"
 
 static bool ready;
 u64 fpu_features = 3; /* x87, SSE */
 u32 fpu_area_size = 512 + 64;
 
+static u64 xcr0_read(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return lo | (u64)hi << 32;
+}
+
+/* Reading costs less than writing what is there already. */
 static void xcr0_write(u64 v)
 {
-	__asm__ volatile("xsetbv" ::"c"(0), "a"((u32)v), "d"((u32)(v >> 32)));
+	if (xcr0_read() != v)
+		__asm__ volatile("xsetbv" ::"c"(0), "a"((u32)v), "d"((u32)(v >> 32)));
 }
 
 void fpu_init(void)
@@ -34,11 +42,7 @@ void fpu_init_cpu(void)
  */
 u64 fpu_xcr0(struct vcpu *v)
 {
-	u32 lo, hi;
-	if (cpu_self()->fpu_owner != v)
-		return v->xcr0;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return v->xcr0 = (lo | (u64)hi << 32) & fpu_features;
+	return cpu_self()->fpu_owner != v ? v->xcr0 : (v->xcr0 = xcr0_read() & fpu_features);
 }
 
 void fpu_reset(struct vcpu *v)
@@ -49,7 +53,8 @@ void fpu_reset(struct vcpu *v)
 	*(u16 *)v->fpu = 0x37f;               /* FCW */
 	*(u32 *)((u8 *)v->fpu + 24) = 0x1f80; /* MXCSR */
 	*(u64 *)((u8 *)v->fpu + 512) = 3;     /* XSTATE_BV: x87 and SSE are in the area */
-	v->xcr0 = fpu_features & 3;
+	v->xcr0 =
+	    v->cell->high ? fpu_features & 3 : fpu_features; /* to be changed by a kernel */
 }
 
 /* Registers of the owner to its area; XCR0 must be the host's to see all of them. */
