@@ -56,17 +56,18 @@ static u64 block_check(u64 frame, const struct free_block *b)
 	return ~(b->next * 3 ^ b->prev * 5 ^ frame * 7);
 }
 
-static void link_block(u64 frame, u32 order)
+static void block_set(u64 frame, u64 next, u64 prev)
 {
 	struct free_block *b = block_at(frame);
-	b->next = heads[order];
-	b->prev = 0;
+	*b = (struct free_block){.next = next, .prev = prev};
 	b->check = block_check(frame, b);
-	if (heads[order]) {
-		struct free_block *n = block_at(heads[order]);
-		n->prev = frame;
-		n->check = block_check(heads[order], n);
-	}
+}
+
+static void link_block(u64 frame, u32 order)
+{
+	block_set(frame, heads[order], 0);
+	if (heads[order])
+		block_set(heads[order], block_at(heads[order])->next, frame);
 	heads[order] = frame;
 	state[frame] = (u8)(FRAME_FREE | order);
 }
@@ -82,18 +83,12 @@ static bool unlink_block(u64 frame, u32 order)
 			heads[order] = 0;
 		return false;
 	}
-	if (b->prev) {
-		struct free_block *p = block_at(b->prev);
-		p->next = b->next;
-		p->check = block_check(b->prev, p);
-	} else {
+	if (b->prev)
+		block_set(b->prev, b->next, block_at(b->prev)->prev);
+	else
 		heads[order] = b->next;
-	}
-	if (b->next) {
-		struct free_block *n = block_at(b->next);
-		n->prev = b->prev;
-		n->check = block_check(b->next, n);
-	}
+	if (b->next)
+		block_set(b->next, block_at(b->next)->next, b->prev);
 	return true;
 }
 

@@ -144,22 +144,22 @@ void vcpu_leave(struct vcpu *v)
 	v->holder = NULL;
 }
 
+static bool is_inside(const struct cpu *c, const struct cell *cell)
+{
+	return c != cpu_self() && c->running && c->running->cell == cell &&
+	       __atomic_load_n(&c->in_guest, __ATOMIC_ACQUIRE);
+}
+
 void cell_quiesce(struct cell *cell)
 {
-	struct cpu *self = cpu_self();
-	for (u32 i = 0; i < cpu_count; i++) {
-		struct cpu *c = &cpus[i];
-		if (c == self || !c->running || c->running->cell != cell)
-			continue;
-		if (__atomic_load_n(&c->in_guest, __ATOMIC_ACQUIRE)) {
-			lapic_ipi(c->apic_id, VECTOR_KICK);
+	for (u32 i = 0; i < cpu_count; i++)
+		if (is_inside(&cpus[i], cell)) {
+			lapic_ipi(cpus[i].apic_id, VECTOR_KICK);
 			vcpu_shootdowns++;
 		}
-	}
 	/* They clear in_guest before they ask for the lock, which is ours. */
 	for (u32 i = 0; i < cpu_count; i++)
-		while (&cpus[i] != self && cpus[i].running && cpus[i].running->cell == cell &&
-		       __atomic_load_n(&cpus[i].in_guest, __ATOMIC_ACQUIRE))
+		while (is_inside(&cpus[i], cell))
 			cpu_relax();
 	cell->tlb_generation++;
 }
