@@ -18,6 +18,7 @@
  * restart costs the frames in flight and no connection.
  */
 #include "cells/nic/main.h"
+#include "cells/nic/moderate.h"
 
 #include "libcell/alloc.h"
 #include "libcell/cell.h"
@@ -27,6 +28,7 @@
 #include "libcell/random.h"
 
 #define TICK_NS CLOCK_NS_PER_S
+#define PASSES  3u /* before the first doorbells go out: most often it rests before */
 
 struct bell {
 	unsigned channel;
@@ -40,6 +42,8 @@ static struct bell bells[D0_CHANNELS_MAX];
 static struct net_init_cfg cfg;
 static bool news;                        /* of a port */
 static uint32_t orders[D0_CHANNELS_MAX]; /* generations of policy channels carried out */
+static bool rang;                        /* a port has, since the last look */
+static struct moderate moderate;
 static uint64_t obeyed, *obeyed_counter, refused, *refused_counter;
 static uint64_t closes, *closes_counter; /* ports that were closed */
 
@@ -159,10 +163,12 @@ static void take_events(void)
 			unsigned n = w * 64 + (unsigned)__builtin_ctzll(bits);
 
 			bits &= bits - 1;
-			if (bells[n].port)
+			if (bells[n].port) {
 				nic_port_event(&nic, n);
-			else
+				rang = true;
+			} else {
 				take_irq(n);
+			}
 		}
 	}
 }
@@ -264,16 +270,25 @@ static uint64_t tick(uint64_t now)
 	return now + TICK_NS;
 }
 
+static void wait_until(uint64_t hold_ns, uint64_t next_tick)
+{
+	uint64_t until = nic.wake_ns < next_tick ? nic.wake_ns : next_tick;
+
+	cell_wait(hold_ns < until ? hold_ns : until);
+}
+
 int cell_main(const struct d0_info *info)
 {
 	uint64_t poll_ns = cell_arg_u64(info->args, "poll", 0) * CLOCK_NS_PER_US;
-	uint64_t next_tick = 0, last_work = 0, now;
-	bool busy = false;
+	uint64_t next_tick = 0, last_work = 0, woke = 0, now;
+	bool received = false; /* since it slept */
+	unsigned passes = 0;   /* with work, one after the other */
 
 	if (nic_init(&nic, cell_random_u32(), info->args)) {
 		log_error("out of memory: heap of %zu bytes", cell_heap_stats().size);
 		return 1;
 	}
+	moderate_init(&moderate);
 	register_counters();
 	start_cards(info->args);
 	scan_channels();
@@ -288,23 +303,31 @@ int cell_main(const struct d0_info *info)
 		now = clock_ns();
 		if (now >= next_tick)
 			next_tick = tick(now);
-		if (nic_run(&nic, now)) {
-			if (busy)
-				cell_notify_flush(); /* it may go on like this: let the ports
-							work */
-			busy = true;
+		bool work = nic_run(&nic, now);
+
+		received |= nic.received;
+		if (work) {
+			if (++passes > PASSES)
+				cell_notify_flush(); /* let the ports work */
 			last_work = now;
 			cell_duty();
 			continue;
 		}
-		busy = false;
+		passes = 0;
 		if (news)
 			tell_news();
-		if (now - last_work < poll_ns || nic_arm(&nic)) {
+		moderate_learn(&moderate, woke, rang, received);
+		bool hold = received && moderate_holds(&moderate);
+
+		if (!hold && (now - last_work < poll_ns || nic_arm(&nic))) {
 			cell_notify_flush();
 			continue;
 		}
-		cell_wait(nic.wake_ns < next_tick ? nic.wake_ns : next_tick);
+		if (received)
+			moderate_sleep(&moderate, now, hold);
+		rang = received = false;
+		wait_until(hold ? now + moderate.span_ns : D0_NEVER, next_tick);
+		woke = clock_ns();
 	}
 	net_init_stop(&nic);
 	return 0;

@@ -343,6 +343,8 @@ int vnet_device_take(struct nic_port *p, unsigned pair, struct net_txbuf *b)
 void vnet_device_tx_done(struct nic_port *p, struct net_txbuf *b)
 {
 	p->inflight--;
+	if (p->inflight == 0)
+		nic_port_waits(p, false);
 	if (!p->live || b->owner_epoch != p->epoch)
 		return;
 	virtq_dev_put(&p->txq[b->pair], b->desc, 0);
@@ -514,8 +516,10 @@ void vnet_device_flush(struct nic_port *p)
 	for (unsigned i = 0; p->live && i < p->layout.pairs; i++) {
 		if (p->push_rx[i])
 			ring |= virtq_dev_push(&p->rxq[i]);
-		if (p->push_tx[i])
-			ring |= virtq_dev_push(&p->txq[i]);
+		if (p->push_tx[i] && virtq_dev_push(&p->txq[i])) {
+			nic_port_waits(p, false); /* it says so again if it still does */
+			ring = true;
+		}
 		p->push_rx[i] = p->push_tx[i] = false;
 	}
 	p->ring_bell = false;
@@ -538,4 +542,13 @@ bool vnet_device_arm(struct nic_port *p, bool want_tx)
 			virtq_dev_events_off(&p->txq[i]);
 	}
 	return work;
+}
+
+bool vnet_device_awaited(const struct nic_port *p)
+{
+	bool awaited = false;
+
+	for (unsigned i = 0; p->live && p->inflight && i < p->layout.pairs; i++)
+		awaited |= virtq_dev_awaited(&p->txq[i], (uint16_t)p->inflight);
+	return awaited;
 }

@@ -63,12 +63,13 @@ struct nic_port {
 	struct d0_vnet_layout layout;
 	struct virtq_dev rxq[D0_VNET_PAIRS_MAX], txq[D0_VNET_PAIRS_MAX];
 	uint32_t inflight; /* txbufs that a card still has */
+	bool waits;        /* for some of them to come back; nic->waiting counts such ports */
 	/* receive filter, copied from the driver page */
 	uint32_t rx_mode, mc_seq, mc_count;
 	uint8_t mc[D0_VNET_MC_MAX][6];
 	struct bucket tx_bucket, rx_bucket;
 	uint64_t asked_until_ns; /* mode share: it asked, and takes answers until then */
-	struct net_txbuf *cut; /* a frame being segmented, and how far */
+	struct net_txbuf *cut;   /* a frame being segmented, and how far */
 	struct gso_cut cut_at;
 	bool active;  /* served every pass until it has nothing */
 	bool touched; /* to be flushed at the end of the pass */
@@ -117,5 +118,7 @@ void vnet_device_end(struct nic_port *port, unsigned pair, struct vnet_put *put,
 void vnet_device_flush(struct nic_port *port);
 /* Asks for doorbells. True: something is there. */
 bool vnet_device_arm(struct nic_port *port, bool want_tx);
+/* Does the driver wait for frames to come back that a card has? */
+bool vnet_device_awaited(const struct nic_port *port);
 
 #endif

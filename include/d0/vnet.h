@@ -33,7 +33,9 @@
  * at 1 as well, so one sequence serves every restart.
  *
  * The doorbell is d0_hc_notify on the channel, one for all queues in each direction;
- * VIRTIO_F_EVENT_IDX says when a ring needs it. Changes of the configuration (link, MTU)
+ * VIRTIO_F_EVENT_IDX says when a ring needs it. A driver that wants to hear of sent packets
+ * rings after it has set used_event: only then the device asks a card for completions; others it
+ * hands back with whatever it does next, within a second. Changes of the configuration (link, MTU)
  * raise dev.config_seq, then ring unconditionally.
  */
 #ifndef D0_VNET_H

@@ -218,3 +218,13 @@ void virtq_dev_events_off(struct virtq_dev *q)
 	else
 		__atomic_store_n(&q->used->flags, 1, __ATOMIC_RELAXED);
 }
+
+bool virtq_dev_awaited(const struct virtq_dev *q, uint16_t more)
+{
+	if (q->broken)
+		return false;
+	if (q->event_idx)
+		return vring_need_event(vring_load(&q->avail->ring[q->num]),
+					(uint16_t)(q->used_next + more), q->used_told);
+	return !(vring_load(&q->avail->flags) & 1);
+}

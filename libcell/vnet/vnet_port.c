@@ -168,6 +168,7 @@ static void init_txq(struct vnet_port *p, unsigned pair, uint32_t base, uint32_t
 	q->size = size & ~(TX_ALIGN - 1);
 	memset(p->ring + at->desc, 0, at->used + 6 + 8 * p->layout.qsize - at->desc);
 	*used_event(q->avail, p->layout.qsize) = 0x8000;
+	q->told_event = VNET_TOLD_NONE;
 }
 
 static uint64_t wanted_features(const struct vnet_port *p, uint64_t offered)
@@ -492,6 +493,12 @@ bool vnet_port_arm(struct vnet_port *p, bool want_tx)
 
 		*used_event(p->rx[i].avail, p->layout.qsize) = p->rx[i].last_used;
 		*used_event(t->avail, p->layout.qsize) = event;
+		if (!want_tx || !pending) {
+			t->told_event = VNET_TOLD_NONE;
+		} else if (event != t->told_event) {
+			t->told_event = event; /* the device asks its card only if it knows */
+			bell(p);
+		}
 	}
 	full_fence(); /* our event before their index */
 	for (unsigned i = 0; i < p->pairs; i++) {

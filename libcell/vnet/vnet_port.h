@@ -72,13 +72,15 @@ struct vnet_rxq {
 	uint32_t base;  /* offset of the first */
 	uint64_t posted[D0_VNET_QSIZE_MAX / 64];
 };
+#define VNET_TOLD_NONE 0x10000u
 struct vnet_txq {
 	struct d0_vring_desc *desc;
 	struct d0_vring_avail *avail;
 	struct d0_vring_used *used;
 	uint16_t avail_idx, kicked_idx, last_used;
-	uint16_t tail;               /* oldest slot not freed, counts like avail_idx */
-	uint32_t base, size;         /* area of packet bytes, an offset into the region */
+	uint32_t told_event; /* the device knows that we wait for it; or VNET_TOLD_NONE */
+	uint16_t tail;       /* oldest slot not freed, counts like avail_idx */
+	uint32_t base, size; /* area of packet bytes, an offset into the region */
 	uint32_t head_off, tail_off; /* in the area */
 	uint32_t begun;              /* offset of the frame begun */
 	uint32_t begun_max;          /* its room, 0: none begun */

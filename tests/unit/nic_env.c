@@ -79,6 +79,7 @@ static unsigned env_poll(struct netdev *nd, unsigned q, unsigned budget)
 
 static bool env_arm(struct netdev *nd, bool want_tx)
 {
+	card_of(nd)->want_tx = want_tx;
 	return false;
 }
 

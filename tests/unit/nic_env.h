@@ -39,6 +39,7 @@ struct env_card {
 	unsigned room;    /* frames it takes before it says it is full */
 	unsigned filters; /* how often its filter was set */
 	bool hold;        /* completions wait for env_card_complete */
+	bool want_tx;     /* it was asked to tell of them */
 	struct net_txbuf *held[ENV_FRAMES];
 	unsigned helds;
 };

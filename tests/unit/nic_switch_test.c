@@ -550,6 +550,51 @@ static void either_side_restarts(void **state)
 	end();
 }
 
+static void completions_are_asked_for_when_awaited(void **state)
+{
+	world(plain_card, ARGS_A, ARGS_B);
+	struct env_l4 l = flow(mac_out);
+	uint32_t len = env_build(buf, &l, 100, false);
+
+	card.hold = true;
+	for (int i = 0; i < 3; i++)
+		env_port_send(&a, 0, NULL, buf, len);
+	env_run(&nic);
+	assert_int_equal(card.helds, 3);
+	nic_arm(&nic);
+	assert_false(card.want_tx);
+	/* It says once that it waits. */
+	unsigned bells = a.drv_bells;
+
+	assert_false(vnet_port_arm(&a.drv, true));
+	assert_int_equal(a.drv_bells, bells + 1);
+	assert_false(vnet_port_arm(&a.drv, true));
+	assert_int_equal(a.drv_bells, bells + 1);
+	env_run(&nic);
+	nic_arm(&nic);
+	assert_true(card.want_tx);
+	/* And is told when they are back, with which the wish is granted. */
+	bells = a.dev_bells;
+	env_card_complete(&card);
+	env_run(&nic);
+	assert_int_equal(a.dev_bells, bells + 1);
+	nic_arm(&nic);
+	assert_false(card.want_tx);
+	assert_int_equal(vnet_port_tx_pending(&a.drv, 0), 0);
+	/* A port's end waits for its frames. */
+	env_port_send(&a, 0, NULL, buf, len);
+	env_run(&nic);
+	nic_arm(&nic);
+	assert_false(card.want_tx);
+	nic_port_remove(&nic, 1);
+	nic_arm(&nic);
+	assert_true(card.want_tx);
+	env_card_complete(&card);
+	nic_arm(&nic);
+	assert_false(card.want_tx);
+	end();
+}
+
 static void removal_waits_for_frames_in_flight(void **state)
 {
 	world(plain_card, ARGS_A, ARGS_B);
@@ -733,6 +778,7 @@ int main(void)
 	    cmocka_unit_test(higher_class_goes_first),
 	    cmocka_unit_test(spreads_flows_over_queues),
 	    cmocka_unit_test(either_side_restarts),
+	    cmocka_unit_test(completions_are_asked_for_when_awaited),
 	    cmocka_unit_test(removal_waits_for_frames_in_flight),
 	    cmocka_unit_test(link_and_mtu_reach_the_driver),
 	    cmocka_unit_test(filter_follows_the_ports),

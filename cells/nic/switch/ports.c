@@ -207,6 +207,7 @@ void nic_port_remove(struct nic *nic, unsigned number)
 	nic->filter_stale = true;
 	port->live = false;
 	port->dead = true;
+	nic_port_waits(port, false);
 	if (port->cut) {
 		struct net_txbuf *b = port->cut;
 
@@ -218,6 +219,8 @@ void nic_port_remove(struct nic *nic, unsigned number)
 	}
 	if (port->inflight == 0)
 		free(port);
+	else
+		nic_port_waits(port, true); /* its ring is given back when they are */
 }
 
 /* What the cards have to let through. */

@@ -554,8 +554,10 @@ static unsigned serve_port(struct nic *nic, struct nic_port *port)
 	}
 	for (unsigned i = 0; port->live && i < port->layout.pairs; i++)
 		work += serve_pair(nic, port, i);
-	if (work == 0 && !has_waiting(port))
+	if (work == 0 && !has_waiting(port)) {
 		port->active = vnet_device_arm(port, true);
+		nic_port_waits(port, vnet_device_awaited(port));
+	}
 	return work;
 }
 
@@ -641,15 +643,18 @@ int nic_uplink_add(struct nic *nic, struct netdev *nd)
 
 static unsigned run_uplink(struct nic *nic, struct netdev *nd)
 {
-	unsigned work = 0;
+	unsigned work = 0, got;
 
 	if (nd->failed)
 		return 0;
 	for (unsigned q = 0; q < nd->txqs; q++)
 		work += nd->driver->tx_reap(nd, q);
 	merge_begin(nic);
-	for (unsigned q = 0; q < nd->rxqs && !nd->failed; q++)
-		work += nd->driver->rx_poll(nd, q, RX_BUDGET);
+	for (unsigned q = 0; q < nd->rxqs && !nd->failed; q++) {
+		got = nd->driver->rx_poll(nd, q, RX_BUDGET);
+		nic->received |= got != 0;
+		work += got;
+	}
 	merge_end(nic);
 	return work;
 }
@@ -699,7 +704,7 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 
 	nic->now_ns = now_ns;
 	nic->wake_ns = D0_NEVER;
-	nic->want_room = false;
+	nic->want_room = nic->received = false;
 	for (unsigned i = 0; i < nic->uplinks; i++)
 		work += run_uplink(nic, nic->uplink[i]);
 	for (unsigned w = 0; w * 64 < nic->ports; w++)
@@ -714,15 +719,20 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 	return work;
 }
 
+/*
+ * Completions of sent frames are asked for only when somebody waits for them: each would cost an
+ * interrupt. Others come back with the next pass, at the latest that of the next tick.
+ */
 bool nic_arm(struct nic *nic)
 {
+	bool want_tx = nic->want_room || nic->waiting || nic->free_count < NIC_TXBUFS / 2;
 	bool work = false;
 
 	for (unsigned i = 0; i < nic->uplinks; i++) {
 		struct netdev *nd = nic->uplink[i];
 
 		if (!nd->failed)
-			work |= nd->driver->arm(nd, nic->free_count < NIC_TXBUFS);
+			work |= nd->driver->arm(nd, want_tx);
 	}
 	return work;
 }

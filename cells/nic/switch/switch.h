@@ -107,6 +107,8 @@ struct nic {
 	uint64_t now_ns;  /* of this pass */
 	uint64_t wake_ns; /* earliest time a limited port may go on, D0_NEVER: none */
 	bool want_room;   /* something waits for room in a transmit queue */
+	bool received;    /* this pass had frames from a card */
+	unsigned waiting; /* ports that wait for frames a card still has */
 	bool hash_stale, filter_stale;
 	uint64_t filter_due; /* the cards' filters are not set before */
 	unsigned promisc_ports;
@@ -154,6 +156,13 @@ static inline void nic_port_touch(struct nic_port *port)
 {
 	port->touched = true;
 	port->nic->touched[port->place / 64] |= 1ull << port->place % 64;
+}
+
+static inline void nic_port_waits(struct nic_port *port, bool waits)
+{
+	if (waits != port->waits)
+		port->nic->waiting += waits ? 1u : ~0u;
+	port->waits = waits;
 }
 
 /* The port's doorbell rang. */

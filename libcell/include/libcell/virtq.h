@@ -148,6 +148,8 @@ unsigned virtq_dev_pending(const struct virtq_dev *q);
 /* Ask for notifications. True: requests are already there. */
 bool virtq_dev_events_on(struct virtq_dev *q);
 void virtq_dev_events_off(struct virtq_dev *q);
+/* Would the driver be told if `more` requests came back, besides those not pushed yet? */
+bool virtq_dev_awaited(const struct virtq_dev *q, uint16_t more);
 
 /* Copy between a chain and private memory, from byte `off` of its out (in) part. Bytes
  * copied: fewer at the end of the chain. */
