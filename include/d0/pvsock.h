@@ -115,7 +115,8 @@ struct pvs_header {
  * spurious marks are allowed, none is lost.
  *
  * Client to server (`kick`): "tx_prod, rx_cons, tx_urg or tx_flags of this slot moved".
- *   rx_cons need only be kicked when the slot has PVS_ST_RX_FULL set in `state`.
+ *   rx_cons need only be kicked when the slot has PVS_ST_RX_FULL set in `state`; several
+ *   advances may be followed by one kick.
  * Server to client (`event`): "an event named in `want` happened on this slot".
  */
 struct pvs_bitmap {
@@ -146,7 +147,7 @@ struct pvs_bitmap {
 #define PVS_ST_RX_EOF     0x0008u /* the peer's FIN was received: EOF once the ring is empty */
 #define PVS_ST_TX_CLOSED  0x0010u /* nothing more can be sent: EPIPE */
 #define PVS_ST_CLOSED     0x0020u /* connection gone (closed, reset, timed out): HUP */
-#define PVS_ST_RX_FULL    0x0040u /* server waits for space in the rx ring: kick after reading */
+#define PVS_ST_RX_FULL    0x0040u /* server waits for the client to read: kick then */
 #define PVS_ST_TX_BLOCKED 0x0080u /* peer's window is closed (information only) */
 
 /* Bits of tx_flags, written by the client. */

@@ -193,6 +193,51 @@ static void full_device(void **x)
 	check((struct shape){.order = 16, .total = 1 << 20, .tx_limit = 4});
 }
 
+static unsigned from_reader;
+
+static bool count_from_reader(struct sim *s, unsigned from, uint8_t *f, uint32_t len)
+{
+	from_reader += from == 1;
+	return true;
+}
+
+/* Bulk data is acknowledged when it has been read, with the window; or soon all the same. */
+static void acknowledged_with_the_window(void **x)
+{
+	struct tp_config cfg = {.max_socks = 64};
+	struct sim_conn c;
+	struct sim s;
+	static uint8_t buf[60000];
+	uint64_t began;
+
+	sim_init(&s, CSUM, &cfg, 4 << 20);
+	s.delay = 100000;
+	assert_true(sim_connect(&s, &c, false, 18));
+	for (int i = 0; i < 400;
+	     i++) { /* past the start, when everything is answered at once */
+		pvs_send(&s.host[0].c, c.a, buf, sizeof(buf));
+		sim_run(&s, 10000000);
+		while (pvs_recv(&s.host[1].c, c.b, buf, sizeof(buf)) > 0)
+			;
+	}
+	sim_run(&s, 50000000);
+	s.filter = count_from_reader;
+	from_reader = 0;
+	assert_int_equal(pvs_send(&s.host[0].c, c.a, buf, 40000), 40000);
+	sim_run(&s, 1000000);
+	assert_int_equal(from_reader, 0);
+	assert_int_equal(pvs_recv(&s.host[1].c, c.b, buf, sizeof(buf)), 40000);
+	sim_run(&s, 200000);
+	assert_int_equal(from_reader, 1);
+	/* Nobody reads. */
+	assert_int_equal(pvs_send(&s.host[0].c, c.a, buf, 40000), 40000);
+	began = s.now;
+	while (from_reader == 1 && s.now - began < 1000000000)
+		sim_step(&s, s.now + 100000);
+	assert_in_range(s.now - began, 1000000, 10000000);
+	sim_free(&s);
+}
+
 static void bottleneck(void **x)
 {
 	struct sim s;
@@ -225,6 +270,7 @@ int main(void)
 	    cmocka_unit_test(tiny_windows),
 	    cmocka_unit_test(path_mtu),
 	    cmocka_unit_test(full_device),
+	    cmocka_unit_test(acknowledged_with_the_window),
 	    cmocka_unit_test(bottleneck),
 	    cmocka_unit_test(restarts),
 	};

@@ -91,6 +91,9 @@ void pvs_send_put(struct pvs_client *c, int s, uint32_t n);
 void pvs_send_kick(struct pvs_client *c, int s, bool more);
 uint32_t pvs_recv_data(struct pvs_client *c, int s, const void **p);
 void pvs_recv_done(struct pvs_client *c, int s, uint32_t n);
+/* The same in two steps, several of the first to one of the second. */
+void pvs_recv_take(struct pvs_client *c, int s, uint32_t n);
+void pvs_recv_kick(struct pvs_client *c, int s);
 int pvs_send_oob(struct pvs_client *c, int s, const void *p, uint32_t n);
 
 /* Datagrams. d->len is set from n; recv fills *d, copies at most n bytes, drops the rest. */

@@ -146,13 +146,23 @@ uint32_t pvs_recv_data(struct pvs_client *c, int s, const void **p)
 	return n;
 }
 
-void pvs_recv_done(struct pvs_client *c, int s, uint32_t n)
+void pvs_recv_take(struct pvs_client *c, int s, uint32_t n)
 {
 	c->sock[s].rx_cons += n;
 	store(&c->slot[s].rx_cons, c->sock[s].rx_cons);
+}
+
+void pvs_recv_kick(struct pvs_client *c, int s)
+{
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (load(&c->slot[s].state) & PVS_ST_RX_FULL)
 		kick(c, s);
+}
+
+void pvs_recv_done(struct pvs_client *c, int s, uint32_t n)
+{
+	pvs_recv_take(c, s, n);
+	pvs_recv_kick(c, s);
 }
 
 int pvs_recv(struct pvs_client *c, int s, void *p, uint32_t n)

@@ -21,6 +21,8 @@
 #define RTO_MIN        200000u
 #define RTO_MAX        (120 * USEC_PER_SEC)
 #define DELACK_MS      40u
+#define BULK_MS        4u /* for what goes with a window */
+#define TCP_BULK_SEGS  4u /* that long a segment is bulk data */
 #define CORK_MS        200u
 #define SYN_RETRIES    6
 #define SYNACK_RETRIES 5

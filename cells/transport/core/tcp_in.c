@@ -120,6 +120,21 @@ static void dsack_note(struct sock *s, uint32_t start, uint32_t end)
 	s->t.flags |= TF_DSACK_OUT;
 }
 
+/*
+ * Bulk data that its reader is woken for: the acknowledgement goes with the window that is free
+ * when it has read (tcp_window_check()), in one segment instead of two. If it is busy with
+ * other things, or much has come, it goes before. Only for what came as long segments: a
+ * sender that merges them has many more under way.
+ */
+static bool ack_with_window(const struct sock *s, const struct segin *in, uint32_t unacked)
+{
+	const struct tcp *t = &s->t;
+
+	return in->len >= TCP_BULK_SEGS * t->adv_mss && !t->quick && !t->nooo &&
+	       !(t->flags & TF_QUICKACK) && s->slot != PVS_NO_SLOT &&
+	       s->rx.space == SPACE_CLIENT && unacked <= ring_size(&s->rx) / 4 * 3;
+}
+
 /* In-order data came: now, or after a delay (RFC 1122 section 4.2.3.2)? */
 static void ack_policy(struct tp_stack *st, struct sock *s, const struct segin *in)
 {
@@ -130,6 +145,13 @@ static void ack_policy(struct tp_stack *st, struct sock *s, const struct segin *
 	 */
 	bool half = t->rcv_adv - t->rcv_nxt < ring_size(&s->rx) / 2 && !(t->flags & TF_RX_FULL);
 
+	if (ack_with_window(s, in, unacked)) {
+		t->flags |= TF_RX_FULL;
+		sock_touch(st, s);
+		if (!s->dl[TMR_DELACK])
+			timer_set(st, s, TMR_DELACK, st->now_ms + BULK_MS);
+		return;
+	}
 	if (t->nooo || half || unacked > t->adv_mss || t->quick || t->flags & TF_QUICKACK ||
 	    in->len > t->adv_mss) {
 		t->quick -= !!t->quick;

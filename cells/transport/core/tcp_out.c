@@ -86,6 +86,8 @@ void tcp_window_check(struct tp_stack *st, struct sock *s)
 	cur = SEQ_GT(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
 	min = MIN(MAX(2u * t->adv_mss, ring_size(&s->rx) / 4), ring_size(&s->rx) / 2);
 	update = room > cur && (room - cur >= min || (cur < t->adv_mss && room >= t->adv_mss));
+	update |=
+	    s->dl[TMR_DELACK] && t->rcv_nxt - t->last_ack_sent >= TCP_BULK_SEGS * t->adv_mss;
 	/* Told until the window is open again, not merely until there is room for that. */
 	if (t->flags & TF_RX_FULL && (update || cur >= ring_size(&s->rx) / 2)) {
 		t->flags &= ~TF_RX_FULL;
