@@ -30,6 +30,11 @@ void channel_notify(u32 channel)
 	hc_call(D0_HC_notify, channel, 0, 0);
 }
 
+void channel_notify_yield(u32 channel)
+{
+	hc_call(D0_HC_notify, channel, 0, D0_NOTIFY_YIELD);
+}
+
 void *channel_ring(u32 channel, u64 *size)
 {
 	const volatile struct d0_channel *c = channel_entry(channel);

@@ -10,6 +10,8 @@
  * NULL), or -1. */
 s32 channel_find(u32 protocol, const char *label);
 void channel_notify(u32 channel);
+/* The same, and the peer may have this CPU at once: somebody waits for what was sent. */
+void channel_notify_yield(u32 channel);
 void *channel_ring(u32 channel, u64 *size);
 /* fn runs when the peer notifies; q is woken as well if fn is NULL. */
 

@@ -28,7 +28,10 @@ static const struct sock_ops inet_ops;
 /* ---- The connection to the transport cell ---- */
 static void pvs_notify_cb(void *ctx)
 {
-	channel_notify(pvs_channel);
+	if (inet_yield)
+		channel_notify_yield(pvs_channel);
+	else
+		channel_notify(pvs_channel);
 }
 
 static void pvs_wait_cb(void *ctx)
@@ -43,6 +46,7 @@ static void pvs_event(void *arg)
 	do {
 		while ((n = pvs_next_event(pvs)) >= 0)
 			if (by_slot[n]) {
+				inet_unread_add(by_slot[n]);
 				if (urgent_news(by_slot[n]))
 					file_sigurg(by_slot[n]->s.file);
 				wake_all(&by_slot[n]->s.wait);
@@ -262,6 +266,7 @@ static void inet_release(struct sock *s)
 
 	if (i->id < 0)
 		return;
+	inet_unread_settle(i, true);
 	by_slot[i->id] = NULL;
 	timer_cancel(&i->hold); /* the release says that there is more */
 	pvs_cmd_lock();

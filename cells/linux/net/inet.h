@@ -26,6 +26,8 @@ struct isock {
 	 * MSG_MORE). */
 	bool cork, told_more, wants_out;
 	u32 untold;
+	bool unread; /* it has data that nobody took; counted by inet_unread */
+	bool heard;  /* data was taken since something was sent last */
 	struct ktimer hold;
 	/* inet_urgent.c: the byte at that index, not yet passed; or kept, when it was. */
 	u32 urgent_at;
@@ -56,6 +58,13 @@ static inline u32 state_of(const struct isock *i)
 }
 
 extern struct isock **by_slot;
+
+/* inet_data.c: the transport, when told now, may have the CPU at once. */
+extern bool inet_yield;
+/* Data has come for it. */
+void inet_unread_add(struct isock *i);
+/* Data was taken, or it goes away (`gone`). */
+void inet_unread_settle(struct isock *i, bool gone);
 
 /* inet_rings.c: the sizes of rings. rings_for tries orders of a new socket's until one fits. */
 void rings_init(u64 region);

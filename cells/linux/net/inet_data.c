@@ -36,12 +36,47 @@ static int send_state(struct isock *i)
 #define HOLD_NS    10000000ull
 #define WANT       (PVS_EV_IN | PVS_EV_PRI | PVS_EV_RDHUP)
 
+/*
+ * An answer goes out before this cell goes on: who asked waits for it, and most often there is
+ * nothing left to do here but to look once more and sleep. Not while there are other requests:
+ * they are answered together, with one switch to the transport cell.
+ */
+#define ANSWER_MAX 16384u
+
+bool inet_yield;
+static u32 inet_unread;
+
+void inet_unread_add(struct isock *i)
+{
+	if (i->unread || i->listening || !(pvs_ready_events(pvs, i->id) & PVS_EV_IN))
+		return;
+	i->unread = true;
+	inet_unread++;
+}
+
+void inet_unread_settle(struct isock *i, bool gone)
+{
+	i->heard = true;
+	if (!i->unread || (!gone && (pvs_ready_events(pvs, i->id) & PVS_EV_IN)))
+		return;
+	i->unread = false;
+	inet_unread--;
+}
+
+static void answer_begin(struct isock *i, u64 bytes)
+{
+	inet_yield = i->heard && !inet_unread && bytes <= ANSWER_MAX;
+	i->heard = false;
+}
+
 void inet_tell(struct isock *i, bool more)
 {
 	timer_cancel(&i->hold);
+	answer_begin(i, i->untold);
 	i->untold = 0;
 	i->told_more = more;
 	pvs_send_kick(pvs, i->id, more);
+	inet_yield = false;
 }
 
 static void hold_over(struct ktimer *t)
@@ -180,7 +215,8 @@ static ssize ring_take(struct isock *i, struct msg *m, bool *full)
 	i->copying--;
 	if (n > 0 && !(m->flags & MSG_PEEK_K)) {
 		*full |= ring_nearly_full(i);
-		pvs_recv_done(pvs, i->id, (u32)n);
+		pvs_recv_take(pvs, i->id, (u32)n);
+		inet_unread_settle(i, false);
 		if (m->flags & MSG_TRUNC_K)
 			m->u->left -= (u64)n;
 	}
@@ -188,7 +224,18 @@ static ssize ring_take(struct isock *i, struct msg *m, bool *full)
 	return n;
 }
 
-static ssize stream_recv(struct isock *i, struct msg *m)
+/*
+ * If the transport asked for it, it hears that there is room, and may use it at once: most often
+ * more data is waiting for that.
+ */
+static void tell_read(struct isock *i)
+{
+	inet_yield = !inet_unread;
+	pvs_recv_kick(pvs, i->id);
+	inet_yield = false;
+}
+
+static ssize stream_drain(struct isock *i, struct msg *m)
 {
 	u64 deadline = sock_deadline(i->s.rcvtimeo);
 	ssize done = 0;
@@ -231,11 +278,24 @@ static ssize stream_recv(struct isock *i, struct msg *m)
 		}
 		if (!(st & (PVS_ST_CONNECTED | PVS_ST_CONNECTING)))
 			return -ENOTCONN;
+		if (done)
+			tell_read(i);
 		r = sock_wait(&i->s, m, deadline);
 		if (r)
 			return done ? done : r;
 	}
+	if (full)
+		ring_grow(i, false);
 	return done;
+}
+
+static ssize stream_recv(struct isock *i, struct msg *m)
+{
+	ssize n = stream_drain(i, m);
+
+	if (n > 0)
+		tell_read(i);
+	return n;
 }
 
 /* ---- Datagrams ---- */
@@ -313,7 +373,9 @@ static ssize dgram_send(struct isock *i, struct msg *m)
 		return -ENOMEM;
 	r = uio_in(m->u, buf, n);
 	while (!r) {
+		answer_begin(i, n);
 		r = pvs_sendto(pvs, i->id, &d, buf, n);
+		inet_yield = false;
 		if (r != -EAGAIN)
 			break;
 		r = sock_wait(&i->s, m, deadline);
@@ -355,6 +417,7 @@ static ssize dgram_fetch(struct isock *i, struct msg *m, u8 **out)
 		kfree(d);
 		return r;
 	}
+	inet_unread_settle(i, false);
 	/* What the two looks saw may differ if the transport cell is hostile: what was copied
 	 * counts. */
 	d->len = MIN(d->len, (u32)r);

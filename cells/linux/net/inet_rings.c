@@ -5,7 +5,7 @@
  * All sockets of a container share one region, most of them rest, and one that is busy wants
  * rings that hold what is under way: the window that a peer sees is the receive ring's free
  * space. So a new socket's rings are the smaller the less of the region is left, a stream's
- * grow while they hold it up (to RING_MAX, but never by more than an eighth of what is left),
+ * grow while they hold it up (to RING_MAX, but never to more than a quarter of what is left),
  * and when there is no room for a new socket those that rest give theirs back. Rings of
  * datagrams stay as they are made: a record has to fit.
  *
@@ -14,7 +14,7 @@
  */
 #include "cells/linux/net/inet.h"
 
-#define RING_MAX  18u
+#define RING_MAX  20u
 #define RING_MIN  10u
 #define DGRAM_MIN 12u
 
@@ -58,7 +58,7 @@ bool ring_nearly_full(const struct isock *i)
 void ring_grow(struct isock *i, bool tx)
 {
 	const struct pvs_rings *r = &pvs->sock[i->id].rings;
-	u32 order = tx ? r->tx_order : r->rx_order, left = pvs_heap_left(pvs) / 8;
+	u32 order = tx ? r->tx_order : r->rx_order, left = pvs_heap_left(pvs) / 4;
 
 	if (!order || order >= RING_MAX || i->copying || i->moving)
 		return;
