@@ -34,6 +34,6 @@ FLAGS.guest := -O2 -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden 
 FLAGS.nucleus := -O2 -ffreestanding -fno-builtin-printf -fPIE -fvisibility=hidden \
               -fstack-protector-strong -mstack-protector-guard=global \
               -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -mgeneral-regs-only \
-              -mno-red-zone -ftrivial-auto-var-init=zero -DD0_NUCLEUS -Inucleus/libc
+              -mno-red-zone -ftrivial-auto-var-init=zero -ffunction-sections -DD0_NUCLEUS -Inucleus/libc
 
 LD_SAN := -fsanitize=address,undefined

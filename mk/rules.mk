@@ -85,16 +85,25 @@ comma      := ,
 CELLS      :=
 CELLS_HIGH :=
 
+# The functions that $(2) names lie side by side at the start of the image's text: what runs for
+# each packet then takes few pages, of the TLB and of what an emulator has to look up again.
+define hot_list
+$(B)/gen/hot/$(1)/hot.lds: $(2)
+	@mkdir -p $$(@D)
+	$(Q)sed -n 's/^\([a-z_][a-z0-9_]*\)$$$$/*(.text.\1 .text.\1.*)/p' /dev/null $$^ > $$@
+endef
+
 # NAME, SOURCES, LIBS, LDLIBS, VARIANT, more sources
 define cell_image
+$(call hot_list,$(1),$(wildcard cells/$(1)/hot.txt))
 $(B)/cells/$(1).dbg: $(call obj,$(5),$(2) $(6)) $(call lib,$(5),$(3) libcell libcell-bare) \
-                     libcell/bare/cell.lds tools/symtab.py
+                     libcell/bare/cell.lds tools/symtab.py $(B)/gen/hot/$(1)/hot.lds
 	@mkdir -p $$(@D)
 	$(Q)$(PYTHON) tools/symtab.py > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
-	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@.0 $(call obj,$(5),$(6) $(2)) $$@.sym.o \
+	$(Q)$(CC) $(CELL_LDFLAGS) -L$(B)/gen/hot/$(1) -o $$@.0 $(call obj,$(5),$(6) $(2)) $$@.sym.o \
 	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(if $(4),-Wl$(comma)-u$(comma)bare_tls_init) $(4) -lgcc -Wl,--end-group
 	$(Q)$(PYTHON) tools/symtab.py $$@.0 > $$@.S && $(CC) -c $$@.S -o $$@.sym.o
-	$(Q)$(CC) $(CELL_LDFLAGS) -o $$@ $(call obj,$(5),$(6) $(2)) $$@.sym.o \
+	$(Q)$(CC) $(CELL_LDFLAGS) -L$(B)/gen/hot/$(1) -o $$@ $(call obj,$(5),$(6) $(2)) $$@.sym.o \
 	  -Wl,--start-group $(call lib,$(5),$(3) libcell libcell-bare) $(if $(4),-Wl$(comma)-u$(comma)bare_tls_init) $(4) -lgcc -Wl,--end-group
 $(B)/cells/$(1).elf: $(B)/cells/$(1).dbg
 	$(Q)strip --strip-all -o $$@ $$<

@@ -1,12 +1,13 @@
 NUCLEUS_SRC := $(wildcard nucleus/*/*.c nucleus/*/*.S)
 NUCLEUS_OBJ := $(call obj,nucleus,$(NUCLEUS_SRC))
 NUCLEUS_LD  := ld -m elf_x86_64 -pie --no-dynamic-linker -z max-page-size=4096 \
-               -z noexecstack -z norelro --hash-style=gnu --build-id=none -T nucleus/nucleus.ld
+               -z noexecstack -L $(B)/gen/hot/nucleus -z norelro --hash-style=gnu --build-id=none -T nucleus/nucleus.ld
 CFLAGS.nucleus/archive += -I$(B)
 
 $(B)/obj/nucleus/nucleus/archive/archive.c.o: $(B)/gen/pubkey.h
 
-$(B)/d0.elf: $(NUCLEUS_OBJ) nucleus/nucleus.ld
+$(eval $(call hot_list,nucleus,nucleus/hot.txt))
+$(B)/d0.elf: $(NUCLEUS_OBJ) nucleus/nucleus.ld $(B)/gen/hot/nucleus/hot.lds
 	$(Q)$(NUCLEUS_LD) -o $@ $(NUCLEUS_OBJ) -static -L/usr/lib/x86_64-linux-gnu -lbearssl
 
 IMAGES += $(B)/d0.elf
