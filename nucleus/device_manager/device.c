@@ -121,6 +121,8 @@ static void irq_prepare(struct device *dev)
 		dev->irq_kind = D0_IRQ_INTX;
 		dev->irq_count = 1;
 	}
+	if (dev->cap_msix && dev->irq_kind != D0_IRQ_MSIX)
+		pci_write(dev->id.address, dev->cap_msix + MSI_CONTROL, 2, 0);
 }
 
 static void irq_aim(struct device *dev, u32 i)
@@ -157,10 +159,13 @@ static void irq_enable(struct device *dev)
 		pci_write(dev->id.address, control, 2, MSIX_ENABLE);
 }
 
+/* MSI-X is masked, not switched off: QEMU (7.2) ends when its 82574L still has an interrupt to
+ * deliver that was throttled and MSI-X is off. */
 static void irq_release(struct device *dev)
 {
-	if (dev->cap_msix)
-		pci_write(dev->id.address, dev->cap_msix + MSI_CONTROL, 2, 0);
+	if (dev->cap_msix && dev->irq_kind == D0_IRQ_MSIX)
+		pci_write(dev->id.address, dev->cap_msix + MSI_CONTROL, 2,
+			  MSIX_ENABLE | MSIX_MASK_ALL);
 	if (dev->cap_msi)
 		pci_write(dev->id.address, dev->cap_msi + MSI_CONTROL, 2, 0);
 	if (dev->irq_kind == D0_IRQ_INTX) {
