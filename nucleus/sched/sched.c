@@ -313,8 +313,7 @@ static void idle(struct cpu *cpu, u64 now)
 	cpu->idle = true;
 	timer_until(cpu, MIN(next_due(), verify_next));
 	nucleus_unlock();
-	bool more = verify_idle(now);
-	if (!more && !__atomic_load_n(&cpu->resched, __ATOMIC_ACQUIRE))
+	if (!verify_idle(now) && !__atomic_load_n(&cpu->resched, __ATOMIC_ACQUIRE))
 		__asm__ volatile("sti; hlt; cli" ::: "memory");
 	else
 		__asm__ volatile("sti; nop; cli" ::: "memory");

@@ -161,8 +161,7 @@ static const handler handlers[D0_HC_COUNT] = {
 
 void hypercall(struct vcpu *v)
 {
-	u64 number = v->regs.rax;
-	u64 result = (u64)D0_ENOSYS;
+	u64 number = v->regs.rax, result = (u64)D0_ENOSYS;
 	if (number < D0_HC_COUNT)
 		result = (u64)handlers[number](v, v->regs.rdi, v->regs.rsi, v->regs.rdx,
 					       v->regs.r10);

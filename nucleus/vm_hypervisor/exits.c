@@ -169,11 +169,9 @@ void vcpu_handle_exit(struct vcpu *v, const struct vcpu_exit *x)
 	case EXIT_WINDOW:
 	case EXIT_NOTHING:
 		break;
-	case EXIT_BROKEN: {
-		char text[32];
-		n_snprintf(text, sizeof(text), "code 0x%lx", x->code);
-		cell_fail(v->cell, v, "entry to guest mode failed", v->rip, text);
+	case EXIT_BROKEN:
+		cell_fail(v->cell, v, "entry to guest mode failed", x->code,
+			  "the CPU's code for it");
 		break;
-	}
 	}
 }

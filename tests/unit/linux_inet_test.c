@@ -44,6 +44,10 @@ void channel_notify(u32 ch)
 {
 	sim->host[0].deadline = 0;
 }
+void channel_notify_yield(u32 ch)
+{
+	channel_notify(ch);
+}
 void event_channel_handler(u32 ch, void (*fn)(void *), void *arg)
 {
 	on_channel = fn;
