@@ -67,7 +67,7 @@ class Forwards:
         ports = {}
         for c in listed:
             for p in c.get("Ports", []):
-                if p.get("PublicPort"):
+                if p.get("PublicPort") and ":" not in p.get("IP", ""):  # QEMU forwards IPv4 only
                     ports[p["Type"], p["PublicPort"]] = c["Names"][0].lstrip("/")
         return ports
 
