@@ -419,8 +419,8 @@ struct pvs_ifaddr {
 	uint8_t family;
 	uint8_t prefixlen;
 	uint8_t scope; /* RT_SCOPE_*: 0 universe, 253 link, 254 host */
-	uint8_t
-	    flags; /* IFA_F_*: 0x40 tentative, 0x80 permanent, 0x20 deprecated, 8 dadfailed */
+	/* IFA_F_*: 8 dadfailed, 0x20 deprecated, 0x40 tentative, 0x80 permanent */
+	uint8_t flags;
 	uint8_t addr[16];
 	uint8_t broadcast[16];
 	uint32_t valid_s; /* 0xffffffff: for ever */
