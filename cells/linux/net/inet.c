@@ -511,16 +511,18 @@ static bool is_cork(const struct isock *i, int level, int name)
 }
 
 /* IP_PKTINFO and the like say what comes with a datagram; a socket of IPv6 may want both forms. */
-static u8 *told_by(struct isock *i, int level, int name, u8 *form)
+static bool told_by(struct isock *i, int level, int name, u8 **what, u8 *form)
 {
 	*form = level == 0 ? MSG_IP4 : MSG_IP6;
 	if ((level == 0 && name == 8) || (level == 41 && name == 49))
-		return &i->pktinfo;
-	if ((level == 0 && name == 12) || (level == 41 && name == 51))
-		return &i->recvttl;
-	if ((level == 0 && name == 13) || (level == 41 && name == 66))
-		return &i->recvtos;
-	return NULL;
+		*what = &i->pktinfo;
+	else if ((level == 0 && name == 12) || (level == 41 && name == 51))
+		*what = &i->recvttl;
+	else if ((level == 0 && name == 13) || (level == 41 && name == 66))
+		*what = &i->recvtos;
+	else
+		return false;
+	return true;
 }
 
 static int inet_setopt(struct sock *s, int level, int name, const void *val, u32 len)
@@ -544,8 +546,7 @@ static int inet_setopt(struct sock *s, int level, int name, const void *val, u32
 		CMD(pvs_setopt(pvs, i->id, level, name, val, len));
 		return -ENOPROTOOPT; /* also kept by the common part */
 	}
-	what = told_by(i, level, name, &form);
-	if (what)
+	if (told_by(i, level, name, &what, &form))
 		*what = (u8)(v ? *what | form : *what & ~form);
 	if (level == 0 && name == 3)
 		i->hdrincl = v != 0;
@@ -597,8 +598,7 @@ static int inet_getopt(struct sock *s, int level, int name, void *val, u32 *len)
 	}
 	if (level == 41 && s->family == AF_INET_K)
 		return -EOPNOTSUPP;
-	what = told_by(i, level, name, &form);
-	if (what) {
+	if (told_by(i, level, name, &what, &form)) {
 		v = (*what & form) != 0;
 		*len = MIN(*len, 4u);
 		memcpy(val, &v, *len);
