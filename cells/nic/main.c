@@ -317,15 +317,17 @@ int cell_main(const struct d0_info *info)
 		if (news)
 			tell_news();
 		moderate_learn(&moderate, woke, rang, received);
-		bool hold = received && moderate_holds(&moderate);
+		bool again = false;
+		bool hold = received && moderate_holds(&moderate) && nic_hold(&nic, &again);
 
-		if (!hold && (now - last_work < poll_ns || nic_arm(&nic))) {
+		if (again || (!hold && (now - last_work < poll_ns || nic_arm(&nic)))) {
 			cell_notify_flush();
 			continue;
 		}
 		if (received)
 			moderate_sleep(&moderate, now, hold);
 		rang = received = false;
+		nic_forget(&nic);
 		wait_until(hold ? now + moderate.span_ns : D0_NEVER, next_tick);
 		woke = clock_ns();
 	}

@@ -381,6 +381,7 @@ static bool rx_reserve(struct nic_port *p, struct virtq_dev *q, uint32_t need,
 		r->segs += c.ins;
 		r->bytes += c.in_bytes;
 	}
+	p->rx_buf = r->buf[0].bytes;
 	return true;
 }
 
@@ -551,4 +552,9 @@ bool vnet_device_awaited(const struct nic_port *p)
 	for (unsigned i = 0; p->live && p->inflight && i < p->layout.pairs; i++)
 		awaited |= virtq_dev_awaited(&p->txq[i], (uint16_t)p->inflight);
 	return awaited;
+}
+
+uint32_t vnet_device_room(const struct nic_port *p)
+{
+	return p->live ? virtq_dev_pending(&p->rxq[0]) * p->rx_buf : 0;
 }

@@ -63,6 +63,7 @@ struct nic_port {
 	struct d0_vnet_layout layout;
 	struct virtq_dev rxq[D0_VNET_PAIRS_MAX], txq[D0_VNET_PAIRS_MAX];
 	uint32_t inflight; /* txbufs that a card still has */
+	uint32_t rx_buf;   /* bytes of a receive buffer, as the last ones were */
 	bool waits;        /* for some of them to come back; nic->waiting counts such ports */
 	/* receive filter, copied from the driver page */
 	uint32_t rx_mode, mc_seq, mc_count;
@@ -118,6 +119,8 @@ void vnet_device_end(struct nic_port *port, unsigned pair, struct vnet_put *put,
 void vnet_device_flush(struct nic_port *port);
 /* Asks for doorbells. True: something is there. */
 bool vnet_device_arm(struct nic_port *port, bool want_tx);
+/* For how many bytes of frames it has buffers now, if each is as large as those of the first. */
+uint32_t vnet_device_room(const struct nic_port *port);
 /* Does the driver wait for frames to come back that a card has? */
 bool vnet_device_awaited(const struct nic_port *port);
 

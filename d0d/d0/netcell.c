@@ -24,7 +24,7 @@
 #define HEAP           (1536ull << 10)
 #define STATE          (640ull << 10)
 #define STACK          (64ull << 10)
-#define PORT_RING      (256ull << 10)
+#define PORT_RING      (512ull << 10)
 #define SOCKET_RING    (2ull << 20)
 #define PRIORITY       5
 #define CLIENT_LABEL   "sockets" // then the number

@@ -200,6 +200,17 @@ bool virtq_drv_events_on(struct virtq_drv *q)
 	return __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_next;
 }
 
+bool virtq_drv_events_after(struct virtq_drv *q, uint16_t n, bool *there)
+{
+	if (q->broken || !q->event_idx)
+		return false;
+	__atomic_store_n(&q->avail->ring[q->num], q->used_next + n - 1u, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	*there =
+	    (uint16_t)(__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) - q->used_next) >= n;
+	return true;
+}
+
 void virtq_drv_events_off(struct virtq_drv *q)
 {
 	if (q->broken)

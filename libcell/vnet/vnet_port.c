@@ -222,8 +222,8 @@ static unsigned attach(struct vnet_port *p)
 		uint32_t base = p->layout.buffers + i * each;
 		uint32_t rx = p->layout.qsize * p->cfg.rx_buf;
 
-		if (rx > each / 2)
-			rx = each / 2;
+		if (rx > each / 4 * 3)
+			rx = each / 4 * 3; /* a window of them may come at once */
 		rx &= ~(TX_ALIGN - 1);
 		init_rxq(p, i, base, rx);
 		init_txq(p, i, base + rx, each - rx);

@@ -125,6 +125,28 @@ static void test_notifications_are_suppressed(void **state)
 	assert_true(virtq_dev_events_on(&dev)); /* something is there: do not sleep */
 }
 
+static void test_notification_after_several(void **state)
+{
+	bool there = true;
+
+	for (int i = 0; i < 4; i++)
+		add_one(8192, 1, 0, &drv);
+	virtq_drv_push(&drv);
+	assert_true(virtq_drv_events_after(&drv, 3, &there));
+	assert_false(there);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(virtq_dev_next(&dev, &chain), 1);
+		virtq_dev_put(&dev, chain.head, 0);
+		assert_int_equal(virtq_dev_push(&dev), i == 2);
+	}
+	assert_true(virtq_drv_events_after(&drv, 4, &there));
+	assert_true(there);
+	assert_true(virtq_drv_events_after(&drv, 5, &there));
+	assert_false(there);
+	fresh(0);
+	assert_false(virtq_drv_events_after(&drv, 3, &there));
+}
+
 static void test_notifications_without_event_idx(void **state)
 {
 	fresh(0);
@@ -490,6 +512,7 @@ int main(void)
 	    RINGS(test_indexes_wrap),
 	    RINGS(test_full_queue_says_so),
 	    RINGS(test_notifications_are_suppressed),
+	    RINGS(test_notification_after_several),
 	    RINGS(test_notifications_without_event_idx),
 	    RINGS(test_driver_survives_bad_ids),
 	    RINGS(test_driver_survives_double_completion),

@@ -83,6 +83,13 @@ static bool env_arm(struct netdev *nd, bool want_tx)
 	return false;
 }
 
+static bool env_hold(struct netdev *nd, unsigned pages, bool want_tx, bool *there)
+{
+	card_of(nd)->pages = pages;
+	card_of(nd)->want_tx = want_tx;
+	return true;
+}
+
 static void env_nop(struct netdev *nd)
 {
 }
@@ -111,6 +118,7 @@ const struct net_driver env_driver = {
     .rx_poll = env_poll,
     .arm = env_arm,
     .disarm = env_nop,
+    .hold = env_hold,
     .irq = env_irq,
     .set_filter = env_filter,
     .set_moderation = env_mod,

@@ -40,6 +40,7 @@ struct env_card {
 	unsigned filters; /* how often its filter was set */
 	bool hold;        /* completions wait for env_card_complete */
 	bool want_tx;     /* it was asked to tell of them */
+	unsigned pages;   /* it was asked to tell of received frames when so many have come */
 	struct net_txbuf *held[ENV_FRAMES];
 	unsigned helds;
 };

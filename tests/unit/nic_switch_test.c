@@ -595,6 +595,36 @@ static void completions_are_asked_for_when_awaited(void **state)
 	end();
 }
 
+/* Interrupts wait for what the one port that receives can take. */
+static void holds_for_one_port(void **state)
+{
+	world(plain_card, ARGS_A, ARGS_B);
+	struct env_l4 l = flow(mac_a);
+	bool again = true;
+
+	l.smac = mac_out;
+	uint32_t len = env_build(buf, &l, 100, false);
+
+	assert_false(nic_hold(&nic, &again)); /* nobody has received */
+	assert_false(again);
+	env_card_rx(&card, buf, len, len, NULL);
+	assert_true(nic_hold(&nic, &again));
+	assert_int_equal(card.pages, vnet_device_room(a.dev) / 4096);
+	assert_int_equal(card.pages, (a.drv.layout.qsize - 1) * a.drv.cfg.rx_buf / 4096);
+	/* Somebody else, too: each frame is told of. */
+	l.dmac = mac_b;
+	l.dip = 0x0a000002;
+	len = env_build(buf, &l, 100, false);
+	env_card_rx(&card, buf, len, len, NULL);
+	assert_false(nic_hold(&nic, &again));
+	nic_forget(&nic);
+	env_card_rx(&card, buf, len, len, NULL);
+	assert_true(nic_hold(&nic, &again));
+	nic_port_remove(&nic, 2);
+	assert_false(nic_hold(&nic, &again));
+	end();
+}
+
 static void removal_waits_for_frames_in_flight(void **state)
 {
 	world(plain_card, ARGS_A, ARGS_B);
@@ -779,6 +809,7 @@ int main(void)
 	    cmocka_unit_test(spreads_flows_over_queues),
 	    cmocka_unit_test(either_side_restarts),
 	    cmocka_unit_test(completions_are_asked_for_when_awaited),
+	    cmocka_unit_test(holds_for_one_port),
 	    cmocka_unit_test(removal_waits_for_frames_in_flight),
 	    cmocka_unit_test(link_and_mtu_reach_the_driver),
 	    cmocka_unit_test(filter_follows_the_ports),

@@ -670,6 +670,21 @@ static bool vn_arm(struct netdev *nd, bool want_tx)
 	return work;
 }
 
+static bool vn_hold(struct netdev *nd, unsigned pages, bool want_tx, bool *there)
+{
+	struct vn *v = nd->priv;
+
+	_Static_assert(RX_BUF == 4096, "a buffer is a page");
+	if (nd->rxqs != 1 || pages >= QSIZE ||
+	    !virtq_drv_events_after(&v->rx[0].q, (uint16_t)pages, there))
+		return false;
+	if (want_tx)
+		*there |= virtq_drv_events_on(&v->tx[0].q);
+	else
+		virtq_drv_events_off(&v->tx[0].q);
+	return true;
+}
+
 static void vn_disarm(struct netdev *nd)
 {
 	struct vn *v = nd->priv;
@@ -714,6 +729,7 @@ static const struct net_driver virtio_net = {
     .rx_poll = vn_rx_poll,
     .arm = vn_arm,
     .disarm = vn_disarm,
+    .hold = vn_hold,
     .irq = vn_irq,
     .set_filter = vn_set_filter,
     .set_moderation = vn_set_moderation,

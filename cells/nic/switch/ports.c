@@ -208,6 +208,8 @@ void nic_port_remove(struct nic *nic, unsigned number)
 	port->live = false;
 	port->dead = true;
 	nic_port_waits(port, false);
+	if (nic->rx_port == port)
+		nic->rx_port = NULL;
 	if (port->cut) {
 		struct net_txbuf *b = port->cut;
 

@@ -200,6 +200,8 @@ void nic_deliver(struct nic *nic, struct nic_port *port, struct net_frame *f)
 	bucket_take(&port->rx_bucket, f->len);
 	nic_port_touch(port);
 	nic->stats.to_port++;
+	nic->rx_several |= nic->rx_port && nic->rx_port != port;
+	nic->rx_port = port;
 	if (nic->merge.on && merge_take(nic, port, f))
 		return;
 	if (f->gso && !port_takes_gso(port, f)) {
@@ -723,9 +725,26 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
  * Completions of sent frames are asked for only when somebody waits for them: each would cost an
  * interrupt. Others come back with the next pass, at the latest that of the next tick.
  */
+static bool want_completions(const struct nic *nic)
+{
+	return nic->want_room || nic->waiting || nic->free_count < NIC_TXBUFS / 2;
+}
+
+bool nic_hold(struct nic *nic, bool *again)
+{
+	struct nic_port *port = nic->rx_port;
+	unsigned room = port && !nic->rx_several ? vnet_device_room(port) / 4096 : 0;
+
+	*again = false;
+	if (nic->uplinks != 1 || nic->uplink[0]->failed || !nic->uplink[0]->driver->hold ||
+	    !room)
+		return false;
+	return nic->uplink[0]->driver->hold(nic->uplink[0], room, want_completions(nic), again);
+}
+
 bool nic_arm(struct nic *nic)
 {
-	bool want_tx = nic->want_room || nic->waiting || nic->free_count < NIC_TXBUFS / 2;
+	bool want_tx = want_completions(nic);
 	bool work = false;
 
 	for (unsigned i = 0; i < nic->uplinks; i++) {

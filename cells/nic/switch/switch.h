@@ -108,6 +108,9 @@ struct nic {
 	uint64_t wake_ns; /* earliest time a limited port may go on, D0_NEVER: none */
 	bool want_room;   /* something waits for room in a transmit queue */
 	bool received;    /* this pass had frames from a card */
+	/* Whom frames were delivered to since nic_forget(); perhaps others too. */
+	struct nic_port *rx_port;
+	bool rx_several;
 	unsigned waiting; /* ports that wait for frames a card still has */
 	bool hash_stale, filter_stale;
 	uint64_t filter_due; /* the cards' filters are not set before */
@@ -174,6 +177,16 @@ static inline void nic_port_event(struct nic *nic, unsigned number)
 
 /* Before sleeping until nic->wake_ns: ask for interrupts. True: run again. */
 bool nic_arm(struct nic *nic);
+/*
+ * The same without interrupts for received frames, but when as much has come as the port that
+ * was given the last ones has room for. False: that can't be had, nothing was asked for.
+ */
+bool nic_hold(struct nic *nic, bool *again);
+static inline void nic_forget(struct nic *nic)
+{
+	nic->rx_port = NULL;
+	nic->rx_several = false;
+}
 /* Once a second: link state, counters, aging. */
 void nic_tick(struct nic *nic, uint64_t now_ns);
 

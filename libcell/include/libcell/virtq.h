@@ -84,6 +84,9 @@ static inline unsigned virtq_drv_free(const struct virtq_drv *q)
 
 /* Ask for a notification when something is used. True: something is already there. */
 bool virtq_drv_events_on(struct virtq_drv *q);
+/* When `n` buffers are used, which is at least 1. False too: it can't be asked that (no event
+ * index), so ask for each. */
+bool virtq_drv_events_after(struct virtq_drv *q, uint16_t n, bool *there);
 void virtq_drv_events_off(struct virtq_drv *q);
 
 /* ---- device side ---- */
