@@ -37,10 +37,10 @@ cell nic image=nic heap=4M stack=64K channels=32 priority=6 restart=always
 device nic class=0200
 cell net image=transport heap=4M stack=64K state=1M channels=8 priority=5
 args net ip={GUEST}/24 gw=10.78.0.1 noipv6
-channel nic net protocol=net ring=1M label=eth0 server_args=mac=02:00:00:00:00:aa,ip={GUEST}
+channel nic net protocol=net ring=512K label=eth0 server_args=mac=02:00:00:00:00:aa,ip={GUEST}
 cell web image=linux user=64M stack=32K heap=64K channels=8 priority=3 data=root
 args web argv=/server env=PATH=/
-channel net web protocol=socket ring=4M label=sockets
+channel net web protocol=socket ring=2M label=sockets
 """
 # A transport cell alone, as small as it is useful, and the monitor to start it.
 SMALL = f"""

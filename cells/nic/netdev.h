@@ -127,10 +127,9 @@ struct net_driver {
 	 * already. disarm: off (advisory). */
 	bool (*arm)(struct netdev *nd, bool want_tx);
 	void (*disarm)(struct netdev *nd);
-	/* An interrupt only when frames in `pages` of 4 KiB have come, or none: for transmit
-	 * completions only if want_tx. False: it can't (NULL: never can); *there: they are there
-	 * already. */
-	bool (*hold)(struct netdev *nd, unsigned pages, bool want_tx, bool *there);
+	/* One interrupt, when frames in `pages` of 4 KiB have come, and none for transmit
+	 * completions. False: it can't (NULL: never can); *there: they are there already. */
+	bool (*hold)(struct netdev *nd, unsigned pages, bool *there);
 	/* An interrupt came: acknowledge it at the device, notice link changes. */
 	void (*irq)(struct netdev *nd, unsigned vector);
 	void (*set_filter)(struct netdev *nd);

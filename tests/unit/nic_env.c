@@ -83,10 +83,9 @@ static bool env_arm(struct netdev *nd, bool want_tx)
 	return false;
 }
 
-static bool env_hold(struct netdev *nd, unsigned pages, bool want_tx, bool *there)
+static bool env_hold(struct netdev *nd, unsigned pages, bool *there)
 {
 	card_of(nd)->pages = pages;
-	card_of(nd)->want_tx = want_tx;
 	return true;
 }
 

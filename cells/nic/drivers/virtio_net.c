@@ -670,19 +670,14 @@ static bool vn_arm(struct netdev *nd, bool want_tx)
 	return work;
 }
 
-static bool vn_hold(struct netdev *nd, unsigned pages, bool want_tx, bool *there)
+static bool vn_hold(struct netdev *nd, unsigned pages, bool *there)
 {
 	struct vn *v = nd->priv;
 
 	_Static_assert(RX_BUF == 4096, "a buffer is a page");
-	if (nd->rxqs != 1 || pages >= QSIZE ||
-	    !virtq_drv_events_after(&v->rx[0].q, (uint16_t)pages, there))
-		return false;
-	if (want_tx)
-		*there |= virtq_drv_events_on(&v->tx[0].q);
-	else
-		virtq_drv_events_off(&v->tx[0].q);
-	return true;
+	virtq_drv_events_off(&v->tx[0].q);
+	return nd->rxqs == 1 && pages < QSIZE &&
+	       virtq_drv_events_after(&v->rx[0].q, (uint16_t)pages, there);
 }
 
 static void vn_disarm(struct netdev *nd)

@@ -721,15 +721,6 @@ unsigned nic_run(struct nic *nic, uint64_t now_ns)
 	return work;
 }
 
-/*
- * Completions of sent frames are asked for only when somebody waits for them: each would cost an
- * interrupt. Others come back with the next pass, at the latest that of the next tick.
- */
-static bool want_completions(const struct nic *nic)
-{
-	return nic->want_room || nic->waiting || nic->free_count < NIC_TXBUFS / 2;
-}
-
 bool nic_hold(struct nic *nic, bool *again)
 {
 	struct nic_port *port = nic->rx_port;
@@ -739,12 +730,16 @@ bool nic_hold(struct nic *nic, bool *again)
 	if (nic->uplinks != 1 || nic->uplink[0]->failed || !nic->uplink[0]->driver->hold ||
 	    !room)
 		return false;
-	return nic->uplink[0]->driver->hold(nic->uplink[0], room, want_completions(nic), again);
+	return nic->uplink[0]->driver->hold(nic->uplink[0], room, again);
 }
 
+/*
+ * Completions of sent frames are asked for only when somebody waits for them: each would cost an
+ * interrupt. Others come back with the next pass, at the latest that of the next tick.
+ */
 bool nic_arm(struct nic *nic)
 {
-	bool want_tx = want_completions(nic);
+	bool want_tx = nic->want_room || nic->waiting || nic->free_count < NIC_TXBUFS / 2;
 	bool work = false;
 
 	for (unsigned i = 0; i < nic->uplinks; i++) {
